@@ -1,0 +1,1 @@
+"""Composition: settings, URLs, the admin site, the commands. May import everything; imported by nobody."""

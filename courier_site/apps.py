@@ -1,0 +1,16 @@
+"""The composing application (commands, checks) and the admin with Courier's own site."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
+
+
+class CourierSiteConfig(AppConfig):
+    name = "courier_site"
+    default = True
+
+
+class CourierAdminConfig(admin_apps.AdminConfig):
+    default = False
+    default_site = "courier_site.admin.CourierAdminSite"

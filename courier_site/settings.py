@@ -1,0 +1,197 @@
+"""All settings, read once from the environment. With none set, Courier runs on a laptop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse_lazy
+
+from courier_site import navigation, secret_files
+from lib.logs import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.FileAwareEnv()
+
+#: True where real users are served: secrets must then be given and are never made up.
+PRODUCTION: bool = env.bool("COURIER_PRODUCTION", default=False)
+DATA_DIR = Path(env.str("COURIER_DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
+
+
+def secret(name: str) -> str:
+    """The secret from NAME, the file that NAME_FILE names, or (on a laptop) the data directory."""
+    value: str = env.str(name, default="").strip()
+    if value:
+        return value
+    if PRODUCTION:
+        raise ImproperlyConfigured(f"Set {name} or {name}_FILE: in production it has no default.")
+    return secret_files.read_or_make(DATA_DIR / "secrets" / name.lower())
+
+
+SECRET_KEY = secret("SECRET_KEY")
+DEBUG = env.bool("COURIER_DEBUG", default=False)
+ALLOWED_HOSTS = env.list("COURIER_ALLOWED_HOSTS", default=["*"])
+CSRF_TRUSTED_ORIGINS = env.list("COURIER_CSRF_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "courier_site.apps.CourierAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "courier_site",
+    "registry",
+    "accounts",
+    "usage",
+    "gateway",
+]
+MIDDLEWARE = [
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "courier_site.middleware.PrivatePages",
+]
+ROOT_URLCONF = "courier_site.urls"
+ASGI_APPLICATION = "courier_site.asgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+DATABASE_URL: str = env.str("DATABASE_URL", default="")
+DATABASES: dict[str, Any] = {
+    "default": env.db_url_config(DATABASE_URL or f"sqlite:///{DATA_DIR / 'courier.sqlite3'}")
+}
+ON_POSTGRESQL = "postgresql" in DATABASES["default"]["ENGINE"]
+if ON_POSTGRESQL:
+    # Under ASGI a connection kept per thread is never returned: pool instead of CONN_MAX_AGE.
+    DATABASES["default"]["CONN_MAX_AGE"] = 0
+    DATABASES["default"]["OPTIONS"] = {
+        **DATABASES["default"].get("OPTIONS", {}),
+        "connect_timeout": 5,
+        "pool": {"min_size": 0, "max_size": env.int("COURIER_DB_POOL", default=10), "timeout": 5},
+    }
+else:
+    # IMMEDIATE and WAL: without them concurrent writers fail at once with "database is locked".
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL: str = env.str("REDIS_URL", default="")
+if REDIS_URL:
+    CACHES: dict[str, Any] = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "courier:cache",
+        }
+    }
+
+AUTH_USER_MODEL = "accounts.User"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.str("COURIER_STATIC_ROOT", default=str(BASE_DIR / "static_root")))
+SERVESTATIC_USE_FINDERS = not PRODUCTION
+SERVESTATIC_AUTOREFRESH = False
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+COURIER_HTTPS = env.bool("COURIER_HTTPS", default=False)
+SESSION_COOKIE_SECURE = COURIER_HTTPS
+CSRF_COOKIE_SECURE = COURIER_HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if COURIER_HTTPS else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if COURIER_HTTPS else None
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+LOGGING = logging_config(level=env.str("COURIER_LOG_LEVEL", default="INFO"), as_json=PRODUCTION)
+
+CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+
+UNFOLD = navigation.UNFOLD
+
+# Courier's own settings.
+
+COURIER_ROLE: str = env.str("COURIER_ROLE", default="all")
+COURIER_ENCRYPTION_KEYS: list[str] = [
+    key.strip() for key in secret("COURIER_ENCRYPTION_KEYS").split(",") if key.strip()
+]
+COURIER_KEY_PEPPER: str = secret("COURIER_KEY_PEPPER")
+PRIVATE_NETWORKS = [
+    "127.0.0.0/8",
+    "::1/128",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+]
+
+
+def private_upstreams() -> list[str]:
+    """Networks that upstreams may be in although they are private: none, unless on a laptop."""
+    named: str = env.str("COURIER_ALLOW_PRIVATE_UPSTREAMS", default="off" if PRODUCTION else "on")
+    match named.strip().lower():
+        case "" | "off" | "false" | "no" | "0":
+            return []
+        case "on" | "true" | "yes" | "1":
+            return PRIVATE_NETWORKS
+        case networks:
+            return [network.strip() for network in networks.split(",") if network.strip()]
+
+
+COURIER_ALLOW_PRIVATE_UPSTREAMS = private_upstreams()
+COURIER_CORS_ORIGINS: list[str] = env.list("COURIER_CORS_ORIGINS", default=[])
+#: Bytes of a request body, and of a whole upstream answer.
+COURIER_MAX_BODY: int = env.int("COURIER_MAX_BODY", default=10 * 1024 * 1024)
+COURIER_MAX_ANSWER: int = env.int("COURIER_MAX_ANSWER", default=32 * 1024 * 1024)
+#: Seconds: until the first byte of an answer over all attempts; of silence before a comment.
+COURIER_FIRST_BYTE_DEADLINE_S: float = env.float("COURIER_FIRST_BYTE_DEADLINE", default=60)
+COURIER_KEEP_ALIVE_S: float = env.float("COURIER_KEEP_ALIVE", default=15)
+#: Seconds that open streams get after SIGTERM.
+COURIER_DRAIN_S: float = env.float("COURIER_DRAIN", default=30)
+SPOOL_DIR = DATA_DIR / "spool"
+DATA_UPLOAD_MAX_MEMORY_SIZE = COURIER_MAX_BODY

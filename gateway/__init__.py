@@ -1,0 +1,1 @@
+"""One request, from client to upstream and back. Has no tables."""

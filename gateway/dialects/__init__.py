@@ -1,0 +1,1 @@
+"""Wire formats. Pure: no Django, no network."""

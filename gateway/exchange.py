@@ -1,0 +1,1 @@
+"""One admitted request with its answer. Read this first."""

@@ -1,0 +1,1 @@
+"""What Courier itself reads of each request body. Everything else travels on untouched."""

@@ -1,0 +1,22 @@
+"""Request ids: UUIDs of version 7, so that they sort by time and carry their day."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from uuid import UUID
+
+
+def uuid7() -> UUID:
+    """A new UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)
+
+
+def made_at(request_id: UUID) -> datetime:
+    """The moment, in UTC and to the millisecond, at which a UUIDv7 was made."""
+    return datetime.fromtimestamp((request_id.int >> 80) / 1000, tz=UTC)

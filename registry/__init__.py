@@ -1,0 +1,1 @@
+"""What can be called: providers, their keys, served models, routes and prices."""

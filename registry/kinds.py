@@ -1,0 +1,40 @@
+"""The kinds of provider: key, label, and where the adapter is. The one registry line of each.
+
+Adapters live in `gateway`, above this layer; a dotted path lets the admin offer the
+kinds without importing upwards.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+PROVIDER_KINDS: dict[str, tuple[str, str]] = {
+    "chaos": ("Chaos (fails on demand)", "gateway.providers.builtin.Chaos"),
+    "echo": ("Echo (answers at once)", "gateway.providers.builtin.Echo"),
+    "ollama": ("Ollama", "gateway.providers.openai.Ollama"),
+    "openai": ("OpenAI", "gateway.providers.openai.OpenAI"),
+    "openai_compatible": ("OpenAI-compatible", "gateway.providers.openai.OpenAICompatible"),
+    "vllm": ("vLLM", "gateway.providers.openai.VLLM"),
+}
+
+#: Kinds for trying and testing that a production installation does not offer.
+DEVELOPMENT_ONLY = frozenset({"chaos"})
+
+#: Base URLs of kinds that have one; the others must be given theirs.
+DEFAULT_BASE_URLS = {
+    "chaos": "chaos://local",
+    "echo": "echo://local",
+    "ollama": "http://127.0.0.1:11434/v1",
+    "openai": "https://api.openai.com/v1",
+    "vllm": "http://127.0.0.1:8000/v1",
+}
+
+
+def provider_kinds() -> list[tuple[str, str]]:
+    """Choices for `Provider.kind`. A callable, so that a new kind makes no migration."""
+    return [(kind, label) for kind, (label, _) in PROVIDER_KINDS.items() if is_offered(kind)]
+
+
+def is_offered(kind: str) -> bool:
+    """Whether this installation may use providers of this kind."""
+    return kind in PROVIDER_KINDS and not (settings.PRODUCTION and kind in DEVELOPMENT_ONLY)

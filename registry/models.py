@@ -1,0 +1,274 @@
+"""Providers, their keys, the models that clients may ask for, the routes between, and prices."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from lib import encryption
+from registry import outbound
+from registry.kinds import DEFAULT_BASE_URLS, provider_kinds
+
+#: What clients may put into a URL path and into logs: no spaces, no control characters.
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*\*?$"
+
+
+class Managed(models.Model):
+    """Something that a manifest may have made; if so, people see it read-only."""
+
+    managed_by = models.CharField(
+        max_length=255,
+        blank=True,
+        editable=False,
+        help_text="The manifest that this comes from. Empty if it was made in the admin.",
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class Provider(Managed):
+    """An account at a vendor, or a server of one's own."""
+
+    class OnDisconnect(models.TextChoices):
+        CANCEL = "cancel", "Cancel the upstream request"
+        DRAIN = "drain", "Read the answer to its end, for its usage"
+
+    name = models.SlugField(max_length=64, unique=True, help_text="How routes refer to it.")
+    kind = models.CharField(max_length=32, choices=provider_kinds)
+    base_url = models.CharField(
+        "base URL",
+        max_length=500,
+        blank=True,
+        help_text="Such as https://llm.example.com/v1. Left empty, the kind's own is used.",
+    )
+    enabled = models.BooleanField(default=True)
+    connect_timeout_s = models.FloatField(
+        "connect", default=3, validators=[MinValueValidator(0.01), MaxValueValidator(60)]
+    )
+    first_byte_timeout_s = models.FloatField(
+        "first byte", default=60, validators=[MinValueValidator(0.01), MaxValueValidator(3600)]
+    )
+    idle_timeout_s = models.FloatField(
+        "between events", default=60, validators=[MinValueValidator(0.01), MaxValueValidator(3600)]
+    )
+    total_timeout_s = models.FloatField(
+        "whole answer", default=600, validators=[MinValueValidator(0.01), MaxValueValidator(86400)]
+    )
+    on_disconnect = models.CharField(
+        "when the client leaves",
+        max_length=8,
+        choices=OnDisconnect,
+        default=OnDisconnect.CANCEL,
+    )
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def effective_base_url(self) -> str:
+        return (self.base_url or DEFAULT_BASE_URLS.get(self.kind, "")).rstrip("/")
+
+    def clean(self) -> None:
+        url = self.effective_base_url
+        if not url:
+            raise ValidationError(
+                {"base_url": "A provider of this kind needs the address of its server."}
+            )
+        try:
+            outbound.check_url(url)
+        except outbound.ForbiddenUpstream as error:
+            raise ValidationError({"base_url": str(error)}) from error
+
+
+class UpstreamKey(models.Model):
+    """A secret that Courier presents to a provider. Encrypted at rest; never shown again."""
+
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=64, default="default")
+    sealed_secret = models.TextField(editable=False)
+    weight = models.PositiveIntegerField(default=1, validators=[MaxValueValidator(1000)])
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    changed_at = models.DateTimeField("secret changed", default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["provider", "name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "name"], name="registry_upstreamkey_name_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider.name} / {self.name}"
+
+    @property
+    def secret(self) -> str:
+        """The plain secret. Raises `encryption.CannotDecrypt` if no configured key opens it."""
+        return encryption.decrypt(self.sealed_secret)
+
+    def seal(self, secret: str) -> None:
+        """Replace the secret. The caller saves."""
+        self.sealed_secret = encryption.encrypt(secret)
+        self.changed_at = timezone.now()
+
+
+class ServedModel(Managed):
+    """A name that clients may ask for. Called "model" wherever people read it."""
+
+    class Strategy(models.TextChoices):
+        PRIORITY = "priority", "Fixed priority, then weight"
+
+    name = models.CharField(
+        max_length=200,
+        unique=True,
+        help_text="What clients ask for. May contain slashes.",
+    )
+    description = models.CharField(max_length=300, blank=True)
+    enabled = models.BooleanField(default=True)
+    strategy = models.CharField(max_length=32, choices=Strategy, default=Strategy.PRIORITY)
+    max_attempts = models.PositiveSmallIntegerField(
+        default=3,
+        validators=[MinValueValidator(1), MaxValueValidator(10)],
+        help_text="Upstream calls per request at most, over all routes.",
+    )
+
+    class Meta:
+        verbose_name = "model"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Alias(models.Model):
+    """Another name for a served model."""
+
+    name = models.CharField(max_length=200, unique=True)
+    model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="aliases")
+
+    class Meta:
+        verbose_name_plural = "aliases"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Route(models.Model):
+    """One way to serve a model: a provider, and its own name for the model."""
+
+    model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="routes")
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="routes")
+    upstream_model = models.CharField(
+        max_length=200, help_text="The provider's own name for the model."
+    )
+    priority = models.PositiveSmallIntegerField(
+        default=0, help_text="0 is tried first; the next is the fallback."
+    )
+    weight = models.PositiveIntegerField(
+        default=1,
+        validators=[MaxValueValidator(1000)],
+        help_text="Share among the routes of one priority.",
+    )
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["model", "priority", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "provider", "upstream_model"], name="registry_route_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model.name} → {self.provider.name} / {self.upstream_model}"
+
+
+class PriceQuerySet(models.QuerySet["Price"]):
+    def newest_first(self) -> PriceQuerySet:
+        return self.order_by("model_id", "-starts_at")
+
+
+class Price(models.Model):
+    """What a model costs from a moment on, in US dollars per million tokens.
+
+    Three states: a price row with figures, a row marked free, and no row at all, which
+    means that the price is unknown (never zero).
+    """
+
+    model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="prices")
+    starts_at = models.DateTimeField("valid from", default=timezone.now)
+    free = models.BooleanField(default=False)
+    input = models.DecimalField(
+        max_digits=12, decimal_places=6, default=Decimal(0), validators=[MinValueValidator(0)]
+    )
+    cached_input = models.DecimalField(
+        max_digits=12,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="Empty: as input.",
+    )
+    cache_write = models.DecimalField(
+        max_digits=12,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="Empty: as input.",
+    )
+    output = models.DecimalField(
+        max_digits=12, decimal_places=6, default=Decimal(0), validators=[MinValueValidator(0)]
+    )
+
+    objects = PriceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["model", "-starts_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "starts_at"], name="registry_price_one_per_start"
+            ),
+            models.CheckConstraint(
+                condition=Q(input__gte=0, output__gte=0)
+                & (Q(cached_input=None) | Q(cached_input__gte=0))
+                & (Q(cache_write=None) | Q(cache_write__gte=0)),
+                name="registry_price_not_negative",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model.name} from {self.starts_at:%Y-%m-%d}"
+
+    def clean(self) -> None:
+        if self.free and any((self.input, self.output, self.cached_input, self.cache_write)):
+            raise ValidationError({"free": "A free model has no figures: clear them, or untick."})
+
+
+class Revision(models.Model):
+    """The number that changes with every change of the configuration. One row."""
+
+    number = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+    @staticmethod
+    def bump() -> None:
+        """Tell every process, as soon as this transaction commits, that something changed."""
+        changed = Revision.objects.filter(pk=1).update(number=F("number") + 1)
+        if not changed:
+            Revision.objects.create(pk=1, number=1)

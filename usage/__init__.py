@@ -1,0 +1,1 @@
+"""What was used: records, roll-ups, exports."""

@@ -1,0 +1,7 @@
+"""The usage application."""
+
+from django.apps import AppConfig
+
+
+class UsageConfig(AppConfig):
+    name = "usage"
