@@ -1,1 +1,1 @@
-"""Composition: settings, URLs, the admin site, the commands. May import everything; imported by nobody."""
+"""Composition: settings, URLs, the admin site, the commands. Imported by no other layer."""
