@@ -8,8 +8,8 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
+from registry.admin.labels import label
 from registry.models import Managed
 
 
@@ -49,9 +49,9 @@ class ManagedAdmin(ModelAdmin):
         allowed: bool = super().has_delete_permission(request, obj)
         return allowed and not (obj and obj.managed_by)
 
-    @display(description="Origin", label={"Manifest": "info"})
+    @admin.display(description="Origin", ordering="managed_by")
     def origin(self, row: Managed) -> str:
-        return "Manifest" if row.managed_by else "Admin"
+        return label("Manifest", "info", hint=row.managed_by) if row.managed_by else "Admin"
 
     @admin.action(description="Take over from the manifest", permissions=["change"])
     def take_over(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
