@@ -1,0 +1,80 @@
+"""Fixtures that every test may use."""
+
+import pytest
+
+from registry import snapshot
+from tests import factories, network, services
+from tests.fakes.upstream import ScriptedUpstream
+
+network.forbid()
+
+
+@pytest.fixture(autouse=True)
+def _no_network():
+    yield
+    attempts, network.attempts[:] = list(network.attempts), []
+    assert not attempts, f"The test reached for {attempts}."
+
+
+@pytest.fixture(autouse=True)
+def _no_snapshot_of_another_test(monkeypatch):
+    monkeypatch.setattr(snapshot, "_current", snapshot.EMPTY)
+    monkeypatch.setattr(snapshot, "_listeners", list(snapshot._listeners))
+
+
+@pytest.fixture
+def alice(db):
+    """The owner of the team."""
+    return factories.make_user("alice")
+
+
+@pytest.fixture
+def bob(db):
+    """A member of the team."""
+    return factories.make_user("bob")
+
+
+@pytest.fixture
+def charlie(db):
+    """A stranger to the team."""
+    return factories.make_user("charlie")
+
+
+@pytest.fixture
+def team(alice, bob):
+    return factories.make_team("research", owner=alice, members=[bob])
+
+
+@pytest.fixture
+def key(team):
+    """A key of the team, with `key.secret`."""
+    return factories.make_key(team, "notebook")
+
+
+@pytest.fixture
+def upstream():
+    with ScriptedUpstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A private PostgreSQL."""
+    yield from _service(services.Postgres)
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    """A private Redis."""
+    yield from _service(services.Redis)
+
+
+def _service(kind):
+    try:
+        service = kind()
+    except services.Unavailable as reason:
+        if services.REQUIRED:
+            pytest.fail(str(reason))
+        pytest.skip(str(reason))
+    yield service
+    service.stop()

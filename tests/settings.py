@@ -1,0 +1,21 @@
+"""Courier's settings in a data directory of their own, with a password hasher that is quick."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+# Read by the settings below. Whatever the shell has set must not reach the tests.
+for name in [name for name in os.environ if name.startswith("COURIER_")]:
+    if name not in {"COURIER_REQUIRE_SERVICES", "COURIER_KILLS"}:
+        del os.environ[name]
+os.environ["COURIER_DATA_DIR"] = tempfile.mkdtemp(prefix="courier-test-")
+atexit.register(shutil.rmtree, os.environ["COURIER_DATA_DIR"], ignore_errors=True)
+
+from courier_site.settings import *  # noqa: E402, F403
+from courier_site.settings import DATA_DIR, DATABASES, ON_POSTGRESQL  # noqa: E402
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+if not ON_POSTGRESQL:
+    # A file: threads that share one in-memory database lock each other out at once.
+    DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
