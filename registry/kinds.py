@@ -20,6 +20,9 @@ PROVIDER_KINDS: dict[str, tuple[str, str]] = {
 #: Kinds for trying and testing that a production installation does not offer.
 DEVELOPMENT_ONLY = frozenset({"chaos"})
 
+#: Kinds that answer nobody without an upstream key.
+NEEDS_KEY = frozenset({"openai"})
+
 #: Base URLs of kinds that have one; the others must be given theirs.
 DEFAULT_BASE_URLS = {
     "chaos": "chaos://local",

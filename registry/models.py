@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 from django.core.exceptions import ValidationError
@@ -16,6 +17,17 @@ from registry.kinds import DEFAULT_BASE_URLS, provider_kinds
 
 #: What clients may put into a URL path and into logs: no spaces, no control characters.
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*\*?$"
+
+
+def check_model_name(name: str) -> None:
+    """Raise a ValidationError for the field `name` unless clients may ask for this name."""
+    if name and not re.fullmatch(MODEL_NAME, name):
+        raise ValidationError(
+            {
+                "name": "Begin with a letter or digit, then use letters, digits and . _ : / @ + - "
+                "only. A * may stand at the end."
+            }
+        )
 
 
 class Managed(models.Model):
@@ -151,6 +163,12 @@ class ServedModel(Managed):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        check_model_name(self.name)
+        taken = Alias.objects.filter(name=self.name).exclude(model=self.pk).select_related("model")
+        for alias in taken:
+            raise ValidationError({"name": f"The model “{alias.model}” has this name as an alias."})
+
 
 class Alias(models.Model):
     """Another name for a served model."""
@@ -164,6 +182,13 @@ class Alias(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        check_model_name(self.name)
+        if "*" in self.name:
+            raise ValidationError({"name": "Only the name of a model may end in a wildcard."})
+        if ServedModel.objects.filter(name=self.name).exclude(pk=self.model_id).exists():
+            raise ValidationError({"name": "Another model has this name itself."})
 
 
 class Route(models.Model):

@@ -1,0 +1,128 @@
+"""In what state a provider or a model is, in words: the same on every page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from django.db.models import Prefetch, QuerySet
+
+from lib.encryption import CannotDecrypt
+from registry.health import ProviderHealth
+from registry.kinds import NEEDS_KEY, is_offered
+from registry.models import Price, Provider, Route, ServedModel, UpstreamKey
+
+Level = Literal["success", "info", "warning", "danger", "plain"]
+PriceState = Literal["priced", "free", "unknown"]
+
+#: Why a breaker opened, where the code alone would not tell a person.
+REASONS = {
+    "upstream_timeout": "it did not answer in time",
+    "upstream_unavailable": "it could not be reached or failed",
+    "upstream_rate_limited": "it refused for too many requests",
+    "upstream_auth_failed": "it refused the upstream key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A word for lists, how bad it is, and a sentence that says more."""
+
+    word: str
+    level: Level
+    detail: str = ""
+
+
+HEALTHY = Condition("healthy", "success")
+DISABLED = Condition("disabled", "plain", "It is switched off.")
+UNUSED = Condition("unused", "plain", "No enabled route leads to it.")
+NO_KEY = Condition("no key", "danger", "It has no upstream key that is enabled and can be opened.")
+NOT_OFFERED = Condition("not offered", "danger", "This installation does not offer its kind.")
+UNKNOWN = Condition("unknown", "warning", "The breakers' states cannot be read right now.")
+
+
+def providers() -> QuerySet[Provider]:
+    """All providers with what `provider_condition` needs, in three queries."""
+    return Provider.objects.prefetch_related("keys", "routes")
+
+
+def models() -> QuerySet[ServedModel]:
+    """All models with what `has_usable_route` and `price_state` need, in a few queries."""
+    routes = Route.objects.select_related("provider").prefetch_related("provider__keys")
+    return ServedModel.objects.prefetch_related(Prefetch("routes", routes), "prices")
+
+
+def provider_condition(
+    provider: Provider, breakers: Mapping[str, ProviderHealth] | None
+) -> Condition:
+    """Its state. `breakers` is None where they are not known."""
+    if not provider.enabled:
+        return DISABLED
+    if not is_offered(provider.kind):
+        return NOT_OFFERED
+    if not can_sign(provider):
+        return NO_KEY
+    if not any(route.enabled for route in provider.routes.all()):
+        return UNUSED
+    if breakers is None:
+        return UNKNOWN
+    return _breaker_condition(breakers.get(provider.name))
+
+
+def _breaker_condition(health: ProviderHealth | None) -> Condition:
+    if health is None:
+        return HEALTHY
+    since = f"since {_clock(health.since)}"
+    why = f"{since}: {REASONS.get(health.reason_code, health.reason_code)}"
+    if health.state == "open":
+        return Condition("breaker open", "danger", why)
+    return Condition("recovering", "warning", why)
+
+
+def _clock(moment: datetime) -> str:
+    moment = moment.astimezone(UTC)
+    today = moment.date() == datetime.now(UTC).date()
+    return f"{moment:%H:%M} UTC" if today else f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def can_sign(provider: Provider) -> bool:
+    """Whether it has a usable upstream key, or none and needs none."""
+    keys = list(provider.keys.all())
+    if not keys:
+        return provider.kind not in NEEDS_KEY
+    return any(key.enabled and opens(key) for key in keys)
+
+
+def opens(key: UpstreamKey) -> bool:
+    """Whether one of the configured encryption keys opens its secret."""
+    try:
+        return bool(key.secret)
+    except CannotDecrypt:
+        return False
+
+
+def has_usable_route(model: ServedModel) -> bool:
+    """Whether a request for it can be sent anywhere."""
+    return any(
+        route.enabled
+        and route.provider.enabled
+        and is_offered(route.provider.kind)
+        and can_sign(route.provider)
+        for route in model.routes.all()
+    )
+
+
+def price_state(prices: Iterable[Price], at: datetime) -> PriceState:
+    """What is known of the cost of a request at that moment."""
+    price = price_in_force(prices, at)
+    if price is None:
+        return "unknown"
+    return "free" if price.free else "priced"
+
+
+def price_in_force(prices: Iterable[Price], at: datetime) -> Price | None:
+    """The newest of these prices that has begun."""
+    begun = [price for price in prices if price.starts_at <= at]
+    return max(begun, key=lambda price: price.starts_at, default=None)
