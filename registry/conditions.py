@@ -10,6 +10,7 @@ from typing import Literal
 from django.db.models import Prefetch, QuerySet
 
 from lib.encryption import CannotDecrypt
+from registry import health
 from registry.health import ProviderHealth
 from registry.kinds import NEEDS_KEY, is_offered
 from registry.models import Price, Provider, Route, ServedModel, UpstreamKey
@@ -19,10 +20,14 @@ PriceState = Literal["priced", "free", "unknown"]
 
 #: Why a breaker opened, where the code alone would not tell a person.
 REASONS = {
-    "upstream_timeout": "it did not answer in time",
-    "upstream_unavailable": "it could not be reached or failed",
-    "upstream_rate_limited": "it refused for too many requests",
     "upstream_auth_failed": "it refused the upstream key",
+    "upstream_bad_response": "its answers cannot be read",
+    "upstream_rate_limited": "it refused for too many requests",
+    "upstream_stalled": "its answers stopped half-way",
+    "upstream_timeout": "it did not answer in time",
+    "upstream_tls": "no trusted connection was possible",
+    "upstream_unavailable": "it failed",
+    "upstream_unreachable": "it could not be reached",
 }
 
 
@@ -52,6 +57,14 @@ def models() -> QuerySet[ServedModel]:
     """All models with what `has_usable_route` and `price_state` need, in a few queries."""
     routes = Route.objects.select_related("provider").prefetch_related("provider__keys")
     return ServedModel.objects.prefetch_related(Prefetch("routes", routes), "prices")
+
+
+def breakers() -> Mapping[str, ProviderHealth] | None:
+    """Providers with a breaker that is not closed, by name. None where that is not known."""
+    try:
+        return health.states()
+    except health.HealthUnknown:
+        return None
 
 
 def provider_condition(

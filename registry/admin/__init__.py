@@ -1,1 +1,5 @@
-"""What people see of it in the admin."""
+"""The registry in the admin: providers, models, prices."""
+
+from registry.admin import models, prices, providers
+
+__all__ = ["models", "prices", "providers"]

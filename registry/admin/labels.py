@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-Level = Literal["success", "info", "warning", "danger", "plain"]
+from registry.conditions import Level
 
 
 def label(text: str, level: Level = "plain", *, hint: str = "") -> SafeString:

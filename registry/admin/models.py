@@ -1,0 +1,124 @@
+"""Served models in the admin, called "models" there: with their routes, prices and aliases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html_join
+from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.forms import PaginationInlineFormSet
+
+from registry import conditions
+from registry.admin.labels import label
+from registry.admin.managed import OriginFilter
+from registry.admin.prices import PriceForm
+from registry.admin.switching import SwitchingAdmin
+from registry.models import Alias, Price, Route, ServedModel
+
+PRICE_LEVELS: dict[str, conditions.Level] = {
+    "priced": "success",
+    "free": "success",
+    "unknown": "warning",
+}
+NO_ROUTE = "“{}” has no route that can be used yet: requests for it are answered with an error."
+NO_PRICE = "“{}” has no price: what it costs is not known, which is not the same as free."
+
+
+class RouteFormSet(PaginationInlineFormSet):
+    def get_unique_error_message(self, unique_check: Any) -> str:
+        return "Two routes lead to the same upstream model of the same provider."
+
+
+class RouteInline(TabularInline):
+    model = Route
+    formset = RouteFormSet
+    fields = ("provider", "upstream_model", "priority", "weight", "enabled")
+    autocomplete_fields = ("provider",)
+    extra = 0
+    tab = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
+        queryset: QuerySet[Route] = super().get_queryset(request)
+        return queryset.select_related("provider", "model").order_by("priority", "pk")
+
+
+class PriceFormSet(PaginationInlineFormSet):
+    def get_unique_error_message(self, unique_check: Any) -> str:
+        return "Two prices begin at the same moment."
+
+
+class PriceInline(TabularInline):
+    model = Price
+    form = PriceForm
+    formset = PriceFormSet
+    extra = 0
+    tab = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Price]:
+        queryset: QuerySet[Price] = super().get_queryset(request)
+        return queryset.select_related("model")
+
+
+class AliasFormSet(PaginationInlineFormSet):
+    def clean(self) -> None:
+        super().clean()
+        for form in self.forms:
+            values = getattr(form, "cleaned_data", {})
+            if values.get("name") == self.instance.name and not values.get("DELETE"):
+                form.add_error("name", "This is the name of the model itself.")
+
+    def get_unique_error_message(self, unique_check: Any) -> str:
+        return "Two aliases are the same."
+
+
+class AliasInline(TabularInline):
+    model = Alias
+    formset = AliasFormSet
+    extra = 0
+    tab = True
+
+
+@admin.register(ServedModel)
+class ServedModelAdmin(SwitchingAdmin):
+    list_display = ("name", "routes_in_order", "price", "enabled", "origin")
+    list_filter = ("enabled", ("routes__provider", AutocompleteSelectFilter), OriginFilter)
+    list_filter_submit = True
+    search_fields = ("name", "description", "aliases__name", "routes__upstream_model")
+    search_help_text = "Name, alias, description or upstream model"
+    inlines = (RouteInline, PriceInline, AliasInline)
+    fieldsets = (
+        (None, {"fields": ("name", "description", "enabled", ("strategy", "max_attempts"))}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ServedModel]:
+        queryset: QuerySet[ServedModel] = super().get_queryset(request)
+        routes = Route.objects.select_related("provider").order_by("priority", "pk")
+        return queryset.prefetch_related(Prefetch("routes", routes), "prices")
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        model = conditions.models().get(pk=form.instance.pk)
+        if not conditions.has_usable_route(model):
+            self.message_user(request, NO_ROUTE.format(model), messages.WARNING)
+        if conditions.price_state(model.prices.all(), timezone.now()) == "unknown":
+            self.message_user(request, NO_PRICE.format(model), messages.WARNING)
+
+    @admin.display(description="Routes, in order")
+    def routes_in_order(self, model: ServedModel) -> str:
+        lines = [(_written(route),) for route in model.routes.all()]
+        return format_html_join("", "<div>{}</div>", lines) or label("no route", "warning")
+
+    @admin.display(description="Price")
+    def price(self, model: ServedModel) -> str:
+        state = conditions.price_state(model.prices.all(), timezone.now())
+        return label(state, PRICE_LEVELS[state])
+
+
+def _written(route: Route) -> str:
+    text = f"{route.provider.name} / {route.upstream_model}"
+    return text if route.enabled and route.provider.enabled else f"{text} (off)"

@@ -1,0 +1,148 @@
+"""Providers and their upstream keys in the admin. A stored secret is never shown again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.forms import PaginationInlineFormSet
+from unfold.views import ChangeList
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from registry import conditions
+from registry.admin.labels import label
+from registry.admin.managed import OriginFilter
+from registry.admin.switching import SwitchingAdmin
+from registry.models import Provider, UpstreamKey
+
+LONGEST_SECRET = 4096
+
+
+class UpstreamKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run
+    """An upstream key. Its field is not called `secret`: a read-only page would show that."""
+
+    new_secret = forms.CharField(
+        label="Secret",
+        required=False,
+        max_length=LONGEST_SECRET,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+    )
+
+    class Meta:
+        model = UpstreamKey
+        fields = ("name", "weight", "enabled")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            stored = "stored; leave empty to keep"
+            self.fields["new_secret"].widget.attrs["placeholder"] = stored
+
+    def clean_new_secret(self) -> str:
+        secret: str = self.cleaned_data["new_secret"]
+        if not secret and not self.instance.pk:
+            raise ValidationError("Enter the key as the provider gave it to you.")
+        if not all("!" <= character <= "~" for character in secret):
+            raise ValidationError("A key has letters, digits and signs only, and no spaces.")
+        return secret
+
+    def save(self, commit: bool = True) -> UpstreamKey:
+        if self.cleaned_data["new_secret"]:
+            self.instance.seal(self.cleaned_data["new_secret"])
+        key: UpstreamKey = super().save(commit)
+        return key
+
+
+class UpstreamKeyFormSet(PaginationInlineFormSet):
+    def get_unique_error_message(self, unique_check: Any) -> str:
+        return "Two keys of one provider must not have the same name."
+
+
+class UpstreamKeyInline(TabularInline):
+    model = UpstreamKey
+    form = UpstreamKeyForm
+    formset = UpstreamKeyFormSet
+    extra = 0
+    tab = True
+    readonly_fields = ("condition", "changed_at")
+
+    def get_fields(self, request: HttpRequest, obj: Provider | None = None) -> list[str]:
+        fields = ["name", "weight", "enabled", "condition", "changed_at"]
+        if self._may_write(request, obj):
+            fields.insert(1, "new_secret")
+        return fields
+
+    def _may_write(self, request: HttpRequest, provider: Provider | None) -> bool:
+        may = request.user.has_perm
+        allowed = may("registry.add_upstreamkey") or may("registry.change_upstreamkey")
+        return allowed and not (provider and provider.managed_by)
+
+    @admin.display(description="State")
+    def condition(self, key: UpstreamKey) -> str:
+        if not key.pk:
+            return "new"
+        if conditions.opens(key):
+            return label("stored", "success")
+        hint = "No configured encryption key opens it. Enter it again."
+        return label("unreadable", "danger", hint=hint)
+
+
+class ProviderList(ChangeList):
+    """Looks up the breakers once for the page, not for each row."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        breakers = conditions.breakers()
+        for provider in self.result_list:
+            provider.condition = conditions.provider_condition(provider, breakers)
+
+
+@admin.register(Provider)
+class ProviderAdmin(SwitchingAdmin):
+    list_display = ("name", "kind", "address", "state", "keys_held", "enabled", "origin")
+    list_filter = (("kind", ChoicesDropdownFilter), "enabled", OriginFilter)
+    list_filter_submit = True
+    search_fields = ("name", "base_url", "kind")
+    search_help_text = "Name, kind or base URL"
+    inlines = (UpstreamKeyInline,)
+    fieldsets = (
+        (None, {"fields": ("name", "kind", "base_url", "enabled")}),
+        (
+            "Time-outs",
+            {
+                "classes": ("tab",),
+                "description": "In seconds. Whichever is over first ends the attempt.",
+                "fields": (
+                    ("connect_timeout_s", "first_byte_timeout_s"),
+                    ("idle_timeout_s", "total_timeout_s"),
+                ),
+            },
+        ),
+        ("Disconnects", {"classes": ("tab",), "fields": ("on_disconnect",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
+        queryset: QuerySet[Provider] = super().get_queryset(request)
+        return queryset.prefetch_related("keys", "routes")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ProviderList
+
+    @admin.display(description="Address")
+    def address(self, provider: Provider) -> str:
+        return provider.effective_base_url
+
+    @admin.display(description="Keys")
+    def keys_held(self, provider: Provider) -> int:
+        return len(provider.keys.all())
+
+    @admin.display(description="State")
+    def state(self, provider: Any) -> str:
+        condition: conditions.Condition = provider.condition
+        return label(condition.word, condition.level, hint=condition.detail)
