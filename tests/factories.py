@@ -33,7 +33,7 @@ def make_key(team=None, name=None, **fields):
     """A new key. Its secret, which is kept nowhere, is at hand as `key.secret`."""
     from accounts import keys
 
-    key, secret = keys.issue(team or make_team(), name or f"key-{next(_numbers)}", **fields)
+    key, secret = keys.issue_key(team or make_team(), name or f"key-{next(_numbers)}", **fields)
     key.secret = secret
     return key
 

@@ -52,8 +52,8 @@ class Postgres:
     def url(self, database="courier"):
         return f"postgres://courier@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self, name):
-        self._run("createdb", *self._address(), name)
+    def create_database(self, name, template="template1"):
+        self._run("createdb", *self._address(), "-T", template, name)
         return self.url(name)
 
     def drop_database(self, name):

@@ -1,0 +1,1 @@
+"""A whole Courier, as its own processes, met only through its ports."""
