@@ -1,1 +1,259 @@
-"""One admitted request with its answer. Read this first."""
+"""One admitted request with its answer. Read this first.
+
+`serve` answers a request from top to bottom: may this key use the model, may it go on
+now, in which order are routes tried, who answers first. Whatever happens after admission
+ends in exactly one usage record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from accounts.admission import Reservation
+from django.conf import settings
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+
+from accounts import admission
+from accounts.principals import Principal
+from gateway import attempt, errors, failover, metering, relay, routing
+from gateway.attempt import WholeAnswer
+from gateway.breaker import breakers
+from gateway.failover import Attempts, T
+from gateway.metering import Metered
+from gateway.question import Caller, Question
+from lib.errors import CourierError
+from lib.ids import made_at
+from lib.tokens import TokenUsage
+from registry import snapshot
+from registry.snapshot import Model, Target
+from usage import recorder
+from usage.recorder import Record
+
+#: The log's word for a client that left: nginx's.
+CLIENT_CLOSED_REQUEST = 499
+
+
+async def serve(caller: Caller, principal: Principal, question: Question) -> HttpResponseBase:
+    """Answer `question` with one of the routes that serve its model."""
+    model = permitted_model(principal, question)
+    recorder.check_writable()
+    held = question.dialect.input_estimate(question.body)
+    held += question.dialect.output_bound(question.body)
+    reservation = await admission.admit(principal, caller.request_id, tokens=held)
+    exchange = Exchange(caller, principal, question, model, reservation)
+    try:
+        recorder.open_request(exchange.opening_record())
+        return await _answer(exchange)
+    except BaseException as error:
+        exchange.fail(error)
+        raise
+
+
+def permitted_model(principal: Principal, question: Question) -> Model:
+    """The model asked for. A key learns nothing about models that it may not use."""
+    operation = question.dialect.operation
+    if not principal.may_call(operation):
+        raise errors.EndpointNotAllowed(f"This API key may not call {operation}.")
+    if not principal.may_use(question.model):
+        raise errors.NotAllowed(
+            f"This API key may not use the model {question.model!r}.", param="model"
+        )
+    if not snapshot.is_loaded():
+        raise errors.NotReady("Courier is starting. Try again in a moment.", retry_after=1)
+    model = snapshot.current().model(question.model)
+    if model is None:
+        raise errors.ModelNotFound(f"The model {question.model!r} does not exist.", param="model")
+    return model
+
+
+async def _answer(exchange: Exchange) -> HttpResponseBase:
+    question = exchange.question
+    targets = routing.order(exchange.model.targets, breakers.is_out)
+    if question.wants_stream:
+        stream = await exchange.first_success(targets, attempt.open_stream)
+        exchange.target, exchange.first_output_at = stream.target, exchange.now()
+        return relay.EventStream(stream, exchange)
+    whole = await exchange.first_success(targets, attempt.whole_answer)
+    exchange.target = whole.target
+    exchange.complete(_metered_whole(question, whole))
+    return HttpResponse(
+        whole.content, content_type="application/json", headers=exchange.answer_headers()
+    )
+
+
+def _metered_whole(question: Question, whole: WholeAnswer) -> Metered:
+    said = "" if whole.usage else question.dialect.text_in(whole.body)
+    return metering.metered(question, whole.usage, said, whole.target.upstream_model)
+
+
+class Exchange:
+    """One admitted request: what it holds, what it has tried, and its one record."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        principal: Principal,
+        question: Question,
+        model: Model,
+        reservation: Reservation,
+    ) -> None:
+        self.caller = caller
+        self.principal = principal
+        self.question = question
+        self.model = model
+        self.reservation = reservation
+        self.target: Target | None = None
+        self.has_ended = False
+        #: Seconds spent on upstreams, waits between attempts included.
+        self.upstream_s = 0.0
+        self.first_output_at: float | None = None
+        self._loop = asyncio.get_running_loop()
+        self.attempts = Attempts(most=model.max_attempts, deadline=self._deadline())
+
+    def _deadline(self) -> float:
+        """When the first byte must be there. A provider that is allowed more time gets it."""
+        slowest = max((target.first_byte_timeout_s for target in self.model.targets), default=0)
+        return self._loop.time() + max(settings.COURIER_FIRST_BYTE_DEADLINE_S, slowest)
+
+    async def first_success(
+        self,
+        targets: list[Target],
+        ask: Callable[[Question, Target, float], Awaitable[T]],
+    ) -> T:
+        """The first answer of `targets`; what fails on the way is told to the breakers."""
+
+        async def attempt_at(target: Target, limit_s: float) -> T:
+            self.target = target
+            try:
+                answer = await ask(self.question, target, limit_s)
+            except errors.UpstreamError as error:
+                breakers.failed(target, error)
+                raise
+            breakers.succeeded(target)
+            return answer
+
+        began_at = self._loop.time()
+        try:
+            return await failover.first_success(targets, attempt_at, self.attempts)
+        finally:
+            self.upstream_s = self._loop.time() - began_at
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def answer_headers(self) -> dict[str, str]:
+        """What the answer tells about itself."""
+        elapsed = self._loop.time() - self.caller.received_at
+        overhead_ms = max(elapsed - self.upstream_s, 0.0) * 1000
+        return {
+            **self.reservation.headers,
+            "x-courier-model-served": self.model.name,
+            "x-courier-attempts": str(self.attempts.made),
+            "x-courier-overhead-ms": f"{overhead_ms:.2f}",
+        }
+
+    def complete(self, metered: Metered) -> None:
+        """The answer is whole. Recorded before its last byte leaves."""
+        self._end(metered, outcome="ok", end_reason="complete", status=200)
+
+    def break_off(self, error: CourierError, metered: Metered) -> None:
+        """The stream broke after its first output: what was sent is counted."""
+        reason = "timeout" if isinstance(error, errors.UpstreamStalled) else "upstream_cut"
+        if isinstance(error, errors.ShuttingDown):
+            reason = "interrupted"
+        self._end(metered, outcome=error.code or "error", end_reason=reason, status=200)
+
+    def client_left(self, metered: Metered) -> None:
+        """The client went away: what it was sent, and what it had asked for, is counted."""
+        self._end(
+            metered,
+            outcome="client_disconnected",
+            end_reason="client_gone",
+            status=CLIENT_CLOSED_REQUEST,
+        )
+
+    def fail(self, error: BaseException) -> None:
+        """No answer was sent. Does nothing if the exchange has ended."""
+        if self.has_ended:
+            return
+        if isinstance(error, asyncio.CancelledError):
+            self.client_left(self._asked_only())
+            return
+        code = error.code if isinstance(error, CourierError) else "internal_error"
+        status = error.status if isinstance(error, CourierError) else 500
+        reason = "timeout" if isinstance(error, errors.UpstreamTimeout) else "refused"
+        self._end(
+            metering.NOTHING, outcome=code or "upstream_rejected", end_reason=reason, status=status
+        )
+        if isinstance(error, CourierError):
+            error.headers = {**self.answer_headers(), **error.headers}
+
+    def _asked_only(self) -> Metered:
+        """A client that leaves before any output has still had its input read upstream."""
+        if self.target is None or not self.attempts.made:
+            return metering.NOTHING
+        return metering.metered(self.question, None, "", self.target.upstream_model)
+
+    def _end(self, metered: Metered, *, outcome: str, end_reason: str, status: int) -> None:
+        if self.has_ended:
+            return
+        self.has_ended = True
+        try:
+            record = self._record(metered, outcome=outcome, end_reason=end_reason, status=status)
+            recorder.close_request(record)
+        finally:
+            self.reservation.settle(metered.usage.total_tokens)
+
+    def opening_record(self) -> Record:
+        """What is known at admission: enough to close the record should Courier be killed."""
+        estimate = metering.Metered(
+            TokenUsage(input_tokens=self.question.dialect.input_estimate(self.question.body)),
+            metering.UsageSource.ESTIMATED,
+        )
+        return self._record(estimate, outcome="interrupted", end_reason="interrupted", status=0)
+
+    def _record(self, metered: Metered, *, outcome: str, end_reason: str, status: int) -> Record:
+        caller, principal, target, usage = self.caller, self.principal, self.target, metered.usage
+        started_at: datetime = made_at(caller.request_id).astimezone(UTC)
+        price = self.model.price_at(started_at)
+        now = self._loop.time()
+        first = self.first_output_at
+        return Record(
+            request_id=caller.request_id,
+            started_at=started_at,
+            key_id=principal.key_id,
+            key_name=principal.key_name,
+            team_id=principal.team_id,
+            team_name=principal.team_name,
+            user_id=principal.user_id,
+            user_name=principal.user_name,
+            operation=self.question.dialect.operation,
+            streamed=self.question.wants_stream,
+            model_asked=self.question.model,
+            model_served=self.model.name,
+            provider_name=target.provider_name if target else "",
+            upstream_model=target.upstream_model if target else "",
+            attempts=self.attempts.made,
+            input_tokens=usage.input_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            usage_source=metered.source.value,
+            cost_nano=price.cost_nano(usage) if price else None,
+            price_id=price.id if price else None,
+            first_token_ms=_ms(first - caller.received_at) if first else None,
+            total_ms=_ms(now - caller.received_at),
+            outcome=outcome,
+            end_reason=end_reason,
+            status=status,
+            client_request_id=caller.client_request_id,
+            trace_id=caller.trace_id,
+        )
+
+
+def _ms(seconds: float) -> int:
+    return max(round(seconds * 1000), 0)

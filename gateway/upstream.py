@@ -1,1 +1,222 @@
-"""The only connections out."""
+"""The only connections out. One client per event loop; every transport error is mapped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
+from django.conf import settings
+from httpx_aiohttp import AiohttpTransport
+
+from gateway import errors
+from gateway.local_upstreams import ChaosTransport, EchoTransport
+from gateway.providers.base import Addressee, UpstreamRequest
+from registry import outbound
+from registry.snapshot import Target
+
+#: Idle connections are closed before most servers' own 60 s, so that a reused one is alive.
+KEEP_ALIVE_S = 45
+#: Name resolution, waiting for a connection and connecting, together, over the connect limit.
+POOL_GRACE_S = 2.0
+#: How long a finished answer may take to close, so that its connection can be used again.
+LINGER_S = 1.0
+
+_transports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, httpx.AsyncBaseTransport]] = (
+    WeakKeyDictionary()
+)
+
+
+class GuardedResolver(aiohttp.ThreadedResolver):
+    """Resolves names, and drops every address that Courier may not connect to.
+
+    The connection is made to the very addresses that were checked, so that a name cannot
+    mean one thing when it is checked and another when it is used.
+    """
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await super().resolve(host, port, family)
+        allowed = [result for result in found if _is_allowed(result["host"])]
+        if not allowed:
+            raise OSError(f"{host} resolves to forbidden addresses only.")
+        return allowed
+
+
+def _is_allowed(address: str) -> bool:
+    try:
+        outbound.check_address(address)
+    except outbound.ForbiddenUpstream:
+        return False
+    return True
+
+
+class Answer:
+    """An upstream's answer: status and headers, and a body still to be read.
+
+    Iterating gives the body as the network gives it. A reader that was cancelled may
+    iterate again and goes on where it stopped. It is a class with `__anext__`, for an
+    async generator that is left before its end costs a task to clean up.
+    """
+
+    __slots__ = ("_body", "_response", "_target", "headers", "status")
+
+    def __init__(self, response: httpx.Response, target: Addressee) -> None:
+        self._response = response
+        self._target = target
+        self._body = self._stream().__aiter__()
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    def __aiter__(self) -> Answer:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self._body.__anext__()
+        except StopAsyncIteration:
+            raise
+        except asyncio.CancelledError:
+            self._body = self._stream().__aiter__()
+            raise
+        except Exception as error:
+            raise _mapped(error, self._target) from error
+
+    async def read(self, most: int) -> bytes:
+        """The whole body. One larger than `most` bytes is refused."""
+        pieces = []
+        size = 0
+        async for piece in self:
+            size += len(piece)
+            if size > most:
+                raise errors.UpstreamBadResponse(
+                    f"The answer of provider {self._target.provider_name!r} is too large."
+                )
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def finish(self) -> None:
+        """Read the little that may be left, so that the connection can be used again."""
+        with contextlib.suppress(errors.UpstreamError, TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                async for _ in self:
+                    pass
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the answer. A body that was not read to its end takes its connection along."""
+        with contextlib.suppress(httpx.HTTPError, aiohttp.ClientError, OSError):
+            await self._stream().aclose()
+
+    def _stream(self) -> httpx.AsyncByteStream:
+        stream = self._response.stream
+        if not isinstance(stream, httpx.AsyncByteStream):
+            raise TypeError("A transport must give an asynchronous body.")
+        return stream
+
+
+async def send(request: UpstreamRequest, target: Target) -> Answer:
+    """Send `request`; return as soon as the answer's headers are there."""
+    try:
+        url = _checked_url(request.url, tuple(settings.COURIER_ALLOW_PRIVATE_UPSTREAMS))
+    except outbound.ForbiddenUpstream as error:
+        raise errors.UpstreamUnreachable(
+            f"Provider {target.provider_name!r} is at an address that is not allowed."
+        ) from error
+    message = httpx.Request(
+        "POST",
+        url,
+        headers=request.headers,
+        content=request.body,
+        extensions={
+            "timeout": {
+                "connect": target.connect_timeout_s,
+                "pool": target.connect_timeout_s + POOL_GRACE_S,
+            }
+        },
+    )
+    try:
+        response = await _transport_for(url.scheme).handle_async_request(message)
+    except Exception as error:
+        raise _mapped(error, target) from error
+    return Answer(response, target)
+
+
+@lru_cache(maxsize=1024)
+def _checked_url(url: str, networks: tuple[str, ...]) -> httpx.URL:
+    """`url`, parsed, if it may be called under the networks allowed now."""
+    outbound.check_url(url)
+    return httpx.URL(url)
+
+
+def _transport_for(scheme: str) -> httpx.AsyncBaseTransport:
+    loop = asyncio.get_running_loop()
+    transports = _transports.get(loop)
+    if transports is None:
+        network = _network_transport()
+        transports = _transports[loop] = {
+            "http": network,
+            "https": network,
+            "echo": EchoTransport(),
+            "chaos": ChaosTransport(),
+        }
+    return transports[scheme]
+
+
+def _network_transport() -> AiohttpTransport:
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        keepalive_timeout=KEEP_ALIVE_S,
+        resolver=_resolver(),
+        ttl_dns_cache=10,
+        ssl=ssl.create_default_context(),
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        timeout=aiohttp.ClientTimeout(total=None),
+        read_bufsize=256 * 1024,
+        max_line_size=32 * 1024,
+        max_field_size=32 * 1024,
+    )
+    return AiohttpTransport(client=session)
+
+
+def _resolver() -> AbstractResolver:
+    return GuardedResolver()
+
+
+async def close() -> None:
+    """Close every connection of this event loop."""
+    transports = _transports.pop(asyncio.get_running_loop(), {})
+    for transport in set(transports.values()):
+        await transport.aclose()
+
+
+def _mapped(error: BaseException, target: Addressee) -> BaseException:
+    """Our error for a transport's. What is not a transport's is returned as it is."""
+    if not isinstance(error, httpx.TransportError | aiohttp.ClientError | OSError):
+        return error
+    name = target.provider_name
+    cause: Any = error.__cause__ or error
+    if isinstance(cause, aiohttp.ClientSSLError | ssl.SSLError):
+        return errors.UpstreamTlsFailed(f"Provider {name!r} could not be reached safely by TLS.")
+    if isinstance(cause, asyncio.TimeoutError | httpx.TimeoutException):
+        return errors.UpstreamTimeout(f"Connecting to provider {name!r} took too long.")
+    if isinstance(cause, aiohttp.ClientPayloadError | httpx.ReadError):
+        return errors.UpstreamUnavailable(f"Provider {name!r} broke off its answer.")
+    if isinstance(cause, aiohttp.ClientResponseError):
+        return errors.UpstreamBadResponse(f"Provider {name!r} did not answer in proper HTTP.")
+    return errors.UpstreamUnreachable(f"Provider {name!r} could not be reached.")

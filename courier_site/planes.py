@@ -1,0 +1,97 @@
+"""Which plane answers a request, and what runs beside them while the process lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+
+from accounts import admission
+from courier_site import health
+from gateway import upstream
+from gateway.front_door import FrontDoor, Receive, Scope, Send
+from gateway.relay import pulse
+from lib import tokenizer
+from registry import snapshot
+from usage import recorder
+
+logger = logging.getLogger(__name__)
+
+#: How long requests may take to end after they were told to, in seconds.
+LAST_WORDS_S = 3.0
+
+
+class Courier:
+    """Serves what `settings.COURIER_ROLE` names: `all`, `gateway` or `admin`."""
+
+    def __init__(self) -> None:
+        self._serves_api = settings.COURIER_ROLE in {"all", "gateway"}
+        self._front_door = FrontDoor() if self._serves_api else None
+        self._admin = ASGIHandler() if settings.COURIER_ROLE in {"all", "admin"} else None
+        self._beside: list[asyncio.Task[Any]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        path: str = scope.get("path", "")
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+        elif path.startswith("/health/"):
+            await health.answer(path, send, serves_api=self._serves_api)
+        elif self._front_door and (path.startswith("/v1/") or self._admin is None):
+            await self._front_door(scope, receive, send)
+        elif self._admin:
+            await self._admin(scope, receive, send)  # type: ignore[arg-type]  # stubs say dict
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._start()
+        except Exception as error:
+            logger.exception("Courier could not start")
+            await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start(self) -> None:
+        if not self._serves_api:
+            return
+        recorder.start()
+        await admission.start()
+        self._run(snapshot.watch())
+        self._run(pulse.run())
+        self._run(asyncio.to_thread(tokenizer.load))
+
+    async def _stop(self) -> None:
+        """After the server's grace time: end and settle what is still open."""
+        health.stopping()
+        if self._front_door:
+            await self._end_open_requests(self._front_door)
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        if self._serves_api:
+            await admission.stop()
+            await upstream.close()
+            await asyncio.to_thread(recorder.stop)
+
+    async def _end_open_requests(self, front_door: FrontDoor) -> None:
+        front_door.shut_down()
+        left = front_door.open | pulse.draining
+        if left:
+            logger.info("ending %d open requests", len(left))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await asyncio.gather(*left, return_exceptions=True)
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._beside.append(asyncio.ensure_future(work))

@@ -1,0 +1,50 @@
+"""GET /v1/models and /v1/models/{id}"""
+
+from __future__ import annotations
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+from ninja import Router
+
+from accounts.principals import Principal
+from gateway import errors
+from gateway.api.request import request_of
+from gateway.dialects.base import Json
+from registry import snapshot
+
+router = Router(tags=["models"])
+
+
+@router.get("/models")
+async def list_models(request: HttpRequest) -> HttpResponse:
+    principal = _permitted(request)
+    names = sorted(snapshot.current().names)
+    data = [_described(name) for name in names if "*" not in name and principal.may_use(name)]
+    return _json({"object": "list", "data": data})
+
+
+@router.get("/models/{path:name}")
+async def retrieve_model(request: HttpRequest, name: str) -> HttpResponse:
+    principal = _permitted(request)
+    if not principal.may_use(name) or snapshot.current().model(name) is None:
+        raise errors.ModelNotFound(f"The model {name!r} does not exist.", param="model")
+    return _json(_described(name))
+
+
+def _permitted(request: HttpRequest) -> Principal:
+    principal = request_of(request).principal
+    if not principal.may_call("models"):
+        raise errors.EndpointNotAllowed("This API key may not call models.")
+    if not snapshot.is_loaded():
+        raise errors.NotReady("Courier is starting. Try again in a moment.", retry_after=1)
+    return principal
+
+
+def _described(name: str) -> Json:
+    model = snapshot.current().model(name)
+    created = int(model.created_at.timestamp()) if model else 0
+    return {"id": name, "object": "model", "created": created, "owned_by": "courier"}
+
+
+def _json(body: Json) -> HttpResponse:
+    return HttpResponse(orjson.dumps(body), content_type="application/json")

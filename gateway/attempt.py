@@ -1,0 +1,210 @@
+"""One attempt at one target: ask, and hold back until the first output."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+from gateway import errors, sse, upstream
+from gateway.dialects.base import Json, PassThroughDialect, StreamWatch
+from gateway.kinds import provider_of
+from gateway.question import Question
+from gateway.sse import Framer, FrameTooLong
+from gateway.upstream import Answer
+from lib.tokens import TokenUsage
+from registry.snapshot import Target
+
+#: What may be held back before the first output, in bytes.
+MOST_HELD = 1024 * 1024
+#: How much of a refusal is read, in bytes.
+MOST_OF_A_REFUSAL = 64 * 1024
+
+
+@dataclass(slots=True)
+class WholeAnswer:
+    """An answer that was read to its end."""
+
+    target: Target
+    content: bytes = field(repr=False)
+    body: Json = field(repr=False)
+    usage: TokenUsage | None
+
+
+@dataclass(slots=True)
+class OpenStream:
+    """A stream whose first output has come. Nothing of it has reached the client yet."""
+
+    target: Target
+    watch: StreamWatch
+    #: What is for the client of what came until now.
+    held: bytes = field(repr=False)
+    rest: WholeFrames = field(repr=False)
+    answer: Answer
+    #: A time of the event loop's clock.
+    started_at: float
+
+    async def close(self) -> None:
+        await self.answer.close()
+
+
+async def whole_answer(question: Question, target: Target, limit_s: float) -> WholeAnswer:
+    """The target's whole answer. A connection that breaks halfway is a failed attempt."""
+    answer = await _ask(question, target, limit_s)
+    try:
+        async with asyncio.timeout(target.total_timeout_s):
+            content = await answer.read(settings.COURIER_MAX_ANSWER)
+    except TimeoutError as error:
+        raise _too_slow(target) from error
+    finally:
+        await answer.close()
+    body = _parsed(question.dialect, content, target)
+    return WholeAnswer(target, content, body, question.dialect.usage_in(body))
+
+
+async def open_stream(question: Question, target: Target, limit_s: float) -> OpenStream:
+    """The target's stream, as soon as it holds output of the model's own.
+
+    Formats open with chunks that say nothing (a role, a lifecycle event), and quotas fail
+    after those: so they are held back, and until then another target may still answer.
+    """
+    loop = asyncio.get_running_loop()
+    started_at = loop.time()
+    answer = await _ask(question, target, limit_s)
+    try:
+        _expect(answer, "text/event-stream", target)
+        stream = OpenStream(
+            target,
+            question.dialect.watch(question.body),
+            b"",
+            WholeFrames(answer, target),
+            answer,
+            started_at,
+        )
+        async with asyncio.timeout(max(limit_s - (loop.time() - started_at), 0.001)):
+            await _hold_until_output(stream)
+    except TimeoutError as error:
+        await answer.close()
+        raise _too_slow(target) from error
+    except BaseException:
+        await answer.close()
+        raise
+    return stream
+
+
+class WholeFrames:
+    """An answer's stream, in runs of whole frames. What ends in the middle of one is dropped."""
+
+    __slots__ = ("_answer", "_framer", "_target")
+
+    def __init__(self, answer: Answer, target: Target) -> None:
+        self._answer = answer
+        self._target = target
+        self._framer = Framer()
+
+    def __aiter__(self) -> WholeFrames:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            while True:
+                frames = self._framer.feed(await self._answer.__anext__())
+                if frames:
+                    return frames
+        except FrameTooLong as error:
+            raise _malformed(self._target) from error
+        except StopAsyncIteration:
+            rest, self._framer.rest = self._framer.rest, b""
+            if sse.data_of(rest).strip() != b"[DONE]":
+                raise
+            # Some servers end the last frame with the connection instead of a blank line.
+            return rest + b"\n\n"
+
+
+async def _ask(question: Question, target: Target, limit_s: float) -> Answer:
+    provider = provider_of(target.kind)
+    dialect = provider.dialect_for(question.dialect)
+    if dialect is None:
+        raise errors.NoAvailableTarget(
+            f"Provider {target.provider_name!r} does not offer this operation."
+        )
+    body = dialect.readdress(question.raw, question.body, target.upstream_model)
+    try:
+        async with asyncio.timeout(limit_s):
+            answer = await upstream.send(provider.request(target, dialect, body), target)
+    except TimeoutError as error:
+        raise _too_slow(target) from error
+    if 200 <= answer.status < 300:
+        return answer
+    raise await _refusal(answer, target, limit_s)
+
+
+async def _refusal(answer: Answer, target: Target, limit_s: float) -> errors.UpstreamError:
+    content = b""
+    try:
+        async with asyncio.timeout(limit_s):
+            content = await answer.read(MOST_OF_A_REFUSAL)
+    except (errors.UpstreamError, TimeoutError):
+        content = b""  # the status says enough
+    finally:
+        await answer.close()
+    return provider_of(target.kind).error(target, answer.status, answer.headers, content)
+
+
+async def _hold_until_output(stream: OpenStream) -> None:
+    held = []
+    size = 0
+    async for frames in stream.rest:
+        held.append(_seen(stream, frames))
+        size += len(frames)
+        if stream.watch.failure:
+            provider = provider_of(stream.target.kind)
+            raise provider.stream_error(stream.target, stream.watch.failure)
+        if stream.watch.has_output or stream.watch.is_complete:
+            stream.held = b"".join(held)
+            return
+        if size > MOST_HELD:
+            raise _malformed(stream.target)
+    raise errors.UpstreamUnavailable(
+        f"Provider {stream.target.provider_name!r} ended the stream before it began."
+    )
+
+
+def _seen(stream: OpenStream, frames: bytes) -> bytes:
+    try:
+        return stream.watch.see(frames)
+    except ValueError as error:
+        raise _malformed(stream.target) from error
+
+
+def _parsed(dialect: PassThroughDialect, content: bytes, target: Target) -> Json:
+    try:
+        body: Any = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise _malformed(target) from error
+    if isinstance(body, dict) and body.get("error"):
+        failure = body["error"]
+        given = failure if isinstance(failure, dict) else {"message": str(failure)}
+        raise provider_of(target.kind).stream_error(target, given)
+    if not dialect.is_answer(body):
+        raise _malformed(target)
+    parsed: Json = body
+    return parsed
+
+
+def _expect(answer: Answer, content_type: str, target: Target) -> None:
+    if not answer.headers.get("content-type", "").lower().startswith(content_type):
+        raise errors.UpstreamBadResponse(
+            f"Provider {target.provider_name!r} answered a stream with something else."
+        )
+
+
+def _malformed(target: Target) -> errors.UpstreamError:
+    return errors.UpstreamBadResponse(f"Provider {target.provider_name!r} sent a malformed answer.")
+
+
+def _too_slow(target: Target) -> errors.UpstreamError:
+    return errors.UpstreamTimeout(f"Provider {target.provider_name!r} took too long to answer.")

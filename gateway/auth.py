@@ -1,0 +1,39 @@
+"""Who is calling: from the request's headers alone, before a byte of its body is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from accounts.errors import InvalidApiKey
+from accounts.principals import Principal, authenticate, authenticate_cached
+
+#: Where a key may stand. Only the first of these that is present counts.
+_BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
+_PLAIN = (b"x-api-key", b"api-key")
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+async def principal_of(headers: Headers) -> Principal:
+    """The principal whose key the headers hold. One refusal for every key that is no good."""
+    secret = _secret_in(headers)
+    return authenticate_cached(secret) or await authenticate(secret)
+
+
+def _secret_in(headers: Headers) -> str:
+    plain = b""
+    for name, value in headers:
+        if name == b"authorization":
+            bearer = _BEARER.fullmatch(value)
+            if bearer:
+                return _text(bearer[1])
+        elif name in _PLAIN and not plain:
+            plain = value.strip()
+    return _text(plain)
+
+
+def _text(value: bytes) -> str:
+    if not value or not value.isascii():
+        raise InvalidApiKey
+    return value.decode("ascii")

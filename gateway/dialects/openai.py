@@ -1,0 +1,90 @@
+"""What OpenAI's formats share: the error object, usage, and a body sent to another model."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from gateway import sse
+from gateway.dialects.base import Json, PassThroughDialect, integer, mapping
+from lib.errors import CourierError
+from lib.tokens import TokenUsage
+
+_MODEL = re.compile(rb'"model"(\s*:\s*)"(?:[^"\\]|\\.)*"')
+#: Characters per token in a cheap guess, and tokens for an image of unknown size.
+CHARACTERS_PER_TOKEN = 4
+TOKENS_PER_IMAGE = 800
+
+
+class OpenAIDialect(PassThroughDialect):
+    """Errors, usage and addressing as on every endpoint of OpenAI's API."""
+
+    def write_error(self, error: CourierError, request_id: str) -> bytes:
+        return orjson.dumps({"error": _error_object(error, request_id)})
+
+    def error_frame(self, error: CourierError, request_id: str) -> bytes:
+        return sse.frame_of(self.write_error(error, request_id))
+
+    def readdress(self, raw: bytes, body: Json, model: str) -> bytes:
+        return with_model(raw, body, model)
+
+    def usage_in(self, body: Json) -> TokenUsage | None:
+        return read_usage(body.get("usage"))
+
+
+def _error_object(error: CourierError, request_id: str) -> Json:
+    return {
+        "message": f"{error.message} (request id: {request_id})",
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+
+
+def read_usage(usage: Any) -> TokenUsage | None:
+    """OpenAI's usage object. Tolerates what is missing: other people's servers leave out much."""
+    if not isinstance(usage, dict):
+        return None
+    inputs = mapping(usage.get("prompt_tokens_details"))
+    outputs = mapping(usage.get("completion_tokens_details"))
+    given = integer(usage.get("prompt_tokens"))
+    output = integer(usage.get("completion_tokens"))
+    return TokenUsage(
+        input_tokens=given,
+        cached_input_tokens=min(integer(inputs.get("cached_tokens")), given),
+        output_tokens=output,
+        reasoning_tokens=min(integer(outputs.get("reasoning_tokens")), output),
+    )
+
+
+def with_model(raw: bytes, body: Json, model: str) -> bytes:
+    """`raw` with another model's name, and every other byte as it was."""
+    if body["model"] == model:
+        return raw
+    # One occurrence can only be the field itself, for `body` has it at the top. Where the
+    # word occurs twice, or is written with escapes, the body is encoded anew.
+    if raw.count(b'"model"') == 1:
+        name = orjson.dumps(model)
+        edited, count = _MODEL.subn(lambda found: b'"model"' + found[1] + name, raw, count=1)
+        if count:
+            return edited
+    return orjson.dumps({**body, "model": model})
+
+
+def text_of(content: Any) -> str:
+    """The words of a message's content: a string, or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = (mapping(part).get("text") for part in content)
+    return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def images_in(content: Any) -> int:
+    """How many parts of a message's content are images."""
+    if not isinstance(content, list):
+        return 0
+    return sum(mapping(part).get("type") in {"image_url", "input_image"} for part in content)

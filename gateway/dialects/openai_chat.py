@@ -1,0 +1,187 @@
+"""OpenAI's chat completions (platform.openai.com/docs/api-reference/chat)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from gateway import sse
+from gateway.dialects.base import Json, StreamWatch, integer, mapping
+from gateway.dialects.openai import (
+    CHARACTERS_PER_TOKEN,
+    TOKENS_PER_IMAGE,
+    OpenAIDialect,
+    images_in,
+    read_usage,
+    text_of,
+    with_model,
+)
+
+#: Where a chunk holds words of the model. Quotes inside JSON strings are escaped, so a
+#: match is a real field; parsing every chunk would cost more than all the rest.
+_WORDS = re.compile(
+    rb'"(?:content|reasoning_content|reasoning|refusal|arguments|name)":\s*"((?:[^"\\]|\\.)+)"'
+)
+_NULL_USAGE = re.compile(rb',\s*"usage":\s*null')
+_ASK_FOR_USAGE = b'{"stream_options":{"include_usage":true},'
+#: Words kept for counting, per stream, in bytes. What lies beyond is counted by its length.
+MOST_WORDS = 512 * 1024
+
+
+class ChatWatch(StreamWatch):
+    """Looks at one stream of chat completion chunks."""
+
+    __slots__ = ("_beyond", "_hides_usage", "_words")
+
+    def __init__(self, *, hides_usage: bool) -> None:
+        super().__init__()
+        self._hides_usage = hides_usage
+        self._words = bytearray()
+        self._beyond = 0
+
+    def see(self, frames: bytes) -> bytes:
+        if not self.has_output:
+            # Not a chunk further than needed: a burst may bring the whole answer at once.
+            self.has_output = any(map(_has_output, map(_parsed, sse.split(frames))))
+        for words in _WORDS.findall(frames):
+            self._keep(words)
+        if b'"usage"' in frames:
+            frames = self._without_usage(frames)
+        if b"[DONE]" in frames:
+            self.is_complete = _ends_with_done(frames)
+        if b'"error"' in frames:
+            self._note_failure(frames)
+        return frames
+
+    def seen_text(self) -> str:
+        return _unescaped(bytes(self._words)) + " " * self._beyond
+
+    def output_estimate(self) -> int:
+        return (len(self._words) + self._beyond) // CHARACTERS_PER_TOKEN
+
+    def _keep(self, words: bytes) -> None:
+        if len(self._words) + len(words) <= MOST_WORDS:
+            self._words += words
+        else:
+            self._beyond += len(words)
+
+    def _without_usage(self, frames: bytes) -> bytes:
+        """Note the usage; take out what the client did not ask for."""
+        if self._hides_usage:
+            frames = _NULL_USAGE.sub(b"", frames)
+            if b'"usage"' not in frames:
+                return frames
+        return b"".join(frame for frame in sse.split(frames) if self._is_for_the_client(frame))
+
+    def _is_for_the_client(self, frame: bytes) -> bool:
+        if b'"usage"' not in frame:
+            return True
+        chunk = _parsed(frame)
+        usage = read_usage(chunk.get("usage"))
+        if usage is None:
+            return True
+        self.usage = usage
+        return not self._hides_usage or bool(chunk.get("choices"))
+
+    def _note_failure(self, frames: bytes) -> None:
+        for frame in sse.split(frames):
+            error = _parsed(frame).get("error") if b'"error"' in frame else None
+            if error:
+                self.failure = error if isinstance(error, dict) else {"message": str(error)}
+
+
+class OpenAIChat(OpenAIDialect):
+    """Chat completions."""
+
+    name = "openai-chat"
+    operation = "chat"
+
+    def readdress(self, raw: bytes, body: Json, model: str) -> bytes:
+        if not body.get("stream"):
+            return with_model(raw, body, model)
+        options = body.get("stream_options")
+        if options is None and "stream_options" not in body:
+            inside = with_model(raw, body, model).lstrip()[1:]
+            return _ASK_FOR_USAGE + inside
+        if mapping(options).get("include_usage") is True:
+            return with_model(raw, body, model)
+        asking = {**mapping(options), "include_usage": True}
+        return orjson.dumps({**body, "model": model, "stream_options": asking})
+
+    def is_answer(self, body: Any) -> bool:
+        return isinstance(body, dict) and isinstance(body.get("choices"), list)
+
+    def text_in(self, body: Json) -> str:
+        messages = [mapping(mapping(choice).get("message")) for choice in body["choices"]]
+        return "\n".join(filter(None, map(_said_in, messages)))
+
+    def watch(self, request: Json) -> StreamWatch:
+        asked = mapping(request.get("stream_options")).get("include_usage") is True
+        return ChatWatch(hides_usage=not asked)
+
+    def input_text(self, body: Json) -> str:
+        words = [text_of(message.get("content")) for message in body["messages"]]
+        if body.get("tools"):
+            words.append(orjson.dumps(body["tools"]).decode())
+        return "\n".join(words)
+
+    def input_estimate(self, body: Json) -> int:
+        characters = images = 0
+        for message in body["messages"]:
+            content = message.get("content")
+            characters += len(text_of(content))
+            images += images_in(content)
+        return characters // CHARACTERS_PER_TOKEN + images * TOKENS_PER_IMAGE + 1
+
+    def output_bound(self, body: Json) -> int:
+        bound = body.get("max_completion_tokens") or body.get("max_tokens")
+        return integer(bound) * max(integer(body.get("n")), 1)
+
+
+def _parsed(frame: bytes) -> Json:
+    """The chunk in a frame; empty for comments and for the end marker. Raises ValueError."""
+    data = sse.data_of(frame)
+    if not data or data.startswith(b"[DONE]"):
+        return {}
+    chunk = orjson.loads(data)
+    if not isinstance(chunk, dict):
+        raise ValueError("A chunk must be an object.")  # noqa: TRY004  # malformed, like bad JSON
+    return chunk
+
+
+def _has_output(chunk: Json) -> bool:
+    """Whether a chunk holds more than the role that opens every stream."""
+    for choice in chunk.get("choices") or ():
+        if mapping(choice).get("finish_reason"):
+            return True
+        delta = mapping(mapping(choice).get("delta"))
+        if any(value for name, value in delta.items() if name != "role"):
+            return True
+        if mapping(choice).get("text"):
+            return True
+    return False
+
+
+def _ends_with_done(frames: bytes) -> bool:
+    return any(sse.data_of(frame).startswith(b"[DONE]") for frame in sse.split(frames)[-2:])
+
+
+def _unescaped(words: bytes) -> str:
+    """The text of the inside of a JSON string."""
+    try:
+        return str(orjson.loads(b'"' + words + b'"'))
+    except orjson.JSONDecodeError:
+        # Half of a surrogate pair, say. The count will be near enough.
+        return words.decode(errors="replace")
+
+
+def _said_in(message: Any) -> str:
+    calls = message.get("tool_calls") or ()
+    arguments = [str(mapping(mapping(call).get("function")).get("arguments")) for call in calls]
+    said = [text_of(message.get("content")), str(message.get("reasoning_content") or "")]
+    return "\n".join([*filter(None, said), *arguments])
+
+
+openai_chat = OpenAIChat()

@@ -1,0 +1,193 @@
+"""What can go wrong with one request, and what may be done about it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+from lib.errors import CourierError
+
+
+class BadRequest(CourierError):
+    """The request's own fault. `param` names the field."""
+
+    status = 400
+    type = "invalid_request_error"
+    code: ClassVar[str | None] = None
+
+
+class UnsupportedParameter(BadRequest):
+    code = "unsupported_parameter"
+
+
+class NotAllowed(CourierError):
+    """The key is good, but not for this model."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "model_not_allowed"
+
+
+class EndpointNotAllowed(NotAllowed):
+    code = "endpoint_not_allowed"
+
+
+class ModelNotFound(CourierError):
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+
+class UnknownUrl(CourierError):
+    status = 404
+    type = "invalid_request_error"
+    code = "unknown_url"
+
+
+class MethodNotAllowed(CourierError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class RequestTimeout(CourierError):
+    """The client took too long to send its body."""
+
+    status = 408
+    type = "timeout"
+    code = "request_timeout"
+
+
+class RequestTooLarge(CourierError):
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class UnsupportedEncoding(CourierError):
+    """The body is compressed, or not JSON."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+
+
+class InternalError(CourierError):
+    """A bug of Courier's. It is logged with the request id; the client learns nothing of it."""
+
+
+class ShuttingDown(CourierError):
+    status = 503
+    code = "shutting_down"
+
+
+class NotReady(CourierError):
+    """The configuration has not been loaded yet."""
+
+    status = 503
+    code = "not_ready"
+
+
+class Recovery(Enum):
+    """What an upstream's failure leaves to try."""
+
+    NONE = "none"
+    RETRY = "retry"
+    FALLBACK = "fallback"
+
+
+class UpstreamError(CourierError):
+    """An attempt failed. `recovery` says whether another may help."""
+
+    status = 502
+    code: ClassVar[str | None] = "upstream_error"
+    recovery: ClassVar[Recovery] = Recovery.FALLBACK
+
+
+class NoAvailableTarget(UpstreamError):
+    """The model has no route that could be tried."""
+
+    status = 503
+    code = "no_available_target"
+
+
+class UpstreamRejected(UpstreamError):
+    """The provider refused the request itself. Its words are meant for the client."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = None
+    recovery = Recovery.NONE
+
+    def __init__(self, message: str, *, status: int, code: str | None, param: str | None) -> None:
+        super().__init__(message, param=param)
+        # What the client did wrong is the provider's to say: these vary with each refusal.
+        self.status = status  # type: ignore[misc]
+        self.code = code
+
+
+class UpstreamModelMissing(UpstreamError):
+    """The route names a model that the provider does not have."""
+
+    code = "upstream_model_missing"
+
+
+class UpstreamAuthFailed(UpstreamError):
+    """The provider refused Courier's own key: never the client's problem to fix."""
+
+    code = "upstream_auth_failed"
+
+
+class UpstreamRateLimited(UpstreamError):
+    status = 429
+    type = "rate_limit_error"
+    code = "upstream_rate_limited"
+    recovery = Recovery.RETRY
+
+
+class UpstreamUnavailable(UpstreamError):
+    status = 503
+    code = "upstream_unavailable"
+    recovery = Recovery.RETRY
+
+
+class UpstreamUnreachable(UpstreamError):
+    code = "upstream_unreachable"
+    recovery = Recovery.RETRY
+
+
+class UpstreamTlsFailed(UpstreamError):
+    code = "upstream_tls"
+
+
+class UpstreamTimeout(UpstreamError):
+    status = 504
+    type = "timeout"
+    code = "upstream_timeout"
+
+
+class UpstreamBadResponse(UpstreamError):
+    """The provider answered with something that is not an answer."""
+
+    code = "upstream_bad_response"
+
+
+class UpstreamRedirect(UpstreamError):
+    """The provider pointed elsewhere. Courier goes only where its configuration says."""
+
+    code = "upstream_redirect"
+
+
+class StreamInterrupted(UpstreamError):
+    """The stream broke after its first output reached the client. Nothing is tried again."""
+
+    code = "stream_interrupted"
+    recovery = Recovery.NONE
+
+
+class UpstreamStalled(StreamInterrupted):
+    """No event came for too long, or the whole answer took too long."""
+
+    status = 504
+    type = "timeout"
+    code = "upstream_stalled"

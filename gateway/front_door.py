@@ -1,0 +1,233 @@
+"""The API plane's ASGI application: a lean Django handler behind a gate.
+
+It checks the key before it reads the body, bounds the body while reading, and cancels a
+request whose client has left. Nothing on this plane is synchronous, so it does without
+Django's middleware, its thread per request, and its request signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from io import BytesIO
+from typing import Any, cast
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.http import Http404
+from django.http.response import HttpResponseBase
+
+from accounts.principals import Principal
+from gateway import auth, cors, errors
+from gateway.question import Caller
+from gateway.refusal import refusal
+from gateway.relay import EventStream, pulse
+from lib.errors import CourierError
+from lib.ids import uuid7
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+#: How long a client may take to send its body, in seconds.
+BODY_TIMEOUT_S = 30.0
+_CLIENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class ClientGone(Exception):
+    """The client closed its connection; there is nobody to answer."""
+
+
+class GatewayRequest(ASGIRequest):
+    """A request that has passed the gate."""
+
+    principal: Principal
+    caller: Caller
+    raw: bytes
+
+
+class FrontDoor(ASGIHandler):
+    """Serves `/v1`."""
+
+    request_class = GatewayRequest
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Requests being served, so that none is forgotten at shutdown.
+        self.open: set[asyncio.Task[Any]] = set()
+        self.is_stopping = False
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """None: see the module's docstring."""
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
+
+    async def __call__(  # type: ignore[override]  # the stubs know no mutable messages
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # runs in one
+        self.open.add(task)
+        try:
+            await self._serve(scope, receive, send)
+        except ClientGone:
+            pass
+        finally:
+            self.open.discard(task)
+
+    def shut_down(self) -> None:
+        """End what is still being served because the process is about to stop."""
+        self.is_stopping = True
+        streaming = pulse.end_all()
+        for task in self.open - streaming:
+            task.cancel()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = _caller(scope["headers"])
+        extra = [(b"x-request-id", str(caller.request_id).encode())]
+        if settings.COURIER_CORS_ORIGINS:
+            extra += cors.headers_for(scope["headers"])
+            if scope["method"] == "OPTIONS":
+                await _send_whole(send, 204, cors.preflight_headers(scope["headers"]), b"")
+                return
+        try:
+            principal = await auth.principal_of(scope["headers"])
+            raw = await _body(scope, receive)
+        except CourierError as error:
+            await _send_response(refusal(error, scope["path"], caller), send, extra)
+            return
+        request = GatewayRequest(scope, BytesIO())
+        request.principal, request.caller, request.raw = principal, caller, raw
+        request.urlconf = "gateway.urls"
+        await self._answer(request, receive, send, extra)
+
+    async def _answer(
+        self, request: GatewayRequest, receive: Receive, send: Send, extra: list[Header]
+    ) -> None:
+        """Answer; but the moment the client leaves, cancel whatever is being done for it."""
+        departure = Departure(receive)
+        try:
+            response = await self._response_to(request)
+            if isinstance(response, EventStream):
+                await response.send_to(send, extra)
+            else:
+                await _send_response(response, send, extra)
+        except asyncio.CancelledError:
+            if departure.has_happened:
+                raise ClientGone from None
+            raise
+        finally:
+            departure.stop_watching()
+        if isinstance(response, EventStream):
+            await response.stream.answer.finish()
+
+    async def _response_to(self, request: GatewayRequest) -> HttpResponseBase:
+        try:
+            # Below Django's middleware and logging, above its URL resolution.
+            response = await self._get_response_async(request)  # type: ignore[attr-defined]
+        except Http404:
+            unknown = errors.UnknownUrl(f"Unknown request URL: {request.method} {request.path}.")
+            return refusal(unknown, request.path, request.caller)
+        except asyncio.CancelledError:
+            if not self.is_stopping:
+                raise
+            _go_on_after_cancel()
+            stopping = errors.ShuttingDown("Courier is restarting. Ask again.", retry_after=1)
+            return refusal(stopping, request.path, request.caller)
+        if response.status_code == 405:
+            wrong = errors.MethodNotAllowed(f"{request.method} is not allowed here.")
+            return refusal(wrong, request.path, request.caller)
+        return cast(HttpResponseBase, response)
+
+
+class Departure:
+    """Watches for the client's leaving, and then cancels the task that serves it."""
+
+    __slots__ = ("_serving", "_watcher", "has_happened")
+
+    def __init__(self, receive: Receive) -> None:
+        self.has_happened = False
+        self._serving = asyncio.current_task()
+        self._watcher = asyncio.ensure_future(self._watch(receive))
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.has_happened = True
+        if self._serving is not None:
+            self._serving.cancel()
+
+    def stop_watching(self) -> None:
+        # The server also reports the end of an answer as a disconnect. Nothing is awaited
+        # between the last byte and this call, so that report comes too late to cancel.
+        self._watcher.cancel()
+
+
+def _go_on_after_cancel() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+
+
+def _caller(headers: list[Header]) -> Caller:
+    """Marks of a request. The client's own are recorded if they are well-formed, never used."""
+    client_id = trace_id = b""
+    for name, value in headers:
+        if name == b"x-request-id" and _CLIENT_ID.fullmatch(value):
+            client_id = value
+        elif name == b"traceparent":
+            trace = _TRACEPARENT.fullmatch(value)
+            trace_id = trace[1] if trace else b""
+    return Caller(uuid7(), asyncio.get_running_loop().time(), client_id.decode(), trace_id.decode())
+
+
+async def _body(scope: Scope, receive: Receive) -> bytes:
+    """The request's body, refused as soon as it is known to be too large."""
+    most = settings.COURIER_MAX_BODY
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > most:
+            raise _too_large(most)
+        if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+            raise errors.UnsupportedEncoding("Send the body without compression.")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await _read_body(receive, most)
+    except TimeoutError as error:
+        raise errors.RequestTimeout("The request's body did not arrive in time.") from error
+
+
+async def _read_body(receive: Receive, most: int) -> bytes:
+    pieces = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > most:
+            raise _too_large(most)
+        if not message.get("more_body"):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_large(most: int) -> CourierError:
+    return errors.RequestTooLarge(f"The request's body is larger than {most} bytes.")
+
+
+async def _send_response(response: HttpResponseBase, send: Send, extra: list[Header]) -> None:
+    content: bytes = response.content  # type: ignore[attr-defined]  # whole, not streaming
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.headers.items()
+    ]
+    await _send_whole(send, response.status_code, [*headers, *extra], content)
+
+
+async def _send_whole(send: Send, status: int, headers: list[Header], content: bytes) -> None:
+    length = (b"content-length", str(len(content)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,250 @@
+"""The built-in upstreams: transports that answer in process, in OpenAI's format.
+
+`echo` says the last message again, word by word, and counts words as tokens. `chaos`
+fails as the upstream model's name says; see `FAULTS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import re
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from hashlib import sha256
+from itertools import count
+from typing import Any
+
+import httpx
+import orjson
+
+_WORD = re.compile(r"\s*\S+")
+_ids = count(1)
+
+
+class Body(httpx.AsyncByteStream):
+    """A body made by an async iterator."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._pieces:
+            yield piece
+
+    async def aclose(self) -> None:
+        close = getattr(self._pieces, "aclose", None)
+        if close:
+            await close()
+
+
+class EchoTransport(httpx.AsyncBaseTransport):
+    """Answers chat completions and embeddings at once."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        asked = orjson.loads(request.content)
+        if request.url.path.endswith("/embeddings"):
+            return _json(_embeddings(asked))
+        if asked.get("stream"):
+            return _stream(_said_slowly(asked, pause_s=0))
+        return _json(_said(asked))
+
+
+class ChaosTransport(httpx.AsyncBaseTransport):
+    """Fails as the model's name says."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        asked = orjson.loads(request.content)
+        name, _, argument = str(asked.get("model", "")).partition("-")
+        fault = FAULTS.get(name)
+        if fault is None:
+            return _error(404, f"Chaos knows no fault of this name. It knows {', '.join(FAULTS)}.")
+        return await fault(asked, argument)
+
+
+async def _status(asked: Any, argument: str) -> httpx.Response:
+    status = int(argument) if argument.isdigit() and 400 <= int(argument) < 600 else 503
+    headers = {"retry-after": "1"} if status == 429 else {}
+    return _error(status, "Chaos was asked for this.", headers)
+
+
+async def _refuse(asked: Any, argument: str) -> httpx.Response:
+    raise httpx.ConnectError("Chaos refuses the connection.")
+
+
+async def _silent(asked: Any, argument: str) -> httpx.Response:
+    await asyncio.sleep(_seconds(argument, 3600))
+    return _json(_said(asked))
+
+
+async def _slow(asked: Any, argument: str) -> httpx.Response:
+    pause = _seconds(argument, 1)
+    if not asked.get("stream"):
+        await asyncio.sleep(pause)
+        return _json(_said(asked))
+    return _stream(_said_slowly(asked, pause_s=pause))
+
+
+async def _stall(asked: Any, argument: str) -> httpx.Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        async for piece in _first(_said_slowly(asked, pause_s=0), int(argument or 2)):
+            yield piece
+        await asyncio.sleep(3600)
+
+    return _stream(pieces())
+
+
+async def _cut(asked: Any, argument: str) -> httpx.Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        async for piece in _first(_said_slowly(asked, pause_s=0), int(argument or 2)):
+            yield piece
+        raise httpx.ReadError("Chaos cuts the connection.")
+
+    return _stream(pieces())
+
+
+async def _malformed(asked: Any, argument: str) -> httpx.Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"data: {not json\n\n"
+
+    if asked.get("stream"):
+        return _stream(pieces())
+    return httpx.Response(200, headers={"content-type": "application/json"}, content=b"{not json")
+
+
+async def _flaky(asked: Any, argument: str) -> httpx.Response:
+    if random.random() * 100 < float(argument or 50):
+        return _error(503, "Chaos was asked to fail now and then.")
+    return _stream(_said_slowly(asked, pause_s=0)) if asked.get("stream") else _json(_said(asked))
+
+
+#: The upstream model is the fault's name, and after a hyphen what it takes: a status, a
+#: number of seconds, of chunks, or per cent.
+FAULTS: dict[str, Callable[[Any, str], Awaitable[httpx.Response]]] = {
+    "status": _status,
+    "refuse": _refuse,
+    "silent": _silent,
+    "slow": _slow,
+    "stall": _stall,
+    "cut": _cut,
+    "malformed": _malformed,
+    "flaky": _flaky,
+}
+
+
+def _seconds(argument: str, default: float) -> float:
+    try:
+        return min(max(float(argument), 0.0), 3600.0)
+    except ValueError:
+        return default
+
+
+async def _first(pieces: AsyncIterator[bytes], number: int) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        if number <= 0:
+            return
+        number -= 1
+        yield piece
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    body = {"error": {"message": message, "type": "chaos", "param": None, "code": None}}
+    return _json(body, status, headers)
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> httpx.Response:
+    all_headers = {"content-type": "application/json", **(headers or {})}
+    return httpx.Response(status, headers=all_headers, content=orjson.dumps(body))
+
+
+def _stream(pieces: AsyncIterator[bytes]) -> httpx.Response:
+    return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Body(pieces))
+
+
+def _answer_to(asked: Any) -> str:
+    """What the last message said."""
+    messages = asked.get("messages") or [{}]
+    content = messages[-1].get("content")
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, dict))
+        content = " ".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) and content.strip() else "(nothing to echo)"
+
+
+def _usage(asked: Any, answer: str) -> dict[str, int]:
+    given = sum(_words_in(message.get("content")) for message in asked.get("messages") or ())
+    said = _words_in(answer)
+    return {"prompt_tokens": given, "completion_tokens": said, "total_tokens": given + said}
+
+
+def _words_in(content: Any) -> int:
+    return len(_WORD.findall(content if isinstance(content, str) else str(content or "")))
+
+
+def _said(asked: Any) -> dict[str, Any]:
+    answer = _answer_to(asked)
+    message = {"role": "assistant", "content": answer}
+    return {
+        **_heading(asked, "chat.completion"),
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": _usage(asked, answer),
+    }
+
+
+async def _said_slowly(asked: Any, *, pause_s: float) -> AsyncIterator[bytes]:
+    heading = _heading(asked, "chat.completion.chunk")
+    answer = _answer_to(asked)
+    yield _chunk(heading, {"role": "assistant", "content": ""})
+    for word in _WORD.findall(answer):
+        await asyncio.sleep(pause_s)
+        yield _chunk(heading, {"content": word})
+    yield _chunk(heading, {}, finish_reason="stop")
+    if (asked.get("stream_options") or {}).get("include_usage"):
+        last = {**heading, "choices": [], "usage": _usage(asked, answer)}
+        yield b"data: " + orjson.dumps(last) + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
+def _heading(asked: Any, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-echo-{next(_ids)}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": asked.get("model"),
+    }
+
+
+def _chunk(heading: dict[str, Any], delta: Any, finish_reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    return b"data: " + orjson.dumps({**heading, "choices": [choice]}) + b"\n\n"
+
+
+def _embeddings(asked: Any) -> dict[str, Any]:
+    given = asked.get("input")
+    inputs = given if isinstance(given, list) and not _is_tokens(given) else [given]
+    tokens = sum(len(item) if isinstance(item, list) else _words_in(item) for item in inputs)
+    data = [
+        {"object": "embedding", "index": index, "embedding": _vector(item, asked)}
+        for index, item in enumerate(inputs)
+    ]
+    return {
+        "object": "list",
+        "data": data,
+        "model": asked.get("model"),
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+def _is_tokens(given: list[Any]) -> bool:
+    return bool(given) and isinstance(given[0], int)
+
+
+def _vector(item: Any, asked: Any) -> Any:
+    """Eight numbers that depend on the input only, as floats or as base64 of float32."""
+    digest = sha256(orjson.dumps(item)).digest()
+    numbers = [byte / 255 - 0.5 for byte in digest[: int(asked.get("dimensions") or 8)]]
+    if asked.get("encoding_format") == "base64":
+        return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+    return numbers

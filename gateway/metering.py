@@ -1,0 +1,41 @@
+"""What an answer used: the provider's figures, or a count of our own where it gives none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.question import Question
+from lib import tokenizer
+from lib.tokens import TokenUsage
+
+
+class UsageSource(StrEnum):
+    """Where the figures of a usage record come from."""
+
+    PROVIDER = "provider"
+    ESTIMATED = "estimated"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    usage: TokenUsage
+    source: UsageSource
+
+
+NOTHING = Metered(TokenUsage(), UsageSource.NONE)
+
+
+def metered(question: Question, reported: TokenUsage | None, said: str, model: str) -> Metered:
+    """The provider's own figures where there are any, else counted from what was asked and said.
+
+    `model` is the upstream model, whose vocabulary is used.
+    """
+    if reported is not None:
+        return Metered(reported, UsageSource.PROVIDER)
+    counted = TokenUsage(
+        input_tokens=tokenizer.count(question.dialect.input_text(question.body), model),
+        output_tokens=tokenizer.count(said, model),
+    )
+    return Metered(counted, UsageSource.ESTIMATED)

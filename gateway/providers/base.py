@@ -1,0 +1,160 @@
+"""What a kind of upstream must know about itself: where, how signed, what its errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar, Protocol
+
+import orjson
+
+from gateway import errors
+from gateway.dialects.base import Dialect, Json, PassThroughDialect, mapping
+from gateway.errors import UpstreamError
+
+
+class Addressee(Protocol):
+    """What a provider needs to know of a target."""
+
+    @property
+    def provider_name(self) -> str: ...
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def api_key(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One HTTP request to a provider, ready to send."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+#: The longest that a provider may put us off, in seconds.
+LONGEST_RETRY_AFTER = 3600.0
+#: The client's own faults: a provider's words about them are meant for the client.
+_CLIENT_FAULTS = frozenset({400, 409, 413, 415, 422})
+
+
+class Provider:
+    """One kind of upstream.
+
+    Subclass it, set the class attributes, and override a method only where the vendor
+    departs from the common way (OpenAI's).
+    """
+
+    kind: ClassVar[str]
+    #: Path of each dialect that the vendor speaks.
+    paths: ClassVar[Mapping[PassThroughDialect, str]]
+
+    def dialect_for(self, client: Dialect) -> PassThroughDialect | None:
+        """The dialect to speak with this vendor for such a client; None if it has none."""
+        return next((dialect for dialect in self.paths if dialect is client), None)
+
+    def request(
+        self, target: Addressee, dialect: PassThroughDialect, body: bytes
+    ) -> UpstreamRequest:
+        return UpstreamRequest(
+            url=target.base_url + self.paths[dialect], headers=self.headers(target), body=body
+        )
+
+    def headers(self, target: Addressee) -> Mapping[str, str]:
+        """Every header that goes out; nothing of the client's is copied."""
+        headers = {
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": "courier",
+        }
+        if target.api_key:
+            headers["authorization"] = f"Bearer {target.api_key}"
+        return headers
+
+    def error(
+        self, target: Addressee, status: int, headers: Mapping[str, str], content: bytes
+    ) -> UpstreamError:
+        """What an answer other than 2xx means. Status decides; messages are never searched."""
+        name = target.provider_name
+        after = retry_after(headers)
+        if 300 <= status < 400:
+            return errors.UpstreamRedirect(f"Provider {name!r} answered with a redirect.")
+        if status in {401, 402, 403}:
+            return errors.UpstreamAuthFailed(f"Provider {name!r} refused Courier's own key.")
+        if status == 404:
+            return errors.UpstreamModelMissing(
+                f"Provider {name!r} does not have what this route names."
+            )
+        if status == 429:
+            return errors.UpstreamRateLimited(
+                f"Provider {name!r} is at its rate limit.", retry_after=after
+            )
+        if status in _CLIENT_FAULTS:
+            return _rejected(name, status, content, target.api_key)
+        if status == 408 or status >= 500:
+            return errors.UpstreamUnavailable(
+                f"Provider {name!r} failed with status {status}.", retry_after=after
+            )
+        return errors.UpstreamBadResponse(f"Provider {name!r} answered with status {status}.")
+
+    def stream_error(self, target: Addressee, failure: Json) -> UpstreamError:
+        """What an error inside a stream with status 200 means, before any output."""
+        status = failure.get("status") or failure.get("code")
+        if isinstance(status, str) and status.isdigit():
+            status = int(status)
+        if not isinstance(status, int) or not 400 <= status < 600:
+            status = 503
+        return self.error(target, status, {}, orjson.dumps({"error": failure}))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a provider asks us to wait (RFC 9110, section 10.2.3), if it says so."""
+    given = headers.get("retry-after", "").strip()
+    if not given:
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = _seconds_until(given)
+    if seconds != seconds:
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+        return (moment - type(moment).now(tz=moment.tzinfo)).total_seconds()
+    except (ValueError, TypeError):
+        return float("nan")
+
+
+def _rejected(name: str, status: int, content: bytes, secret: str) -> UpstreamError:
+    error = _error_object(content)
+    message = str(error.get("message") or f"Provider {name!r} rejected the request.")
+    if secret and secret in message:
+        message = f"Provider {name!r} rejected the request."
+    return errors.UpstreamRejected(
+        message[:2000],
+        status=status,
+        code=_text_or_none(error.get("code")),
+        param=_text_or_none(error.get("param")),
+    )
+
+
+def _error_object(content: bytes) -> Mapping[str, Any]:
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return {}
+    error = mapping(body).get("error")
+    if isinstance(error, str):
+        return {"message": error}
+    # vLLM and others put the fields at the top.
+    return mapping(error) or mapping(body)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

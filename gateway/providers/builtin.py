@@ -1,0 +1,17 @@
+"""The two upstreams that are built in, for trying and testing. They open no connection."""
+
+from __future__ import annotations
+
+from gateway.providers.openai import OpenAI
+
+
+class Echo(OpenAI):
+    """Answers at once with what it was asked."""
+
+    kind = "echo"
+
+
+class Chaos(OpenAI):
+    """Fails on demand: the upstream model's name says how."""
+
+    kind = "chaos"

@@ -1,0 +1,32 @@
+"""What a client asked, in its own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from gateway.dialects.base import Json, PassThroughDialect
+
+
+@dataclass(slots=True, frozen=True)
+class Question:
+    """One request's body, with what Courier itself read of it. Never logged, never stored."""
+
+    dialect: PassThroughDialect
+    model: str
+    raw: bytes = field(repr=False)
+    body: Json = field(repr=False)
+    wants_stream: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Caller:
+    """Marks of one HTTP request: ours, the client's, and when it came in.
+
+    `received_at` is a time of the event loop's clock.
+    """
+
+    request_id: UUID
+    received_at: float
+    client_request_id: str = ""
+    trace_id: str = ""

@@ -1,0 +1,244 @@
+"""The only writing back of streams: passes frames on, looks at them, and ends once.
+
+A stream is written straight to the server's `send`, by the task that serves the request.
+One pulse per process, not a timer per chunk, watches for silence, stalls and shutdown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.http.response import HttpResponseBase
+
+from gateway import errors, metering
+from gateway.attempt import OpenStream
+from lib.errors import CourierError
+from usage import recorder
+
+if TYPE_CHECKING:
+    from gateway.exchange import Exchange
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+KEEP_ALIVE = b": keep-alive\n\n"
+#: Seconds between looks at the open streams.
+PULSE_S = 0.25
+#: How long one write to a client that does not read may take, in seconds.
+WRITE_STALL_S = 30.0
+#: Streams older than this have their progress noted, this often, in seconds.
+PROGRESS_S = 2.0
+LONG_STREAM_S = 5.0
+#: Streams that are read on after their client left, at most.
+MOST_DRAINING = 64
+
+STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class ClientStalled(CourierError):
+    """The client has not read for too long."""
+
+    code = "client_stalled"
+
+
+class EventStream(HttpResponseBase):
+    """A streaming answer. `send_to` relays it; whatever happens, its exchange ends."""
+
+    streaming = True
+
+    def __init__(self, stream: OpenStream, exchange: Exchange) -> None:
+        super().__init__(content_type="text/event-stream")
+        self.stream = stream
+        self.exchange = exchange
+        loop = asyncio.get_running_loop()
+        self._now = loop.time
+        self._send: Send | None = None
+        self.task: asyncio.Task[Any] | None = None
+        #: Why the pulse ended the stream; None while it has not.
+        self._ended_by: CourierError | None = None
+        self.heard_at = self.written_at = self.noted_at = loop.time()
+        self.is_writing = False
+
+    async def send_to(self, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
+        """Relay the stream, from the status line, with these extra headers, to its end."""
+        self._send, self.task = send, asyncio.current_task()
+        pulse.streams.add(self)
+        try:
+            await self._relay(extra)
+        except asyncio.CancelledError:
+            if self._ended_by is None:
+                await self._client_left()
+                raise
+            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # runs in a task
+            await self._break_off(self._ended_by)
+        except CourierError as error:
+            await self._break_off(error)
+        except Exception:
+            await self._break_off(errors.InternalError("Courier failed in the middle of this."))
+            raise
+        finally:
+            pulse.streams.discard(self)
+
+    async def _relay(self, extra: list[tuple[bytes, bytes]]) -> None:
+        told = self.exchange.answer_headers().items()
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in told]
+        await self._send(  # type: ignore[misc]  # set by send_to
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [*STREAM_HEADERS, *headers, *extra],
+            }
+        )
+        watch, held = self.stream.watch, self.stream.held
+        self.stream.held = b""
+        if not watch.is_complete:
+            await self._write(held)
+            held = await self._pass_on()
+        self.exchange.complete(self._metered())
+        pulse.streams.discard(self)
+        await self._write(held, more=False)
+
+    async def _pass_on(self) -> bytes:
+        """Pass on frames until the stream is complete. Returns its last ones, not yet sent."""
+        watch = self.stream.watch
+        async for frames in self.stream.rest:
+            self.heard_at = self._now()
+            try:
+                seen = watch.see(frames)
+            except ValueError as error:
+                raise self._interrupted("sent a malformed chunk") from error
+            if watch.failure is not None:
+                raise self._interrupted("reported a failure")
+            if watch.is_complete:
+                return seen
+            if seen:
+                await self._write(seen)
+        raise self._interrupted("broke off its answer")
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        self.is_writing = True
+        self.written_at = self._now()
+        await self._send(  # type: ignore[misc]  # set by send_to
+            {"type": "http.response.body", "body": data, "more_body": more}
+        )
+        self.is_writing = False
+
+    async def _keep_alive(self) -> None:
+        # Begins a tick after it was wanted: by then the stream may have gone on, or ended.
+        if not self.is_writing and self in pulse.streams:
+            await self._write(KEEP_ALIVE)
+
+    def _interrupted(self, how: str) -> errors.StreamInterrupted:
+        return errors.StreamInterrupted(
+            f"Provider {self.stream.target.provider_name!r} {how} in the middle of the stream."
+        )
+
+    def _metered(self) -> metering.Metered:
+        watch = self.stream.watch
+        said = "" if watch.usage else watch.seen_text()
+        question, target = self.exchange.question, self.stream.target
+        return metering.metered(question, watch.usage, said, target.upstream_model)
+
+    async def _break_off(self, error: CourierError) -> None:
+        """Tell the client inside the stream, without any sign of success."""
+        if isinstance(error, errors.UpstreamUnavailable | errors.UpstreamUnreachable):
+            error = self._interrupted("broke off its answer")
+        await self.stream.close()
+        self.exchange.break_off(error, self._metered())
+        if isinstance(error, ClientStalled):
+            return
+        frame = self.exchange.question.dialect.error_frame(
+            error, str(self.exchange.caller.request_id)
+        )
+        await self._write(frame, more=False)
+
+    async def _client_left(self) -> None:
+        if self.stream.target.drains and len(pulse.draining) < MOST_DRAINING:
+            task = asyncio.ensure_future(self._drain())
+            pulse.draining.add(task)
+            task.add_done_callback(pulse.draining.discard)
+            return
+        self.exchange.client_left(self._metered())
+        await self.stream.close()
+
+    async def _drain(self) -> None:
+        """Read an answer that is paid for anyway to its end, for its usage."""
+        watch = self.stream.watch
+        try:
+            async with asyncio.timeout(self.stream.target.total_timeout_s):
+                async for frames in self.stream.rest:
+                    watch.see(frames)
+                    if watch.is_complete:
+                        break
+        except (CourierError, TimeoutError, ValueError):
+            pass  # what was seen until now is what can be counted
+        finally:
+            self.exchange.client_left(self._metered())
+            await self.stream.close()
+
+    def beat(self, now: float) -> None:
+        """One look of the pulse: note progress, break a silence, or end what has stalled."""
+        target = self.stream.target
+        if self.is_writing:
+            if now - self.written_at > WRITE_STALL_S:
+                self.end_with(ClientStalled("The client stopped reading."))
+            return
+        if now - self.heard_at > target.idle_timeout_s or (
+            now - self.stream.started_at > target.total_timeout_s
+        ):
+            self.end_with(
+                errors.UpstreamStalled(f"Provider {target.provider_name!r} took too long.")
+            )
+        elif now - self.written_at >= settings.COURIER_KEEP_ALIVE_S:
+            pulse.spawn(self._keep_alive())
+        if now - self.stream.started_at > LONG_STREAM_S and now - self.noted_at > PROGRESS_S:
+            self.noted_at = now
+            recorder.progress(self.exchange.caller.request_id, self.stream.watch.output_estimate())
+
+    def end_with(self, error: CourierError) -> None:
+        """End the stream from outside its task; it tells its client why."""
+        if self._ended_by is None and self.task is not None:
+            self._ended_by = error
+            self.task.cancel()
+
+
+class Pulse:
+    """Looks at every open stream of this process now and then."""
+
+    def __init__(self) -> None:
+        self.streams: set[EventStream] = set()
+        self.draining: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        now = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(PULSE_S)
+            moment = now()
+            for stream in list(self.streams):
+                stream.beat(moment)
+
+    def spawn(self, work: Any) -> None:
+        """Run a write beside the stream's own task, which is waiting for its upstream."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def end_all(self) -> set[asyncio.Task[Any]]:
+        """End every open stream, for the process is about to stop. Returns their tasks."""
+        streams = list(self.streams)
+        for stream in streams:
+            stream.end_with(errors.ShuttingDown("Courier is restarting. Ask again."))
+        for task in self.draining:
+            task.cancel()
+        return {stream.task for stream in streams if stream.task is not None}
+
+
+pulse = Pulse()
