@@ -1,0 +1,69 @@
+"""Configuration as code: plan and apply a manifest, or export the present state as one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+
+from accounts.models import ApiKey, Team
+from courier_site.manifest.callables import put_model, put_provider
+from courier_site.manifest.callers import put_key, put_team
+from courier_site.manifest.document import Document, Entry, ManifestError
+from courier_site.manifest.exporting import export
+from courier_site.manifest.writing import KnownKey, Outcome, Writer
+from registry.models import Managed, Provider, ServedModel
+
+__all__ = ["Document", "KnownKey", "ManifestError", "Outcome", "apply", "export", "plan"]
+
+#: Each section may refer to those before it, and is pruned before them.
+SECTIONS: tuple[tuple[type[Managed], str, Callable[[Writer, Entry], Managed]], ...] = (
+    (Provider, "providers", put_provider),
+    (ServedModel, "models", put_model),
+    (Team, "teams", put_team),
+    (ApiKey, "keys", put_key),
+)
+
+
+def apply(document: Document, *, mark: str, prune: bool = False) -> Outcome:
+    """Make it so, or raise ManifestError and change nothing.
+
+    `mark` is what the rows that it makes or changes say about where they come from.
+    `prune` deletes what has this mark and is no longer named.
+    """
+    with transaction.atomic():
+        return _applied(document, mark, prune)
+
+
+def plan(document: Document, *, mark: str, prune: bool = False) -> Outcome:
+    """What `apply` would do: it is done, and undone."""
+    with transaction.atomic():
+        outcome = _applied(document, mark, prune)
+        transaction.set_rollback(True)
+    return outcome
+
+
+def _applied(document: Document, mark: str, prune: bool) -> Outcome:
+    before = export().splitlines()
+    writer = Writer(document, mark, prune)
+    _check_version(document.root)
+    named: dict[type[Managed], list[Any]] = {}
+    for kind, key, put in SECTIONS:
+        entries = document.root.entries(key, str(kind._meta.verbose_name))
+        named[kind] = writer.each(entries, partial(put, writer))
+    if prune:
+        for kind, _, _ in reversed(SECTIONS):
+            writer.drop(kind._default_manager.filter(managed_by=mark).exclude(pk__in=named[kind]))
+    after = export().splitlines()
+    diff = difflib.unified_diff(before, after, "present", document.name, lineterm="")
+    writer.outcome.diff = "\n".join(diff)
+    return writer.outcome
+
+
+def _check_version(root: Entry) -> None:
+    root.only("version", *(key for _, key, _ in SECTIONS))
+    if root.whole("version") != 1:
+        raise root.error("This version of Courier reads manifests of version 1.", "version")

@@ -1,0 +1,179 @@
+"""The sections of a manifest that say what can be called: providers and models."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from courier_site.manifest.document import Entry
+from courier_site.manifest.secrets import given_secret
+from courier_site.manifest.vocabulary import LATER_KINDS, LATER_STRATEGIES, TIMEOUTS
+from courier_site.manifest.writing import Writer
+from lib import encryption
+from registry.kinds import PROVIDER_KINDS, is_offered
+from registry.models import (
+    MODEL_NAME,
+    Alias,
+    Price,
+    Provider,
+    Route,
+    ServedModel,
+    UpstreamKey,
+)
+
+#: A price without a date has held ever since.
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def put_provider(writer: Writer, entry: Entry) -> Provider:
+    entry.only("name", "kind", "base_url", "enabled", "keys", "timeouts", "on_disconnect")
+    name = entry.text("name")
+    row = Provider.objects.filter(name=name).first() or Provider(name=name)
+    writer.put(row, _provider_fields(entry), entry, f"provider {name}")
+    writer.exactly(
+        row, row.keys.all(), entry, "keys", lambda item: _put_upstream_key(writer, item, row)
+    )
+    return row
+
+
+def _provider_fields(entry: Entry) -> dict[str, Any]:
+    offered = [kind for kind in PROVIDER_KINDS if is_offered(kind)]
+    later = LATER_KINDS | PROVIDER_KINDS.keys()
+    fields: dict[str, Any] = {"kind": entry.choice("kind", offered, later)}
+    if "base_url" in entry:
+        fields["base_url"] = entry.text("base_url")
+    if "enabled" in entry:
+        fields["enabled"] = entry.flag("enabled")
+    if "on_disconnect" in entry:
+        fields["on_disconnect"] = entry.choice("on_disconnect", Provider.OnDisconnect.values)
+    if "timeouts" in entry:
+        fields |= _timeout_fields(entry.entry("timeouts"))
+    return fields
+
+
+def _timeout_fields(entry: Entry) -> dict[str, Any]:
+    entry.only(*TIMEOUTS)
+    return {field: float(entry.decimal(key)) for key, field in TIMEOUTS.items() if key in entry}
+
+
+def _put_upstream_key(writer: Writer, entry: Entry, provider: Provider) -> UpstreamKey:
+    entry.only("name", "secret", "secret_file", "if_unset", "weight", "enabled", "limits")
+    if "limits" in entry:
+        writer.warn(entry, "limits", "Limits of upstream keys are not enforced by this version.")
+    name = entry.text("name") if "name" in entry else "default"
+    row = provider.keys.filter(name=name).first() or UpstreamKey(provider=provider, name=name)
+    wanted: dict[str, Any] = {"weight": entry.whole("weight") if "weight" in entry else 1}
+    if "enabled" in entry:
+        wanted["enabled"] = entry.flag("enabled")
+    secret = _seal_fields(row, entry)
+    return writer.put(row, wanted, entry, f"upstream key {row}", secret)
+
+
+def _seal_fields(row: UpstreamKey, entry: Entry) -> dict[str, Any]:
+    """The fields that hold the secret of the manifest; none if the row holds it already."""
+    secret = given_secret(entry)
+    if secret is None:
+        if row._state.adding:
+            raise entry.error("A new upstream key needs a secret.", "secret")
+        return {}
+    if _holds(row, secret):
+        return {}
+    return {"sealed_secret": encryption.encrypt(secret), "changed_at": timezone.now()}
+
+
+def _holds(row: UpstreamKey, secret: str) -> bool:
+    if row._state.adding:
+        return False
+    try:
+        return row.secret == secret
+    except encryption.CannotDecrypt:
+        return False
+
+
+def put_model(writer: Writer, entry: Entry) -> ServedModel:
+    entry.only(
+        *("name", "description", "enabled", "strategy", "max_attempts"),
+        *("routes", "prices", "aliases"),
+    )
+    name = _model_name(entry)
+    row = ServedModel.objects.filter(name=name).first() or ServedModel(name=name)
+    writer.put(row, _model_fields(entry), entry, f"model {name}")
+    writer.exactly(
+        row, row.routes.all(), entry, "routes", lambda item: _put_route(writer, item, row)
+    )
+    writer.exactly(
+        row, row.prices.all(), entry, "prices", lambda item: _put_price(writer, item, row)
+    )
+    _put_aliases(writer, entry, row)
+    return row
+
+
+def _model_name(entry: Entry) -> str:
+    name = entry.text("name")
+    if not re.fullmatch(MODEL_NAME, name):
+        message = "A model's name has letters, digits and . _ : / @ + - and may end with *."
+        raise entry.error(message, "name")
+    if Alias.objects.filter(name=name).exists():
+        raise entry.error(f'"{name}" is an alias of another model already.', "name")
+    return name
+
+
+def _model_fields(entry: Entry) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if "description" in entry:
+        fields["description"] = entry.text("description")
+    if "enabled" in entry:
+        fields["enabled"] = entry.flag("enabled")
+    if "strategy" in entry:
+        offered = ServedModel.Strategy.values
+        fields["strategy"] = entry.choice("strategy", offered, LATER_STRATEGIES)
+    if "max_attempts" in entry:
+        fields["max_attempts"] = entry.whole("max_attempts")
+    return fields
+
+
+def _put_route(writer: Writer, entry: Entry, model: ServedModel) -> Route:
+    entry.only("provider", "upstream_model", "priority", "weight", "enabled")
+    name, upstream_model = entry.text("provider"), entry.text("upstream_model")
+    provider = Provider.objects.filter(name=name).first()
+    if provider is None:
+        raise entry.error(f'There is no provider named "{name}".', "provider")
+    wanted: dict[str, Any] = {
+        "priority": entry.whole("priority") if "priority" in entry else 0,
+        "weight": entry.whole("weight") if "weight" in entry else 1,
+    }
+    if "enabled" in entry:
+        wanted["enabled"] = entry.flag("enabled")
+    row = model.routes.filter(provider=provider, upstream_model=upstream_model).first() or Route(
+        model=model, provider=provider, upstream_model=upstream_model
+    )
+    return writer.put(row, wanted, entry, f"route {row}")
+
+
+def _put_price(writer: Writer, entry: Entry, model: ServedModel) -> Price:
+    entry.only("from", "free", "input", "output", "cached_input", "cache_write")
+    free = "free" in entry and entry.flag("free")
+    wanted: dict[str, Any] = {"free": free}
+    for name in ("input", "output"):
+        wanted[name] = Decimal(0) if free and name not in entry else entry.decimal(name)
+    for name in ("cached_input", "cache_write"):
+        wanted[name] = entry.decimal(name) if name in entry else None
+    moment = entry.moment("from") if "from" in entry else BEGINNING
+    row = model.prices.filter(starts_at=moment).first() or Price(model=model, starts_at=moment)
+    return writer.put(row, wanted, entry, f"price of {row}")
+
+
+def _put_aliases(writer: Writer, entry: Entry, model: ServedModel) -> None:
+    if not writer.decides(model, entry, "aliases"):
+        return
+    names = entry.texts("aliases") if "aliases" in entry else []
+    for name in names:
+        if ServedModel.objects.filter(name=name).exists():
+            raise entry.error(f'"{name}" is the name of a model already.', "aliases")
+        row = model.aliases.filter(name=name).first() or Alias(model=model, name=name)
+        writer.put(row, {}, entry, f"alias {name}")
+    writer.drop(model.aliases.exclude(name__in=names))

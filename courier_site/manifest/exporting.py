@@ -1,0 +1,179 @@
+"""The present configuration as a manifest, its secrets as references."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time
+from decimal import Decimal
+from typing import Any
+
+import yaml
+
+from accounts.models import ApiKey, Budget, RateLimit, Team
+from courier_site.manifest.document import REFERENCE
+from courier_site.manifest.vocabulary import LIMITS, TIMEOUTS
+from registry.models import Price, Provider, Route, ServedModel, UpstreamKey
+
+EXPLANATION = """\
+# Courier's configuration. Secrets are references to the environment: where a variable is
+# not set, the secret that is stored already is kept. People are not part of a manifest.
+"""
+NAMES_OF_LIMITS = {meaning: name for name, meaning in LIMITS.items()}
+Block = dict[str, Any]
+
+
+def export() -> str:
+    """The whole configuration. Applying it, here and now, changes nothing."""
+    references = References()
+    blocks: Block = {
+        "version": 1,
+        "providers": [_provider(row, references) for row in Provider.objects.order_by("name")],
+        "models": [_model(row) for row in ServedModel.objects.order_by("name")],
+        "teams": [_team(row) for row in Team.objects.order_by("name")],
+        "keys": [
+            _key(row, references)
+            for row in ApiKey.objects.filter(revoked_at=None)
+            .select_related("team")
+            .order_by("team__name", "name")
+        ],
+    }
+    given = {name: block for name, block in blocks.items() if block}
+    return EXPLANATION + yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=100)
+
+
+class References:
+    """Names of environment variables, each given out once."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def name(self, *parts: str) -> str:
+        words = re.sub(r"[^A-Z0-9]+", "_", "_".join(parts).upper()).strip("_")
+        wished = words if words[:1].isalpha() else f"KEY_{words}"
+        name, number = wished, 2
+        while name in self._taken:
+            name, number = f"{wished}_{number}", number + 1
+        self._taken.add(name)
+        return f"${{{name}}}"
+
+
+def _provider(row: Provider, references: References) -> Block:
+    timeouts = {key: _plain(getattr(row, field)) for key, field in TIMEOUTS.items()}
+    block: Block = {"name": row.name, "kind": row.kind}
+    if row.base_url:
+        block["base_url"] = _literal(row.base_url)
+    block |= _unless(True, enabled=row.enabled)
+    keys = [_upstream_key(key, references) for key in row.keys.order_by("name")]
+    if keys:
+        block["keys"] = keys
+    return block | {"timeouts": timeouts, "on_disconnect": row.on_disconnect}
+
+
+def _upstream_key(row: UpstreamKey, references: References) -> Block:
+    return {
+        "name": _literal(row.name),
+        "secret": references.name(row.provider.name, row.name),
+        "if_unset": "keep",
+        **_unless(1, weight=row.weight),
+        **_unless(True, enabled=row.enabled),
+    }
+
+
+def _model(row: ServedModel) -> Block:
+    block: Block = {"name": row.name}
+    if row.description:
+        block["description"] = _literal(row.description)
+    block |= {"strategy": row.strategy, "max_attempts": row.max_attempts}
+    block |= _unless(True, enabled=row.enabled)
+    lists = {
+        "routes": [_route(route) for route in row.routes.select_related("provider")],
+        "prices": [_price(price) for price in row.prices.order_by("starts_at")],
+        "aliases": [_literal(alias.name) for alias in row.aliases.order_by("name")],
+    }
+    return block | {name: items for name, items in lists.items() if items}
+
+
+def _route(row: Route) -> Block:
+    return {
+        "provider": row.provider.name,
+        "upstream_model": _literal(row.upstream_model),
+        **_unless(0, priority=row.priority),
+        **_unless(1, weight=row.weight),
+        **_unless(True, enabled=row.enabled),
+    }
+
+
+def _price(row: Price) -> Block:
+    block: Block = {"from": _moment(row.starts_at)}
+    if row.free:
+        return block | {"free": True}
+    figures = {
+        "input": row.input,
+        "output": row.output,
+        "cached_input": row.cached_input,
+        "cache_write": row.cache_write,
+    }
+    return block | {name: _money(value) for name, value in figures.items() if value is not None}
+
+
+def _team(row: Team) -> Block:
+    return {"name": _literal(row.name), **_limits_and_budgets(row)}
+
+
+def _key(row: ApiKey, references: References) -> Block:
+    block: Block = {
+        "name": _literal(row.name),
+        "team": _literal(row.team.name),
+        "secret": references.name(row.team.name, row.name),
+        "if_unset": "keep",
+        "models": [_literal(name) for name in row.allowed_models],
+        "endpoints": [_literal(name) for name in row.allowed_endpoints],
+    }
+    if row.expires_at:
+        block["expires_at"] = _moment(row.expires_at)
+    return block | _unless(True, enabled=row.disabled_at is None) | _limits_and_budgets(row)
+
+
+def _limits_and_budgets(owner: Team | ApiKey) -> Block:
+    block: Block = {}
+    limits = {
+        _limit_name(row): row.amount for row in owner.ratelimits.order_by("metric", "window_s")
+    }
+    if limits:
+        block["limits"] = limits
+    budgets = [_budget(row) for row in owner.budgets.order_by("period")]
+    if budgets:
+        block["budgets"] = budgets
+    return block
+
+
+def _limit_name(row: RateLimit) -> str:
+    if row.metric == RateLimit.Metric.CONCURRENCY:
+        return "concurrency"
+    return NAMES_OF_LIMITS[RateLimit.Metric(row.metric), RateLimit.Window(row.window_s)]
+
+
+def _budget(row: Budget) -> Block:
+    return {"amount": _money(row.amount), "period": row.period, "hard": row.hard}
+
+
+def _unless(default: Any, **values: Any) -> Block:
+    """Those of these values that are not the default."""
+    return {name: value for name, value in values.items() if value != default}
+
+
+def _literal(text: str) -> str:
+    """The text, so written that nothing in it is taken for a reference."""
+    return REFERENCE.sub(lambda match: f"${match[0]}", text)
+
+
+def _money(amount: Decimal) -> str:
+    return f"{amount.normalize():f}"
+
+
+def _moment(moment: datetime) -> object:
+    return moment.date() if moment.time() == time.min else moment
+
+
+def _plain(number: float) -> int | float:
+    return int(number) if number.is_integer() else number

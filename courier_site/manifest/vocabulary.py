@@ -1,0 +1,33 @@
+"""The words of a manifest that differ from the names in the tables."""
+
+from __future__ import annotations
+
+from accounts.models import RateLimit
+
+#: Kinds and strategies of the manifest's contract that this version does not have yet.
+LATER_KINDS = frozenset({"anthropic", "azure", "gemini", "generic"})
+LATER_STRATEGIES = frozenset(
+    {"least_busy", "least_cost", "least_latency", "most_quota", "weighted"}
+)
+TIMEOUTS = {
+    "connect": "connect_timeout_s",
+    "first_byte": "first_byte_timeout_s",
+    "idle": "idle_timeout_s",
+    "total": "total_timeout_s",
+}
+#: The name of a limit, to its metric and window.
+LIMITS = {
+    **{
+        f"{initial}p{unit}": (metric, window)
+        for initial, metric in (("r", RateLimit.Metric.REQUESTS), ("t", RateLimit.Metric.TOKENS))
+        for unit, window in zip("smhd", RateLimit.Window, strict=True)
+    },
+    "concurrency": (RateLimit.Metric.CONCURRENCY, RateLimit.Window.MINUTE),
+}
+#: Field names in complaints of the models, to the keys of the manifest.
+KEYS_OF_FIELDS = {
+    **dict.fromkeys(TIMEOUTS.values(), "timeouts"),
+    "allowed_endpoints": "endpoints",
+    "allowed_models": "models",
+    "starts_at": "from",
+}
