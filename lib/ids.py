@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def uuid7() -> UUID:
@@ -20,3 +22,8 @@ def uuid7() -> UUID:
 def made_at(request_id: UUID) -> datetime:
     """The moment, in UTC and to the millisecond, at which a UUIDv7 was made."""
     return datetime.fromtimestamp((request_id.int >> 80) / 1000, tz=UTC)
+
+
+def lowest_at(moment: datetime) -> UUID:
+    """The id that is not above any made at `moment` and above all made a millisecond before."""
+    return UUID(int=(moment - EPOCH) // timedelta(milliseconds=1) << 80)

@@ -252,16 +252,19 @@ def _target(route: Route, provider: Provider, key: UpstreamKey | None, secret: s
 def _prices_by_model() -> dict[int, list[Price]]:
     prices: dict[int, list[Price]] = {}
     for row in PriceRow.objects.order_by("model_id", "starts_at"):
-        cached = row.input if row.cached_input is None else row.cached_input
-        write = row.input if row.cache_write is None else row.cache_write
-        prices.setdefault(row.model_id, []).append(
-            Price(
-                id=row.pk,
-                starts_at=row.starts_at,
-                input=row.input * NANO_PER_TOKEN,
-                cached_input=cached * NANO_PER_TOKEN,
-                cache_write=write * NANO_PER_TOKEN,
-                output=row.output * NANO_PER_TOKEN,
-            )
-        )
+        prices.setdefault(row.model_id, []).append(price_of(row))
     return prices
+
+
+def price_of(row: PriceRow) -> Price:
+    """The arithmetic of a price row."""
+    cached = row.input if row.cached_input is None else row.cached_input
+    write = row.input if row.cache_write is None else row.cache_write
+    return Price(
+        id=row.pk,
+        starts_at=row.starts_at,
+        input=row.input * NANO_PER_TOKEN,
+        cached_input=cached * NANO_PER_TOKEN,
+        cache_write=write * NANO_PER_TOKEN,
+        output=row.output * NANO_PER_TOKEN,
+    )

@@ -9,17 +9,34 @@ from django.db import models
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
+from lib.ids import lowest_at
+
+#: A client that leaves is not a failure: nothing was wrong on this side of the wire.
+FAILED = ~Q(outcome__in=["ok", "client_disconnected"])
+
 
 class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
+    def since(self, moment: datetime.datetime) -> UsageRecordQuerySet:
+        """Records of requests that came in at `moment` or later. Served by the primary key."""
+        return self.filter(request_id__gte=lowest_at(moment))
+
+    def before(self, moment: datetime.datetime) -> UsageRecordQuerySet:
+        """Records of requests that came in earlier than `moment`. Served by the primary key."""
+        return self.filter(request_id__lt=lowest_at(moment))
+
     def on(self, day: datetime.date) -> UsageRecordQuerySet:
         """Records of one day, in UTC."""
-        return self.filter(day=day)
+        midnight = datetime.datetime.combine(day, datetime.time(), datetime.UTC)
+        return self.since(midnight).before(midnight + datetime.timedelta(days=1))
+
+    def failed(self) -> UsageRecordQuerySet:
+        return self.filter(FAILED)
 
     def totals(self) -> dict[str, int]:
         """Requests, errors, tokens and cost of these records, in one query."""
         sums = self.aggregate(
             requests=Count("pk"),
-            errors=Count("pk", filter=~Q(outcome="ok")),
+            errors=Count("pk", filter=FAILED),
             input_tokens=Sum("input_tokens"),
             output_tokens=Sum("output_tokens"),
             cost_nano=Sum("cost_nano"),
@@ -55,11 +72,19 @@ class UsageRecord(models.Model):
     recorded_at = models.DateTimeField(default=timezone.now)
 
     key = models.ForeignKey(
-        "accounts.ApiKey", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+        "accounts.ApiKey",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
     )
     key_name = models.CharField(max_length=100)
     team = models.ForeignKey(
-        "accounts.Team", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+        "accounts.Team",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
     )
     team_name = models.CharField(max_length=100)
     user = models.ForeignKey(
@@ -108,13 +133,21 @@ class UsageRecord(models.Model):
     objects = UsageRecordQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "request"
         ordering = ["-request_id"]
+        # Ids sort by time, so that the primary key also serves days and "newest first".
         indexes = [
             models.Index(fields=["key", "-request_id"], name="usage_record_key"),
             models.Index(fields=["team", "-request_id"], name="usage_record_team"),
             models.Index(fields=["model_asked", "-request_id"], name="usage_record_model"),
-            models.Index(fields=["day"], name="usage_record_day"),
-            models.Index(fields=["recorded_at"], name="usage_record_recorded"),
+            models.Index(
+                fields=["-request_id"], condition=~Q(outcome="ok"), name="usage_record_not_ok"
+            ),
+            models.Index(
+                fields=["client_request_id"],
+                condition=~Q(client_request_id=""),
+                name="usage_record_client_id",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -153,7 +186,7 @@ class DailyUsage(models.Model):
         ordering = ["-day", "team_name", "key_name", "model"]
         constraints = [
             models.UniqueConstraint(
-                fields=["day", "key", "model", "provider_name"], name="usage_daily_unique"
+                fields=["day", "team", "key", "model", "provider_name"], name="usage_daily_unique"
             )
         ]
 
@@ -161,9 +194,34 @@ class DailyUsage(models.Model):
         return f"{self.day} {self.key_name} {self.model}"
 
 
+class StaleDay(models.Model):
+    """A mark that records were added to a day. The roll-up that takes it sums that day anew.
+
+    Every batch leaves marks of its own in its own transaction, and none is ever shared:
+    so no record is missed, and no writer waits for a roll-up.
+    """
+
+    day = models.DateField()
+
+    def __str__(self) -> str:
+        return str(self.day)
+
+
+class SpoolCursor(models.Model):
+    """How far a segment of a spool has been written to the database."""
+
+    segment = models.UUIDField(primary_key=True)
+    position = models.PositiveBigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.segment} at {self.position}"
+
+
 class QuarantinedRecord(models.Model):
     """A spooled record that the database refused. Kept as it was, with the reason."""
 
+    #: SHA-256 of `raw`, so that a replay does not keep it twice.
+    digest = models.CharField(max_length=64, unique=True, editable=False)
     raw = models.BinaryField()
     reason = models.TextField()
     created_at = models.DateTimeField(default=timezone.now)

@@ -1,0 +1,120 @@
+"""Writes down what is used: each admitted request is opened, and closed exactly once.
+
+Called on the event loop, a few microseconds each. The database is told by `usage.ingest`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from uuid import UUID
+
+from django.conf import settings
+
+from usage import frames, spool
+from usage.errors import SpoolUnavailable
+from usage.ingest import Shipper
+from usage.records import Record as Record
+from usage.records import encoded
+from usage.spool import Segment, Spool
+
+logger = logging.getLogger(__name__)
+
+#: Ids of requests closed lately, so that closing one twice is noticed.
+CLOSED_REMEMBERED = 4096
+
+
+class Recorder:
+    """The requests of one process, in the spool that it alone writes."""
+
+    def __init__(self, own: Spool, shipper: Shipper) -> None:
+        self._spool = own
+        self._shipper = shipper
+        self._open: dict[int, Segment] = {}
+        self._closed: OrderedDict[int, None] = OrderedDict()
+        own.start()
+        shipper.start()
+
+    def open(self, record: Record) -> None:
+        segment = self._spool.append(encoded(frames.OPEN, record))
+        self._open[record.request_id.int] = segment
+        segment.open_requests += 1
+
+    def progress(self, request_id: UUID, output_tokens: int) -> None:
+        if request_id.int not in self._open:
+            return
+        told = {"request_id": request_id, "output_tokens": output_tokens, "at": time.time()}
+        # It would only have served an estimate. The record itself is still to be written.
+        with contextlib.suppress(SpoolUnavailable):
+            self._spool.append(encoded(frames.PROGRESS, told))
+
+    def close(self, record: Record) -> None:
+        request = record.request_id.int
+        if request in self._closed:
+            return
+        self._spool.append(encoded(frames.CLOSE, record))
+        segment = self._open.pop(request, None)
+        if segment is not None:
+            segment.open_requests -= 1
+        self._closed[request] = None
+        if len(self._closed) > CLOSED_REMEMBERED:
+            self._closed.popitem(last=False)
+
+    def check_writable(self) -> None:
+        self._spool.check_writable()
+
+    def stop(self) -> None:
+        """Ship what there is, if the database answers. The rest waits for the next process."""
+        if self._open:
+            logger.warning("%d requests were left open and end as interrupted", len(self._open))
+        self._spool.sync()
+        self._shipper.stop()
+        self._spool.close()
+
+
+_recorder: Recorder | None = None
+
+
+def start() -> None:
+    """Claim a slot of the spool, and begin to sync it and to write it to the database."""
+    global _recorder  # noqa: PLW0603  # one recorder per process
+    slot = spool.claim(settings.SPOOL_DIR)
+    leftovers = slot.segments()
+    own = Spool(slot)
+    _recorder = Recorder(own, Shipper(own, leftovers, settings.SPOOL_DIR))
+
+
+def stop() -> None:
+    """Sync and ship for the last time, for two seconds at most. May be called twice."""
+    global _recorder  # noqa: PLW0603  # one recorder per process
+    recorder, _recorder = _recorder, None
+    if recorder is not None:
+        recorder.stop()
+
+
+def open_request(record: Record) -> None:
+    """Write down who asks for what, before the first byte goes upstream."""
+    _in_charge().open(record)
+
+
+def progress(request_id: UUID, output_tokens: int) -> None:
+    """Write down how far a stream has come, for the case that it never ends."""
+    _in_charge().progress(request_id, output_tokens)
+
+
+def close_request(record: Record) -> None:
+    """Write down how a request ended, before its last byte is sent. The first call counts."""
+    _in_charge().close(record)
+
+
+def check_writable() -> None:
+    """Raise SpoolUnavailable unless usage can be written down now."""
+    _in_charge().check_writable()
+
+
+def _in_charge() -> Recorder:
+    if _recorder is None:
+        raise SpoolUnavailable
+    return _recorder

@@ -1,0 +1,76 @@
+"""One request as the spool holds it: a record, and its encoding."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+
+from usage import frames
+
+LONGEST_TEXT = 200
+LARGEST_NUMBER = 2**63 - 1
+
+
+@dataclass(slots=True)
+class Record:
+    """One request as known so far: a field for each column that the recorder's caller fills.
+
+    What is not told otherwise says that Courier was interrupted, which is what a record
+    means if it is never closed.
+    """
+
+    request_id: UUID
+    started_at: datetime
+    key_id: int
+    key_name: str
+    team_id: int
+    team_name: str
+    operation: str
+    streamed: bool
+    model_asked: str
+    user_id: int | None = None
+    user_name: str = ""
+    model_served: str = ""
+    provider_name: str = ""
+    upstream_model: str = ""
+    attempts: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    usage_source: str = "none"
+    cost_nano: int | None = None
+    price_id: int | None = None
+    first_token_ms: int | None = None
+    total_ms: int = 0
+    outcome: str = "interrupted"
+    end_reason: str = "interrupted"
+    status: int = 0
+    client_request_id: str = ""
+    trace_id: str = ""
+
+
+def encoded(kind: bytes, content: object) -> bytes:
+    """The payload of one record. What JSON or the format cannot hold is made to fit."""
+    try:
+        payload = kind + orjson.dumps(content, option=orjson.OPT_NAIVE_UTC)
+    except orjson.JSONEncodeError:
+        payload = b""
+    if not payload or len(payload) > frames.LONGEST:
+        plain = content if isinstance(content, dict) else asdict(content)  # type: ignore[call-overload]
+        fitted = {name: _fitted(value) for name, value in plain.items()}
+        payload = kind + orjson.dumps(fitted, option=orjson.OPT_NAIVE_UTC)
+    return payload
+
+
+def _fitted(value: object) -> object:
+    """Text without lone surrogates and no longer than any column; a number of 64 bits."""
+    if isinstance(value, str):
+        return value[:LONGEST_TEXT].encode("utf-8", "replace").decode()
+    if isinstance(value, int):
+        return max(min(value, LARGEST_NUMBER), -LARGEST_NUMBER)
+    return value
