@@ -1,0 +1,58 @@
+"""Why a caller is refused. Each text is for the client and tells nothing about other keys."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from lib.errors import CourierError
+
+
+class InvalidApiKey(CourierError):
+    """Missing, malformed, unknown, revoked, disabled or expired: nobody learns which."""
+
+    status: ClassVar[int] = 401
+    type: ClassVar[str] = "invalid_request_error"
+    code: ClassVar[str | None] = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("Incorrect API key provided.")
+
+
+class IdentityUnavailable(CourierError):
+    """The key is not in memory and the database does not answer: neither yes nor no."""
+
+    status: ClassVar[int] = 503
+    code: ClassVar[str | None] = "identity_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("API keys cannot be checked at the moment. Try again.", retry_after=1)
+
+
+class LimitsUnavailable(CourierError):
+    """The caller has limits and the store that counts them does not answer."""
+
+    status: ClassVar[int] = 503
+    code: ClassVar[str | None] = "limits_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Rate limits cannot be checked at the moment. Try again.", retry_after=1)
+
+
+class RateLimited(CourierError):
+    """A limit on requests, or on requests at the same time, is reached."""
+
+    status: ClassVar[int] = 429
+    type: ClassVar[str] = "requests"
+    code: ClassVar[str | None] = "rate_limit_exceeded"
+
+
+class TokensLimited(RateLimited):
+    """A limit on tokens is reached."""
+
+    type: ClassVar[str] = "tokens"
+
+
+class RequestTooLargeForLimit(TokensLimited):
+    """The request alone is larger than a limit on tokens: waiting does not help."""
+
+    should_retry: ClassVar[bool | None] = False

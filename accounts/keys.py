@@ -1,0 +1,161 @@
+"""API keys: how a secret is made and checked, and how keys are issued, rotated and ended.
+
+A secret is `sk-courier-`, a public id (8 characters), 256 random bits (43 characters) and a
+checksum (6 characters) over all before it, in base 62. The checksum tells a typing error,
+and lets scanners find leaked keys, without asking anyone.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import zlib
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import ApiKey, Team, User
+from registry.models import Revision
+
+PREFIX = "sk-courier-"
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PUBLIC_ID_LENGTH = 8
+RANDOM_LENGTH = 43
+CHECKSUM_LENGTH = 6
+ISSUED = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{PUBLIC_ID_LENGTH + RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
+#: A secret that somebody brought along: visible ASCII, long enough not to be guessed.
+BROUGHT = re.compile(r"[!-~]{32,256}")
+#: What is derived from the pepper for one purpose opens nothing of another.
+PURPOSE = b"courier api key v1"
+
+
+def issue_key(
+    team: Team,
+    name: str,
+    *,
+    owner: User | None = None,
+    expires_at: datetime | None = None,
+    secret: str | None = None,
+    allowed_models: list[str] | None = None,
+    allowed_endpoints: list[str] | None = None,
+    managed_by: str = "",
+) -> tuple[ApiKey, str]:
+    """Make a key for `team`. Its secret is returned here, and can be had nowhere else.
+
+    Raises ValueError if a `secret` is brought along that is weak or already in use.
+    """
+    public_id, secret = _brought(secret) if secret is not None else _new_secret()
+    key = ApiKey(
+        team=team,
+        name=name,
+        owner=owner,
+        expires_at=expires_at,
+        public_id=public_id,
+        digest=digest(secret),
+        managed_by=managed_by,
+        allowed_models=["*"] if allowed_models is None else allowed_models,
+        allowed_endpoints=["*"] if allowed_endpoints is None else allowed_endpoints,
+    )
+    with transaction.atomic():
+        if ApiKey.objects.opened_by([key.digest]).exists():
+            raise ValueError("This secret already opens another key.")
+        key.save()
+    return key, secret
+
+
+def revoke_key(key: ApiKey) -> None:
+    """End a key for good. Revoking it again changes nothing."""
+    _change(key, revoked_at=key.revoked_at or timezone.now())
+
+
+def disable_key(key: ApiKey) -> None:
+    """Switch a key off until it is enabled again."""
+    _change(key, disabled_at=key.disabled_at or timezone.now())
+
+
+def enable_key(key: ApiKey) -> None:
+    """Switch a disabled key on again."""
+    _change(key, disabled_at=None)
+
+
+def rotate_key(key: ApiKey, grace: timedelta) -> str:
+    """Give a key a new secret. The former one works on for `grace`, one from before it no more."""
+    public_id, secret = _new_secret()
+    with transaction.atomic():
+        current = ApiKey.objects.select_for_update().get(pk=key.pk)
+        if current.revoked_at:
+            raise ValueError("A revoked key cannot be rotated. Issue a new one.")
+        _change(
+            key,
+            public_id=public_id,
+            digest=digest(secret),
+            previous_public_id=current.public_id if grace else "",
+            previous_digest=current.digest if grace else None,
+            previous_until=timezone.now() + grace if grace else None,
+        )
+    return secret
+
+
+def digest(secret: str) -> str:
+    """What is kept of a secret: worthless without the pepper, which is not in the database."""
+    # A key has 256 random bits: there is nothing to guess, and a slow hash would be paid on
+    # every request.
+    text = secret.encode(errors="surrogatepass")
+    return hmac.digest(_pepper(settings.COURIER_KEY_PEPPER), text, "sha256").hex()
+
+
+def is_wellformed(secret: str) -> bool:
+    """Whether it can be a secret at all. What is not is refused without asking the database."""
+    if secret.startswith(PREFIX):
+        body, checksum = secret[:-CHECKSUM_LENGTH], secret[-CHECKSUM_LENGTH:]
+        return ISSUED.fullmatch(secret) is not None and checksum == _checksum(body)
+    return BROUGHT.fullmatch(secret) is not None
+
+
+def _change(key: ApiKey, **values: object) -> None:
+    """Write these fields, number the change, and show it on the object in hand."""
+    with transaction.atomic():
+        ApiKey.objects.filter(pk=key.pk).update(updated_at=timezone.now(), **values)
+        Revision.bump()
+    for name, value in values.items():
+        setattr(key, name, value)
+
+
+def _brought(secret: str) -> tuple[str, str]:
+    if not is_wellformed(secret):
+        raise ValueError(
+            "A secret of your own needs 32 to 256 visible ASCII characters without spaces, "
+            f"and must not begin with {PREFIX}, unless Courier made it."
+        )
+    # Not a part of the secret: of one that we did not make we know no part that may be shown.
+    return _random(PUBLIC_ID_LENGTH), secret
+
+
+def _new_secret() -> tuple[str, str]:
+    public_id = _random(PUBLIC_ID_LENGTH)
+    body = PREFIX + public_id + _random(RANDOM_LENGTH)
+    return public_id, body + _checksum(body)
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(BASE62) for _ in range(length))
+
+
+def _checksum(body: str) -> str:
+    number, digits = zlib.crc32(body.encode()), ""
+    for _ in range(CHECKSUM_LENGTH):
+        number, rest = divmod(number, len(BASE62))
+        digits = BASE62[rest] + digits
+    return digits
+
+
+@lru_cache(maxsize=8)
+def _pepper(configured: str) -> bytes:
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE)
+    return derived.derive(configured.encode())

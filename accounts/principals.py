@@ -1,0 +1,281 @@
+"""Who is calling: from a secret to a principal, out of memory wherever possible.
+
+A known key costs one HMAC and one look into a dict. An unknown one costs two queries, once.
+On every change of the configuration all known keys are read anew *before* the new snapshot
+is in force, so that nothing revoked outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from django.db import close_old_connections
+from django.db.models import Q
+
+from accounts.errors import IdentityUnavailable, InvalidApiKey
+from accounts.keys import digest, is_wellformed
+from accounts.models import ApiKey, RateLimit
+
+logger = logging.getLogger(__name__)
+
+LONGEST_LOOKUP_S = 2
+#: Threads for look-ups of their own: a frozen database must not take those of others.
+LOOKUP_THREADS = 4
+MAX_WAITING_LOOKUPS = 200
+MAX_KNOWN = 50_000
+MAX_UNKNOWN = 10_000
+UNKNOWN_FOR_S = 5
+BATCH = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One rate limit in memory."""
+
+    id: int
+    #: "key:7", "team:3" or "user:2": also a part of the store's key.
+    scope: str
+    metric: str
+    window_s: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling."""
+
+    key_id: int
+    key_name: str
+    public_id: str
+    team_id: int
+    team_name: str
+    user_id: int | None
+    user_name: str
+    allowed_models: tuple[str, ...]
+    allowed_endpoints: tuple[str, ...]
+    #: When this secret ends: with the key, or earlier, if it was rotated out.
+    expires_at: datetime | None
+    #: Of the key, its team and its owner.
+    limits: tuple[Limit, ...]
+
+    def may_use(self, model: str) -> bool:
+        return any(fnmatchcase(model, pattern) for pattern in self.allowed_models)
+
+    def may_call(self, operation: str) -> bool:
+        return any(fnmatchcase(operation, pattern) for pattern in self.allowed_endpoints)
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
+
+
+class Known:
+    """What was learned of digests, at most so many. Shared by the event loop and the loader."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._principals: OrderedDict[str, Principal] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        #: Goes up with every change. What was asked before a change is not learned after it.
+        self.generation = 0
+
+    def get(self, digest: str) -> Principal | None:
+        # A dict looks a key up by its hash and then compares it whole. How long that takes
+        # tells an attacker about the HMAC of a guess, which without the pepper says nothing
+        # about any secret: `compare_digest` would guard nothing here.
+        return self._principals.get(digest)
+
+    def is_unknown(self, digest: str) -> bool:
+        return self._unknown.get(digest, 0.0) > time.monotonic()
+
+    def learn(self, digest: str, principal: Principal | None, generation: int) -> None:
+        with self._lock:
+            if generation != self.generation:
+                return
+            if principal is None:
+                self._unknown[digest] = time.monotonic() + UNKNOWN_FOR_S
+                _trim(self._unknown, MAX_UNKNOWN)
+            else:
+                self._principals[digest] = principal
+                _trim(self._principals, MAX_KNOWN)
+
+    def begin_generation(self) -> list[str]:
+        """Forget who was unknown, and tell which digests must be read anew."""
+        with self._lock:
+            self.generation += 1
+            self._unknown.clear()
+            return list(self._principals)
+
+    def replace(self, principals: OrderedDict[str, Principal]) -> None:
+        """Know these and no others, from one moment to the next."""
+        with self._lock:
+            self._principals = principals
+
+
+def _trim(entries: OrderedDict[str, Any], most: int) -> None:
+    while len(entries) > most:
+        entries.popitem(last=False)
+
+
+_known = Known()
+_lookups: dict[tuple[int, str], asyncio.Task[Principal | None]] = {}
+_threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="courier-identity")
+
+
+def authenticate_cached(secret: str) -> Principal | None:
+    """The principal, if it is in memory; None means that `authenticate` must be asked."""
+    principal = _known.get(digest(secret))
+    return None if principal is None or principal.is_expired else principal
+
+
+async def authenticate(secret: str) -> Principal:
+    """The principal that this secret stands for. Raises InvalidApiKey or IdentityUnavailable."""
+    try:
+        principal = await _principal(secret)
+    except (IdentityUnavailable, asyncio.CancelledError):
+        raise
+    except Exception as error:  # noqa: BLE001  # no answer is never taken for a yes, nor for a no
+        logger.warning("an API key could not be checked: %s", type(error).__name__)
+        raise IdentityUnavailable from None
+    if principal is None or principal.is_expired:
+        raise InvalidApiKey
+    return principal
+
+
+def reload_known() -> None:
+    """Read all known keys anew. Runs in the thread that loads the snapshot, on every change."""
+    fresh: OrderedDict[str, Principal] = OrderedDict()
+    digests = _known.begin_generation()
+    for start in range(0, len(digests), BATCH):
+        fresh.update(_read(digests[start : start + BATCH]))
+    _known.replace(fresh)
+
+
+async def _principal(secret: str) -> Principal | None:
+    if not is_wellformed(secret):
+        return None
+    key_digest = digest(secret)
+    known = _known.get(key_digest)
+    if known is not None or _known.is_unknown(key_digest):
+        return known
+    return await _look_up_once(key_digest)
+
+
+async def _look_up_once(key_digest: str) -> Principal | None:
+    """One look-up for all who ask at the same time; it survives the caller that began it."""
+    asked = (_known.generation, key_digest)
+    lookup = _lookups.get(asked)
+    if lookup is None:
+        if len(_lookups) >= MAX_WAITING_LOOKUPS:
+            raise IdentityUnavailable
+        lookup = asyncio.create_task(_look_up(*asked))
+        _lookups[asked] = lookup
+        lookup.add_done_callback(lambda done: _forget_lookup(asked, done))
+    return await asyncio.shield(lookup)
+
+
+def _forget_lookup(asked: tuple[int, str], lookup: asyncio.Task[Principal | None]) -> None:
+    _lookups.pop(asked, None)
+    if not lookup.cancelled():
+        lookup.exception()  # Seen, even if every caller has left.
+
+
+async def _look_up(generation: int, key_digest: str) -> Principal | None:
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(LONGEST_LOOKUP_S):
+        # At the limit the thread is left to itself: psycopg may take seconds to give up.
+        found = await loop.run_in_executor(_threads, _read_and_let_go, [key_digest])
+    principal = found.get(key_digest)
+    _known.learn(key_digest, principal, generation)
+    return principal
+
+
+def _read_and_let_go(digests: list[str]) -> dict[str, Principal]:
+    close_old_connections()
+    try:
+        return _read(digests)
+    finally:
+        close_old_connections()
+
+
+def _read(digests: list[str]) -> dict[str, Principal]:
+    """Who these digests stand for, by digest. Keys that open nothing are left out."""
+    keys = list(
+        ApiKey.objects.usable()
+        .opened_by(digests)
+        .exclude(owner__is_active=False)
+        .select_related("team", "owner")
+    )
+    limits = _limits_by_scope(keys)
+    former = {key.previous_digest: key for key in keys if key.previous_digest}
+    current = {key.digest: key for key in keys}
+    # The current secret of one key wins over a former one of another.
+    opened = {**former, **current}
+    return {d: _known_as(opened[d], d, limits) for d in digests if d in opened}
+
+
+def _known_as(key: ApiKey, key_digest: str, limits: dict[str, list[Limit]]) -> Principal:
+    return Principal(
+        key_id=key.pk,
+        key_name=key.name,
+        public_id=key.public_id if key_digest == key.digest else key.previous_public_id,
+        team_id=key.team_id,
+        team_name=key.team.name,
+        user_id=key.owner_id,
+        user_name=key.owner.get_username() if key.owner else "",
+        allowed_models=_texts(key.allowed_models),
+        allowed_endpoints=_texts(key.allowed_endpoints),
+        expires_at=_end_of(key, key_digest),
+        limits=tuple(limit for scope in _scopes(key) for limit in limits.get(scope, ())),
+    )
+
+
+def _end_of(key: ApiKey, key_digest: str) -> datetime | None:
+    if key_digest == key.digest:
+        return key.expires_at
+    # A former secret without an end would be one that nobody meant to keep: it has ended.
+    ends = key.previous_until or datetime.min.replace(tzinfo=UTC)
+    return min(ends, key.expires_at) if key.expires_at else ends
+
+
+def _scopes(key: ApiKey) -> Iterable[str]:
+    yield f"key:{key.pk}"
+    yield f"team:{key.team_id}"
+    if key.owner_id:
+        yield f"user:{key.owner_id}"
+
+
+def _limits_by_scope(keys: Sequence[ApiKey]) -> dict[str, list[Limit]]:
+    rows = RateLimit.objects.filter(
+        Q(key__in=[key.pk for key in keys])
+        | Q(team__in={key.team_id for key in keys})
+        | Q(user__in={key.owner_id for key in keys if key.owner_id})
+    ).order_by("pk")
+    limits: dict[str, list[Limit]] = {}
+    for row in rows if keys else ():
+        scope = _scope_of(row)
+        limits.setdefault(scope, []).append(
+            Limit(row.pk, scope, row.metric, row.window_s, row.amount)
+        )
+    return limits
+
+
+def _scope_of(row: RateLimit) -> str:
+    if row.key_id:
+        return f"key:{row.key_id}"
+    return f"team:{row.team_id}" if row.team_id else f"user:{row.user_id}"
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    """A list of permissions from the database. Anything else there allows nothing."""
+    return tuple(str(value) for value in values) if isinstance(values, list) else ()
