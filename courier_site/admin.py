@@ -1,11 +1,33 @@
-"""The admin site: its name, and its front page with the state of everything."""
+"""The admin site: its name, its front page with the state of everything, its search."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.core.paginator import InvalidPage
+from django.http import Http404, HttpRequest, HttpResponse
 from unfold.sites import UnfoldAdminSite
+
+from courier_site.overview import overview
 
 
 class CourierAdminSite(UnfoldAdminSite):
     site_title = "Courier"
     site_header = "Courier"
     index_title = "Overview"
+
+    def index(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {"overview": overview(request.user.has_perm), **(extra_context or {})}
+        page: HttpResponse = super().index(request, context)
+        return page
+
+    def search(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            found: HttpResponse = super().search(request, extra_context)
+        except (InvalidPage, ValueError) as error:
+            raise Http404("There is no such page of results.") from error
+        return found

@@ -4,14 +4,77 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.urls import reverse_lazy
+from django.conf import settings
+from django.contrib.admin import site
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse, reverse_lazy
+from unfold.dataclasses import SearchResult
+
+#: Results of the search per model: enough to pick from, and never a whole table.
+FOUND_AT_MOST = 8
+#: What the search looks in. Not the request log: it is too long to look through for a word.
+SEARCHED = {
+    "registry.provider": "cloud",
+    "registry.servedmodel": "neurology",
+    "accounts.apikey": "key",
+    "accounts.team": "groups",
+    "accounts.user": "person",
+}
 
 
-def _item(title: str, icon: str, name: str, permission: str = "") -> dict[str, Any]:
-    item: dict[str, Any] = {"title": title, "icon": icon, "link": reverse_lazy(name)}
-    if permission:
-        item["permission"] = lambda request: request.user.has_perm(permission)
-    return item
+#: The accent: blue, from light to dark.
+ACCENT = {
+    "50": "oklch(97% .014 254.604)",
+    "100": "oklch(93.2% .032 255.585)",
+    "200": "oklch(88.2% .059 254.128)",
+    "300": "oklch(80.9% .105 251.813)",
+    "400": "oklch(70.7% .165 254.624)",
+    "500": "oklch(62.3% .214 259.815)",
+    "600": "oklch(54.6% .245 262.881)",
+    "700": "oklch(48.8% .243 264.376)",
+    "800": "oklch(42.4% .199 265.638)",
+    "900": "oklch(37.9% .146 265.522)",
+    "950": "oklch(28.2% .091 267.935)",
+}
+
+
+def environment(request: HttpRequest) -> list[str]:
+    """The label at the top of each page: where people are about to change something."""
+    return ["Production", "danger"] if settings.PRODUCTION else ["Laptop", "info"]
+
+
+def search(request: HttpRequest, term: str) -> list[SearchResult]:
+    """Rows of the searched models that fit, as far as the user may see them."""
+    return [result for label in SEARCHED for result in _search_in(label, request, term)]
+
+
+def _search_in(label: str, request: HttpRequest, term: str) -> list[SearchResult]:
+    admin = next(a for model, a in site._registry.items() if model._meta.label_lower == label)
+    if not admin.has_view_permission(request):
+        return []
+    rows, _ = admin.get_search_results(request, admin.get_queryset(request), term)
+    url = f"admin:{label.replace('.', '_')}_change"
+    return [
+        SearchResult(
+            title=str(row),
+            description=str(row._meta.verbose_name).capitalize(),
+            link=reverse(url, args=(row.pk,)),
+            icon=SEARCHED[label],
+        )
+        for row in rows.distinct()[:FOUND_AT_MOST]
+    ]
+
+
+def _item(title: str, icon: str, name: str) -> dict[str, Any]:
+    """An entry that leads to the list of a model, for those who may see it."""
+    app, model = name.split(".")
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
+        "permission": lambda request: request.user.has_perm(f"{app}.view_{model}"),
+    }
 
 
 UNFOLD: dict[str, Any] = {
@@ -19,85 +82,61 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Courier",
     "SITE_SUBHEADER": "LLM gateway",
     "SITE_SYMBOL": "send",
+    "SITE_URL": None,
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("courier/favicon.svg"),
+        }
+    ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": environment,
+    "COLORS": {"primary": ACCENT},
+    "COMMAND": {"search_callback": search},
     "SIDEBAR": {
         "show_search": True,
+        "command_search": True,
         "navigation": [
-            {"items": [_item("Overview", "monitoring", "admin:index")]},
+            {
+                "items": [
+                    {
+                        "title": "Overview",
+                        "icon": "monitoring",
+                        "link": reverse_lazy("admin:index"),
+                    }
+                ]
+            },
             {
                 "title": "What can be called",
                 "separator": True,
                 "items": [
-                    _item(
-                        "Providers",
-                        "cloud",
-                        "admin:registry_provider_changelist",
-                        "registry.view_provider",
-                    ),
-                    _item(
-                        "Models",
-                        "neurology",
-                        "admin:registry_servedmodel_changelist",
-                        "registry.view_servedmodel",
-                    ),
-                    _item(
-                        "Prices",
-                        "payments",
-                        "admin:registry_price_changelist",
-                        "registry.view_price",
-                    ),
+                    _item("Providers", "cloud", "registry.provider"),
+                    _item("Models", "neurology", "registry.servedmodel"),
+                    _item("Prices", "payments", "registry.price"),
                 ],
             },
             {
                 "title": "Who may call",
                 "separator": True,
                 "items": [
-                    _item(
-                        "API keys",
-                        "key",
-                        "admin:accounts_apikey_changelist",
-                        "accounts.view_apikey",
-                    ),
-                    _item(
-                        "Teams", "groups", "admin:accounts_team_changelist", "accounts.view_team"
-                    ),
-                    _item(
-                        "Users", "person", "admin:accounts_user_changelist", "accounts.view_user"
-                    ),
-                    _item(
-                        "Limits",
-                        "speed",
-                        "admin:accounts_ratelimit_changelist",
-                        "accounts.view_ratelimit",
-                    ),
-                    _item(
-                        "Budgets",
-                        "savings",
-                        "admin:accounts_budget_changelist",
-                        "accounts.view_budget",
-                    ),
+                    _item("API keys", "key", "accounts.apikey"),
+                    _item("Teams", "groups", "accounts.team"),
+                    _item("Users", "person", "accounts.user"),
+                    _item("Groups", "badge", "auth.group"),
+                    _item("Limits", "speed", "accounts.ratelimit"),
+                    _item("Budgets", "savings", "accounts.budget"),
                 ],
             },
             {
                 "title": "What was used",
                 "separator": True,
                 "items": [
-                    _item(
-                        "Requests",
-                        "receipt_long",
-                        "admin:usage_usagerecord_changelist",
-                        "usage.view_usagerecord",
-                    ),
-                    _item(
-                        "Daily usage",
-                        "bar_chart",
-                        "admin:usage_dailyusage_changelist",
-                        "usage.view_dailyusage",
-                    ),
-                    _item(
-                        "Exports", "download", "admin:usage_export_changelist", "usage.view_export"
-                    ),
+                    _item("Requests", "receipt_long", "usage.usagerecord"),
+                    _item("Daily usage", "bar_chart", "usage.dailyusage"),
+                    _item("Exports", "download", "usage.export"),
+                    _item("Quarantine", "report", "usage.quarantinedrecord"),
                 ],
             },
         ],

@@ -36,7 +36,7 @@ ALLOWED_HOSTS = env.list("COURIER_ALLOWED_HOSTS", default=["*"])
 CSRF_TRUSTED_ORIGINS = env.list("COURIER_CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",  # its default config would replace Courier's admin site
     "unfold.contrib.filters",
     "courier_site.apps.CourierAdminConfig",
     "django.contrib.auth",

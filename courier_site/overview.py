@@ -1,0 +1,249 @@
+"""What the front page of the admin shows: figures, providers, and what needs attention."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Count, Q, Sum
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import ApiKey
+from registry import conditions
+from registry.conditions import Condition, Level
+from registry.models import Provider, ServedModel
+from usage.models import DailyUsage, QuarantinedRecord, UsageRecord
+
+DAYS = 14
+TOP = 5
+#: Warnings of one kind that are named one by one; the rest are counted.
+NAMED = 3
+#: One error in so many requests is too many.
+BAD_ONE_IN = 20
+NANO = 1_000_000_000
+
+Row = Mapping[str, Any]
+#: Whether the user at hand has a permission.
+May = Callable[[str], bool]
+
+
+@dataclass(slots=True)
+class Sums:
+    """What some requests add up to."""
+
+    requests: int = 0
+    errors: int = 0
+    unpriced: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nano: int = 0
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether so many requests failed that a person should notice."""
+        return self.errors * BAD_ONE_IN > self.requests
+
+    def add(self, row: Row) -> None:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + (row[f"sum_of_{name}"] or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderLine:
+    """One provider in the table of their states."""
+
+    provider: Provider
+    condition: Condition
+    today: Sums
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Something that a person should look at, and where it is put right."""
+
+    text: str
+    link: str
+    level: Level = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The front page as far as one user may see it. A section that they may not is None."""
+
+    today: Sums | None = None
+    days: dict[str, str] | None = None
+    providers: list[ProviderLine] | None = None
+    models: list[tuple[str, Sums]] | None = None
+    keys: list[tuple[str, Sums]] | None = None
+    attention: list[Attention] = field(default_factory=list)
+
+
+def overview(may: May) -> Overview:
+    """Everything on the front page, in a number of queries that does not depend on the data."""
+    rows = today_by_key() if may("usage.view_usagerecord") else None
+    shows_keys = may("accounts.view_apikey")
+    return Overview(
+        today=total(rows) if rows is not None else None,
+        days=charts(may, rows),
+        providers=provider_lines(rows) if may("registry.view_provider") else None,
+        models=top(rows, lambda row: row["model_asked"]) if rows is not None else None,
+        keys=top(rows, _key_name) if rows is not None and shows_keys else None,
+        attention=list(attention(may)),
+    )
+
+
+def today_by_key() -> list[Row]:
+    """The sums of today, in UTC, of each key, model and provider."""
+    records = UsageRecord.objects.on(timezone.now().date()).order_by()
+    grouped = records.values("provider_name", "model_asked", "key_id", "key_name")
+    return list(
+        grouped.annotate(
+            sum_of_requests=Count("pk"),
+            sum_of_errors=Count("pk", filter=~Q(outcome="ok")),
+            sum_of_unpriced=Count("pk", filter=Q(cost_nano=None)),
+            **_sums_of("input_tokens", "output_tokens", "cost_nano"),
+        )
+    )
+
+
+def _sums_of(*columns: str) -> dict[str, Sum]:
+    return {f"sum_of_{column}": Sum(column) for column in columns}
+
+
+def total(rows: Iterable[Row]) -> Sums:
+    sums = Sums()
+    for row in rows:
+        sums.add(row)
+    return sums
+
+
+def by(rows: Iterable[Row], name: Callable[[Row], str]) -> dict[str, Sums]:
+    """Sums of the rows of each name."""
+    groups: dict[str, Sums] = {}
+    for row in rows:
+        groups.setdefault(name(row), Sums()).add(row)
+    return groups
+
+
+def top(rows: Iterable[Row], name: Callable[[Row], str]) -> list[tuple[str, Sums]]:
+    """The names with the most requests, and their sums."""
+    groups = by(rows, name).items()
+    return sorted(groups, key=lambda group: (-group[1].requests, group[0]))[:TOP]
+
+
+def _key_name(row: Row) -> str:
+    return str(row["key_name"])
+
+
+def provider_lines(rows: Iterable[Row] | None) -> list[ProviderLine]:
+    """All providers, with those that need attention first."""
+    breakers = conditions.breakers()
+    today = by(rows or (), lambda row: row["provider_name"])
+    lines = [
+        ProviderLine(
+            provider,
+            conditions.provider_condition(provider, breakers),
+            today.get(provider.name, Sums()),
+        )
+        for provider in conditions.providers()
+    ]
+    order: list[Level] = ["danger", "warning", "info", "success", "plain"]
+    return sorted(lines, key=lambda line: (order.index(line.condition.level), line.provider.name))
+
+
+def charts(may: May, rows: list[Row] | None) -> dict[str, str] | None:
+    """Requests and cost of the last days, today last, as the theme's charts take them."""
+    if rows is None or not may("usage.view_dailyusage"):
+        return None
+    today = timezone.now().date()
+    first = today - datetime.timedelta(days=DAYS - 1)
+    columns = ("requests", "errors", "unpriced", "input_tokens", "output_tokens", "cost_nano")
+    past = DailyUsage.objects.filter(day__gte=first, day__lt=today).order_by().values("day")
+    days = {first + datetime.timedelta(days=n): Sums() for n in range(DAYS)}
+    for row in past.annotate(**_sums_of(*columns)):
+        days[row["day"]].add(row)
+    days[today] = total(rows)
+    return {"requests": _requests_chart(days), "cost": _cost_chart(days)}
+
+
+def _requests_chart(days: Mapping[datetime.date, Sums]) -> str:
+    answered = [day.requests - day.errors for day in days.values()]
+    failed = [day.errors for day in days.values()]
+    return _chart(
+        days,
+        _bars("Answered", answered, "var(--color-primary-500)", ticks=7),
+        _bars("Errors", failed, "var(--color-courier-error)", ticks=7),
+    )
+
+
+def _cost_chart(days: Mapping[datetime.date, Sums]) -> str:
+    costs = [round(day.cost_nano / NANO, 4) for day in days.values()]
+    return _chart(days, _bars("US dollars", costs, "var(--color-primary-500)", ticks=4))
+
+
+def _bars(label: str, values: list[int] | list[float], color: str, *, ticks: int) -> dict[str, Any]:
+    return {
+        "label": label,
+        "data": values,
+        "backgroundColor": color,
+        "stack": "day",
+        "borderRadius": 2,
+        "borderSkipped": False,
+        "maxBarThickness": 28,
+        "categoryPercentage": 0.8,
+        "barPercentage": 0.8,
+        "displayYAxis": True,
+        "maxTicksXLimit": ticks,
+    }
+
+
+def _chart(days: Mapping[datetime.date, Sums], *datasets: dict[str, Any]) -> str:
+    labels = [f"{day:%b} {day.day}" for day in days]
+    return json.dumps({"labels": labels, "datasets": datasets})
+
+
+def attention(may: May) -> Iterator[Attention]:
+    """What should be looked at, the gravest first."""
+    if may("usage.view_quarantinedrecord"):
+        yield from _quarantine()
+    if may("registry.view_servedmodel"):
+        yield from _models()
+    if may("registry.add_provider") and not Provider.objects.exists():
+        link = reverse("admin:registry_provider_add")
+        yield Attention("No provider yet: add the first.", link, "info")
+    if may("accounts.add_apikey") and not ApiKey.objects.exists():
+        link = reverse("admin:accounts_apikey_add")
+        yield Attention("No API key yet: issue the first.", link, "info")
+
+
+def _quarantine() -> Iterator[Attention]:
+    if count := QuarantinedRecord.objects.count():
+        text = f"{count} usage {'record is' if count == 1 else 'records are'} in quarantine."
+        yield Attention(text, reverse("admin:usage_quarantinedrecord_changelist"), "danger")
+
+
+def _models() -> Iterator[Attention]:
+    enabled = [model for model in conditions.models() if model.enabled]
+    if not enabled:
+        link = reverse("admin:registry_servedmodel_add")
+        yield Attention("No model yet: add the first.", link, "info")
+    now = timezone.now()
+    lost = [model for model in enabled if not conditions.has_usable_route(model)]
+    unpriced = [
+        model for model in enabled if conditions.price_state(model.prices.all(), now) == "unknown"
+    ]
+    yield from _each(lost, "has no usable route", "danger")
+    yield from _each(unpriced, "has no price", "warning")
+
+
+def _each(models: list[ServedModel], trouble: str, level: Level) -> Iterator[Attention]:
+    for model in models[:NAMED]:
+        link = reverse("admin:registry_servedmodel_change", args=(model.pk,))
+        yield Attention(f"Model “{model}” {trouble}.", link, level)
+    if len(models) > NAMED:
+        link = reverse("admin:registry_servedmodel_changelist")
+        yield Attention(f"The same of {len(models) - NAMED} more: {trouble}.", link, level)

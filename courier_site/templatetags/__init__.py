@@ -1,0 +1,1 @@
+"""How the admin's templates write numbers."""
