@@ -146,7 +146,7 @@ class Courier:
         wait_for(self.is_ready, "the server to be ready", within_s)
 
     def is_ready(self):
-        return self.status("/readyz") == 200
+        return self.status("/health/ready") == 200
 
     def status(self, path):
         """The status of a GET, or None if nobody answers."""
