@@ -131,6 +131,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
+FORMAT_MODULE_PATH = ["courier_site.formats"]
 
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("COURIER_STATIC_ROOT", default=str(BASE_DIR / "static_root")))

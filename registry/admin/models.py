@@ -39,8 +39,10 @@ class RouteInline(TabularInline):
     formset = RouteFormSet
     fields = ("provider", "upstream_model", "priority", "weight", "enabled")
     autocomplete_fields = ("provider",)
-    extra = 0
-    tab = True
+    hide_title = True
+
+    def get_extra(self, request: HttpRequest, obj: ServedModel | None = None, **_: Any) -> int:
+        return 0 if obj else 1
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
         queryset: QuerySet[Route] = super().get_queryset(request)
@@ -57,6 +59,7 @@ class PriceInline(TabularInline):
     form = PriceForm
     formset = PriceFormSet
     extra = 0
+    hide_title = True
     tab = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Price]:
@@ -80,6 +83,7 @@ class AliasInline(TabularInline):
     model = Alias
     formset = AliasFormSet
     extra = 0
+    hide_title = True
     tab = True
 
 

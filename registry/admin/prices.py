@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -27,12 +27,21 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
     class Meta:
         model = Price
         fields = ("starts_at", "free", *FIGURES)
+        help_texts: ClassVar[dict[str, str]] = {
+            "starts_at": "In UTC.",
+            "free": "It costs nothing, which is not the same as having no price.",
+            "input": "US dollars per million tokens.",
+            "output": "US dollars per million tokens.",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in ("input", "output"):
             if name in self.fields:
                 self.fields[name].required = False
+        for name in FIGURES:
+            if self.initial.get(name) is not None:
+                self.initial[name] = f"{self.initial[name].normalize():f}"
 
     def clean_input(self) -> Decimal:
         return self.cleaned_data["input"] or Decimal(0)

@@ -69,7 +69,7 @@ class UpstreamKeyInline(TabularInline):
     form = UpstreamKeyForm
     formset = UpstreamKeyFormSet
     extra = 0
-    tab = True
+    hide_title = True
     readonly_fields = ("condition", "changed_at")
 
     def get_fields(self, request: HttpRequest, obj: Provider | None = None) -> list[str]:
@@ -114,17 +114,16 @@ class ProviderAdmin(SwitchingAdmin):
     fieldsets = (
         (None, {"fields": ("name", "kind", "base_url", "enabled")}),
         (
-            "Time-outs",
+            "Time-outs, in seconds",
             {
                 "classes": ("tab",),
-                "description": "In seconds. Whichever is over first ends the attempt.",
                 "fields": (
                     ("connect_timeout_s", "first_byte_timeout_s"),
                     ("idle_timeout_s", "total_timeout_s"),
                 ),
             },
         ),
-        ("Disconnects", {"classes": ("tab",), "fields": ("on_disconnect",)}),
+        ("Clients that leave", {"classes": ("tab",), "fields": ("on_disconnect",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
