@@ -13,6 +13,8 @@ class InvalidApiKey(CourierError):
     status: ClassVar[int] = 401
     type: ClassVar[str] = "invalid_request_error"
     code: ClassVar[str | None] = "invalid_api_key"
+    # The same bytes for every key that is no good.
+    tells_request_id: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__("Incorrect API key provided.")

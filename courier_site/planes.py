@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
+from django.urls import resolve
 
 from accounts import admission
 from courier_site import health
@@ -65,6 +66,8 @@ class Courier:
     async def _start(self) -> None:
         if not self._serves_api:
             return
+        # Imports the endpoints and compiles their URLs now, not during the first request.
+        resolve("/v1/models", "gateway.urls")
         recorder.start()
         await admission.start()
         self._run(snapshot.watch())

@@ -17,6 +17,8 @@ class CourierError(Exception):
     type: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = "internal_error"
     should_retry: ClassVar[bool | None] = None
+    #: Whether the body names the request. Where it must not, the header still does.
+    tells_request_id: ClassVar[bool] = True
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after: float | None = None

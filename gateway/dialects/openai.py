@@ -35,8 +35,9 @@ class OpenAIDialect(PassThroughDialect):
 
 
 def _error_object(error: CourierError, request_id: str) -> Json:
+    named = f" (request id: {request_id})" if error.tells_request_id else ""
     return {
-        "message": f"{error.message} (request id: {request_id})",
+        "message": error.message + named,
         "type": error.type,
         "param": error.param,
         "code": error.code,
