@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.front_door import Send
+from gateway.reply import Send
 from lib.errors import CourierError
 from registry import snapshot
 from usage import recorder

@@ -15,8 +15,9 @@ from django.urls import resolve
 from accounts import admission
 from courier_site import health
 from gateway import upstream
-from gateway.front_door import FrontDoor, Receive, Scope, Send
+from gateway.front_door import FrontDoor, Receive, Scope
 from gateway.relay import pulse
+from gateway.reply import Send
 from lib import tokenizer
 from registry import snapshot
 from usage import recorder

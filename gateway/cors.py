@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from django.conf import settings
 
-Header = tuple[bytes, bytes]
+from gateway.reply import Header
 
 _EXPOSED = (
     b"x-request-id, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, retry-after"
@@ -28,13 +28,11 @@ def headers_for(request_headers: Iterable[Header]) -> list[Header]:
 
 
 def preflight_headers(request_headers: Iterable[Header]) -> list[Header]:
-    """The answer to a browser's question whether it may ask; empty if it may not."""
-    allowed = headers_for(request_headers)
-    if not allowed:
+    """What to add besides when a browser asks whether it may ask; empty if it may not."""
+    if not headers_for(request_headers):
         return []
     wanted = [value for name, value in request_headers if name == b"access-control-request-headers"]
     return [
-        *allowed,
         (b"access-control-allow-methods", b"GET, POST"),
         (b"access-control-allow-headers", wanted[0] if wanted else b"authorization, content-type"),
         (b"access-control-max-age", b"600"),

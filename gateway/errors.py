@@ -80,6 +80,9 @@ class ShuttingDown(CourierError):
     status = 503
     code = "shutting_down"
 
+    def __init__(self) -> None:
+        super().__init__("Courier is restarting. Ask again.", retry_after=1)
+
 
 class NotReady(CourierError):
     """The configuration has not been loaded yet."""

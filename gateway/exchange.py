@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from accounts.admission import Reservation
 from django.conf import settings
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from accounts import admission
+from accounts.admission import Reservation
 from accounts.principals import Principal
 from gateway import attempt, errors, failover, metering, relay, routing
 from gateway.attempt import WholeAnswer
@@ -73,7 +73,8 @@ async def _answer(exchange: Exchange) -> HttpResponseBase:
     question = exchange.question
     targets = routing.order(exchange.model.targets, breakers.is_out)
     if question.wants_stream:
-        stream = await exchange.first_success(targets, attempt.open_stream)
+        with relay.Waiting(exchange):
+            stream = await exchange.first_success(targets, attempt.open_stream)
         exchange.target, exchange.first_output_at = stream.target, exchange.now()
         return relay.EventStream(stream, exchange)
     whole = await exchange.first_success(targets, attempt.whole_answer)
@@ -149,22 +150,26 @@ class Exchange:
         elapsed = self._loop.time() - self.caller.received_at
         overhead_ms = max(elapsed - self.upstream_s, 0.0) * 1000
         return {
-            **self.reservation.headers,
-            "x-courier-model-served": self.model.name,
+            **self.early_headers(),
             "x-courier-attempts": str(self.attempts.made),
             "x-courier-overhead-ms": f"{overhead_ms:.2f}",
         }
+
+    def early_headers(self) -> dict[str, str]:
+        """What is known before any route has answered."""
+        return {**self.reservation.headers, "x-courier-model-served": self.model.name}
 
     def complete(self, metered: Metered) -> None:
         """The answer is whole. Recorded before its last byte leaves."""
         self._end(metered, outcome="ok", end_reason="complete", status=200)
 
     def break_off(self, error: CourierError, metered: Metered) -> None:
-        """The stream broke after its first output: what was sent is counted."""
+        """The answer broke off: what was sent is counted."""
         reason = "timeout" if isinstance(error, errors.UpstreamStalled) else "upstream_cut"
         if isinstance(error, errors.ShuttingDown):
             reason = "interrupted"
-        self._end(metered, outcome=error.code or "error", end_reason=reason, status=200)
+        status = 200 if self.caller.reply.has_begun else error.status
+        self._end(metered, outcome=error.code or "error", end_reason=reason, status=status)
 
     def client_left(self, metered: Metered) -> None:
         """The client went away: what it was sent, and what it had asked for, is counted."""
@@ -180,7 +185,10 @@ class Exchange:
         if self.has_ended:
             return
         if isinstance(error, asyncio.CancelledError):
-            self.client_left(self._asked_only())
+            if self.caller.reply.client_is_gone:
+                self.client_left(self._asked_only())
+            else:
+                self.break_off(errors.ShuttingDown(), self._asked_only())
             return
         code = error.code if isinstance(error, CourierError) else "internal_error"
         status = error.status if isinstance(error, CourierError) else 500

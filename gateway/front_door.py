@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from io import BytesIO
 from typing import Any, cast
+from uuid import UUID
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
@@ -19,17 +20,16 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 
 from accounts.principals import Principal
-from gateway import auth, cors, errors
+from gateway import auth, cors, errors, sse
 from gateway.question import Caller
 from gateway.refusal import refusal
 from gateway.relay import EventStream, pulse
+from gateway.reply import Header, Reply, Send
 from lib.errors import CourierError
 from lib.ids import uuid7
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Header = tuple[bytes, bytes]
 
 #: How long a client may take to send its body, in seconds.
 BODY_TIMEOUT_S = 30.0
@@ -58,7 +58,6 @@ class FrontDoor(ASGIHandler):
         super().__init__()
         #: Requests being served, so that none is forgotten at shutdown.
         self.open: set[asyncio.Task[Any]] = set()
-        self.is_stopping = False
 
     def load_middleware(self, is_async: bool = False) -> None:
         """None: see the module's docstring."""
@@ -80,43 +79,39 @@ class FrontDoor(ASGIHandler):
 
     def shut_down(self) -> None:
         """End what is still being served because the process is about to stop."""
-        self.is_stopping = True
         streaming = pulse.end_all()
         for task in self.open - streaming:
             task.cancel()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller = _caller(scope["headers"])
-        extra = [(b"x-request-id", str(caller.request_id).encode())]
-        if settings.COURIER_CORS_ORIGINS:
-            extra += cors.headers_for(scope["headers"])
-            if scope["method"] == "OPTIONS":
-                await _send_whole(send, 204, cors.preflight_headers(scope["headers"]), b"")
-                return
+        request_id = uuid7()
+        extra = [(b"x-request-id", str(request_id).encode()), *cors.headers_for(scope["headers"])]
+        caller = _caller(request_id, scope["headers"], Reply(send, extra))
+        if scope["method"] == "OPTIONS" and settings.COURIER_CORS_ORIGINS:
+            await caller.reply.send_whole(204, cors.preflight_headers(scope["headers"]), b"")
+            return
         try:
             principal = await auth.principal_of(scope["headers"])
             raw = await _body(scope, receive)
         except CourierError as error:
-            await _send_response(refusal(error, scope["path"], caller), send, extra)
+            await _send(refusal(error, scope["path"], caller), caller.reply)
             return
         request = GatewayRequest(scope, BytesIO())
         request.principal, request.caller, request.raw = principal, caller, raw
         request.urlconf = "gateway.urls"
-        await self._answer(request, receive, send, extra)
+        await self._answer(request, receive)
 
-    async def _answer(
-        self, request: GatewayRequest, receive: Receive, send: Send, extra: list[Header]
-    ) -> None:
+    async def _answer(self, request: GatewayRequest, receive: Receive) -> None:
         """Answer; but the moment the client leaves, cancel whatever is being done for it."""
-        departure = Departure(receive)
+        departure = Departure(receive, request.caller.reply)
         try:
             response = await self._response_to(request)
             if isinstance(response, EventStream):
-                await response.send_to(send, extra)
+                await response.relay()
             else:
-                await _send_response(response, send, extra)
+                await _send(response, request.caller.reply)
         except asyncio.CancelledError:
-            if departure.has_happened:
+            if request.caller.reply.client_is_gone:
                 raise ClientGone from None
             raise
         finally:
@@ -132,11 +127,11 @@ class FrontDoor(ASGIHandler):
             unknown = errors.UnknownUrl(f"Unknown request URL: {request.method} {request.path}.")
             return refusal(unknown, request.path, request.caller)
         except asyncio.CancelledError:
-            if not self.is_stopping:
+            if request.caller.reply.client_is_gone:
                 raise
+            # Only the server's own stopping cancels a request whose client is still there.
             _go_on_after_cancel()
-            stopping = errors.ShuttingDown("Courier is restarting. Ask again.", retry_after=1)
-            return refusal(stopping, request.path, request.caller)
+            return refusal(errors.ShuttingDown(), request.path, request.caller)
         if response.status_code == 405:
             wrong = errors.MethodNotAllowed(f"{request.method} is not allowed here.")
             return refusal(wrong, request.path, request.caller)
@@ -146,17 +141,17 @@ class FrontDoor(ASGIHandler):
 class Departure:
     """Watches for the client's leaving, and then cancels the task that serves it."""
 
-    __slots__ = ("_serving", "_watcher", "has_happened")
+    __slots__ = ("_reply", "_serving", "_watcher")
 
-    def __init__(self, receive: Receive) -> None:
-        self.has_happened = False
+    def __init__(self, receive: Receive, reply: Reply) -> None:
+        self._reply = reply
         self._serving = asyncio.current_task()
         self._watcher = asyncio.ensure_future(self._watch(receive))
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        self.has_happened = True
+        self._reply.client_is_gone = True
         if self._serving is not None:
             self._serving.cancel()
 
@@ -172,7 +167,7 @@ def _go_on_after_cancel() -> None:
         task.uncancel()
 
 
-def _caller(headers: list[Header]) -> Caller:
+def _caller(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
     """Marks of a request. The client's own are recorded if they are well-formed, never used."""
     client_id = trace_id = b""
     for name, value in headers:
@@ -181,7 +176,7 @@ def _caller(headers: list[Header]) -> Caller:
         elif name == b"traceparent":
             trace = _TRACEPARENT.fullmatch(value)
             trace_id = trace[1] if trace else b""
-    return Caller(uuid7(), asyncio.get_running_loop().time(), client_id.decode(), trace_id.decode())
+    return Caller(request_id, reply.written_at, reply, client_id.decode(), trace_id.decode())
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:
@@ -218,16 +213,14 @@ def _too_large(most: int) -> CourierError:
     return errors.RequestTooLarge(f"The request's body is larger than {most} bytes.")
 
 
-async def _send_response(response: HttpResponseBase, send: Send, extra: list[Header]) -> None:
+async def _send(response: HttpResponseBase, reply: Reply) -> None:
     content: bytes = response.content  # type: ignore[attr-defined]  # whole, not streaming
+    if reply.has_begun:
+        # A stream that had to begin before it had an answer can only tell of failure inside.
+        await reply.write(sse.frame_of(content), more=False)
+        return
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in response.headers.items()
     ]
-    await _send_whole(send, response.status_code, [*headers, *extra], content)
-
-
-async def _send_whole(send: Send, status: int, headers: list[Header], content: bytes) -> None:
-    length = (b"content-length", str(len(content)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": content})
+    await reply.send_whole(response.status_code, headers, content)

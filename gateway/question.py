@@ -1,4 +1,4 @@
-"""What a client asked, in its own words."""
+"""What a client asked, in its own words, and who it is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from gateway.dialects.base import Json, PassThroughDialect
+from gateway.reply import Reply
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,5 +29,6 @@ class Caller:
 
     request_id: UUID
     received_at: float
+    reply: Reply = field(repr=False)
     client_request_id: str = ""
     trace_id: str = ""

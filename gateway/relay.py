@@ -1,13 +1,13 @@
-"""The only writing back of streams: passes frames on, looks at them, and ends once.
+"""Streams on their way back: passes frames on, looks at them, and ends once.
 
-A stream is written straight to the server's `send`, by the task that serves the request.
-One pulse per process, not a timer per chunk, watches for silence, stalls and shutdown.
+A stream is written by the task that serves the request. One pulse per process, not a timer
+per chunk, watches for silence, stalls and shutdown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -21,9 +21,6 @@ from usage import recorder
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-KEEP_ALIVE = b": keep-alive\n\n"
 #: Seconds between looks at the open streams.
 PULSE_S = 0.25
 #: How long one write to a client that does not read may take, in seconds.
@@ -33,12 +30,6 @@ PROGRESS_S = 2.0
 LONG_STREAM_S = 5.0
 #: Streams that are read on after their client left, at most.
 MOST_DRAINING = 64
-
-STREAM_HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
 
 
 class ClientStalled(CourierError):
@@ -56,57 +47,46 @@ class EventStream(HttpResponseBase):
         super().__init__(content_type="text/event-stream")
         self.stream = stream
         self.exchange = exchange
-        loop = asyncio.get_running_loop()
-        self._now = loop.time
-        self._send: Send | None = None
+        self.reply = exchange.caller.reply
         self.task: asyncio.Task[Any] | None = None
-        #: Why the pulse ended the stream; None while it has not.
+        #: Why the pulse ended the stream; None if it did not.
         self._ended_by: CourierError | None = None
-        self.heard_at = self.written_at = self.noted_at = loop.time()
-        self.is_writing = False
+        self._now = asyncio.get_running_loop().time
+        self.heard_at = self.noted_at = self._now()
 
-    async def send_to(self, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
-        """Relay the stream, from the status line, with these extra headers, to its end."""
-        self._send, self.task = send, asyncio.current_task()
-        pulse.streams.add(self)
+    async def relay(self) -> None:
+        """Pass the stream on to its end."""
+        self.task = asyncio.current_task()
+        pulse.watched.add(self)
         try:
-            await self._relay(extra)
+            await self._relay()
         except asyncio.CancelledError:
-            if self._ended_by is None:
+            if self.reply.client_is_gone:
                 await self._client_left()
                 raise
             asyncio.current_task().uncancel()  # type: ignore[union-attr]  # runs in a task
-            await self._break_off(self._ended_by)
+            await self._break_off(self._ended_by or errors.ShuttingDown())
         except CourierError as error:
             await self._break_off(error)
         except Exception:
             await self._break_off(errors.InternalError("Courier failed in the middle of this."))
             raise
         finally:
-            pulse.streams.discard(self)
+            pulse.watched.discard(self)
 
-    async def _relay(self, extra: list[tuple[bytes, bytes]]) -> None:
-        told = self.exchange.answer_headers().items()
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in told]
-        await self._send(  # type: ignore[misc]  # set by send_to
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [*STREAM_HEADERS, *headers, *extra],
-            }
-        )
+    async def _relay(self) -> None:
+        await self.reply.begin_stream(self.exchange.answer_headers().items())
         watch, held = self.stream.watch, self.stream.held
         self.stream.held = b""
         if not watch.is_complete:
-            await self._write(held)
+            await self.reply.write(held)
             held = await self._pass_on()
         self.exchange.complete(self._metered())
-        pulse.streams.discard(self)
-        await self._write(held, more=False)
+        await self.reply.write(held, more=False)
 
     async def _pass_on(self) -> bytes:
         """Pass on frames until the stream is complete. Returns its last ones, not yet sent."""
-        watch = self.stream.watch
+        watch, write = self.stream.watch, self.reply.write
         async for frames in self.stream.rest:
             self.heard_at = self._now()
             try:
@@ -118,21 +98,8 @@ class EventStream(HttpResponseBase):
             if watch.is_complete:
                 return seen
             if seen:
-                await self._write(seen)
+                await write(seen)
         raise self._interrupted("broke off its answer")
-
-    async def _write(self, data: bytes, *, more: bool = True) -> None:
-        self.is_writing = True
-        self.written_at = self._now()
-        await self._send(  # type: ignore[misc]  # set by send_to
-            {"type": "http.response.body", "body": data, "more_body": more}
-        )
-        self.is_writing = False
-
-    async def _keep_alive(self) -> None:
-        # Begins a tick after it was wanted: by then the stream may have gone on, or ended.
-        if not self.is_writing and self in pulse.streams:
-            await self._write(KEEP_ALIVE)
 
     def _interrupted(self, how: str) -> errors.StreamInterrupted:
         return errors.StreamInterrupted(
@@ -156,10 +123,11 @@ class EventStream(HttpResponseBase):
         frame = self.exchange.question.dialect.error_frame(
             error, str(self.exchange.caller.request_id)
         )
-        await self._write(frame, more=False)
+        await self.reply.write(frame, more=False)
 
     async def _client_left(self) -> None:
-        if self.stream.target.drains and len(pulse.draining) < MOST_DRAINING:
+        drains = self.stream.target.drains and not self.exchange.has_ended
+        if drains and len(pulse.draining) < MOST_DRAINING:
             task = asyncio.ensure_future(self._drain())
             pulse.draining.add(task)
             task.add_done_callback(pulse.draining.discard)
@@ -184,20 +152,18 @@ class EventStream(HttpResponseBase):
 
     def beat(self, now: float) -> None:
         """One look of the pulse: note progress, break a silence, or end what has stalled."""
-        target = self.stream.target
-        if self.is_writing:
-            if now - self.written_at > WRITE_STALL_S:
+        target, reply = self.stream.target, self.reply
+        age = now - self.stream.started_at
+        if reply.is_writing:
+            if now - reply.written_at > WRITE_STALL_S:
                 self.end_with(ClientStalled("The client stopped reading."))
-            return
-        if now - self.heard_at > target.idle_timeout_s or (
-            now - self.stream.started_at > target.total_timeout_s
-        ):
+        elif now - self.heard_at > target.idle_timeout_s or age > target.total_timeout_s:
             self.end_with(
                 errors.UpstreamStalled(f"Provider {target.provider_name!r} took too long.")
             )
-        elif now - self.written_at >= settings.COURIER_KEEP_ALIVE_S:
-            pulse.spawn(self._keep_alive())
-        if now - self.stream.started_at > LONG_STREAM_S and now - self.noted_at > PROGRESS_S:
+        elif now - reply.written_at >= settings.COURIER_KEEP_ALIVE_S:
+            pulse.spawn(reply.keep_alive(()))
+        if age > LONG_STREAM_S and now - self.noted_at > PROGRESS_S:
             self.noted_at = now
             recorder.progress(self.exchange.caller.request_id, self.stream.watch.output_estimate())
 
@@ -208,13 +174,31 @@ class EventStream(HttpResponseBase):
             self.task.cancel()
 
 
+class Waiting:
+    """A stream that has no output yet. After a silence it begins, so that nobody cuts it."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        pulse.watched.add(self)
+
+    def __exit__(self, *_: object) -> None:
+        pulse.watched.discard(self)
+
+    def beat(self, now: float) -> None:
+        reply = self._exchange.caller.reply
+        if now - reply.written_at >= settings.COURIER_KEEP_ALIVE_S:
+            pulse.spawn(reply.keep_alive(self._exchange.early_headers().items()))
+
+
 class Pulse:
     """Looks at every open stream of this process now and then."""
 
     def __init__(self) -> None:
-        self.streams: set[EventStream] = set()
+        self.watched: set[EventStream | Waiting] = set()
         self.draining: set[asyncio.Task[None]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -222,20 +206,20 @@ class Pulse:
         while True:
             await asyncio.sleep(PULSE_S)
             moment = now()
-            for stream in list(self.streams):
-                stream.beat(moment)
+            for each in list(self.watched):
+                each.beat(moment)
 
-    def spawn(self, work: Any) -> None:
-        """Run a write beside the stream's own task, which is waiting for its upstream."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def spawn(self, write: Coroutine[Any, Any, None]) -> None:
+        """Write beside the stream's own task, which is waiting for its upstream."""
+        task = asyncio.ensure_future(write)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
 
     def end_all(self) -> set[asyncio.Task[Any]]:
         """End every open stream, for the process is about to stop. Returns their tasks."""
-        streams = list(self.streams)
+        streams = [each for each in self.watched if isinstance(each, EventStream)]
         for stream in streams:
-            stream.end_with(errors.ShuttingDown("Courier is restarting. Ask again."))
+            stream.end_with(errors.ShuttingDown())
         for task in self.draining:
             task.cancel()
         return {stream.task for stream in streams if stream.task is not None}

@@ -1,0 +1,81 @@
+"""The way back to one client: everything that is sent to it goes through here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+KEEP_ALIVE = b": keep-alive\n\n"
+STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class Reply:
+    """What has been sent to one client, and when. Times are of the event loop's clock."""
+
+    __slots__ = (
+        "_extra",
+        "_now",
+        "_send",
+        "client_is_gone",
+        "has_begun",
+        "is_over",
+        "is_writing",
+        "written_at",
+    )
+
+    def __init__(self, send: Send, extra: list[Header]) -> None:
+        self._send = send
+        #: Headers of every answer, such as the request's id.
+        self._extra = extra
+        self._now = asyncio.get_running_loop().time
+        #: What tells a cancellation by the client's leaving from one by the server's stopping.
+        self.client_is_gone = False
+        self.has_begun = False
+        self.is_over = False
+        self.is_writing = False
+        self.written_at = self._now()
+
+    async def send_whole(self, status: int, headers: Iterable[Header], content: bytes) -> None:
+        """Send an answer that is all there."""
+        length = (b"content-length", str(len(content)).encode())
+        await self._start(status, [*headers, length])
+        await self.write(content, more=False)
+
+    async def begin_stream(self, told: Iterable[tuple[str, str]]) -> None:
+        """Send the head of a stream, unless that has been done. `told` are its own headers."""
+        if not self.has_begun:
+            headers = [(name.encode(), value.encode("latin-1")) for name, value in told]
+            await self._start(200, [*STREAM_HEADERS, *headers])
+
+    async def write(self, data: bytes, *, more: bool = True) -> None:
+        """Send a piece of the body. Returns when the client has room for more."""
+        self.is_writing = True
+        self.is_over = not more
+        self.written_at = self._now()
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self.is_writing = False
+
+    async def keep_alive(self, told: Iterable[tuple[str, str]]) -> None:
+        """Break a silence with a comment, beginning the stream if need be.
+
+        Runs beside the task that serves the request, a tick after it was wanted: by then
+        that task may be writing again, or be done.
+        """
+        if self.is_writing or self.is_over:
+            return
+        await self.begin_stream(told)
+        await self.write(KEEP_ALIVE)
+
+    async def _start(self, status: int, headers: list[Header]) -> None:
+        self.has_begun = True
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, *self._extra]}
+        )
