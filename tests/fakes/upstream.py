@@ -286,6 +286,9 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
         self.upstream._connections.add(self)
+        # asyncio sets it only on sockets that were made with the protocol's number.
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, error):
         self.upstream._connections.discard(self)

@@ -1,0 +1,91 @@
+import asyncio
+import collections
+import contextlib
+import random
+
+import pytest
+
+from tests.e2e.client import BROKEN, Call, ask
+from tests.e2e.manifests import manifest
+from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, USAGE, Answer, Pause, completion
+from tests.services import wait_for
+
+CANCELLED = 1000
+AT_ONCE = 40
+SLOTS = 60
+STREAM = (OPENING, Pause(0.02), HELLO, Pause(0.02), HELLO, Pause(0.02), STOP, USAGE, DONE)
+
+
+def answer_in_a_while(request):
+    if request.json.get("stream"):
+        return Answer(STREAM)
+    return Answer((completion(),), before=(Pause(random.uniform(0, 0.08)),))
+
+
+@pytest.fixture(scope="module")
+def courier(launch, shared_upstream, kind_of_database):
+    shared_upstream.default = answer_in_a_while
+    settings = manifest(shared_upstream.url, limits={"concurrency": SLOTS})
+    return launch(settings, database=kind_of_database)
+
+
+async def call_and_leave(courier, number):
+    """Leave at a random moment: before the request is read, before the headers, in mid-stream."""
+    with contextlib.suppress(*BROKEN):
+        name = f"cancelled-{number}"
+        headers = {"X-Request-Id": name}
+        async with Call(courier, stream=number % 2 == 0, headers=headers, user=name) as call:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(call.read(), random.uniform(0, 0.08))
+            if number % 4 < 2:
+                call.reset()
+
+
+async def cancel_storm(courier):
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number):
+        async with places:
+            await call_and_leave(courier, number)
+
+    await asyncio.gather(*(one(number) for number in range(CANCELLED)))
+
+
+async def test_a_storm_of_cancelled_requests_leaves_nothing_behind(
+    courier, shared_upstream, kind_of_database
+):
+    assert (await ask(courier)).status == 200
+    shared_upstream.forget()
+
+    await cancel_storm(courier)
+    await asyncio.to_thread(
+        wait_for, lambda: not shared_upstream.busy_connections, "upstream calls to end", 10
+    )
+    reached = [request["user"] for request in list(shared_upstream.requests)]
+    afterwards = [await ask(courier) for _ in range(50)]
+    full = await asyncio.gather(*(ask(courier, stream=True) for _ in range(SLOTS)))
+    await asyncio.to_thread(courier.settled)
+
+    rows = courier.records("client_request_id, end_reason")
+    recorded = collections.Counter(name for name, _ in rows if name)
+    print(
+        f"\n{kind_of_database}: {CANCELLED} cancelled, {len(reached)} reached the upstream, "
+        f"{len(recorded)} on record: {dict(collections.Counter(reason for _, reason in rows))}; "
+        f"{shared_upstream.open_connections} idle connections"
+    )
+    assert [reply.status for reply in afterwards] == [200] * 50
+    assert [reply.status for reply in full] == [200] * SLOTS
+    assert shared_upstream.busy_connections == 0
+    assert len(reached) > CANCELLED / 4
+    assert set(reached) <= set(recorded)
+    assert set(recorded.values()) == {1}
+    assert len(rows) == 1 + len(recorded) + 50 + SLOTS
+
+
+async def test_one_request_more_than_there_are_slots_is_refused(courier, shared_upstream):
+    shared_upstream.default = lambda request: Answer((completion(),), before=(Pause(1),))
+
+    replies = await asyncio.gather(*(ask(courier) for _ in range(SLOTS + 1)))
+
+    statuses = collections.Counter(reply.status for reply in replies)
+    assert statuses == {200: SLOTS, 429: 1}

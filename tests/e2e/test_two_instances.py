@@ -1,0 +1,63 @@
+import asyncio
+import collections
+import time
+
+import pytest
+
+from tests.e2e.client import ask
+from tests.e2e.courier import Courier
+from tests.e2e.manifests import manifest
+
+LIMITED = "e2e-limited-0123456789abcdef0123456789"
+DOOMED = "e2e-doomed-0123456789abcdef01234567890"
+REVOKE = """
+from accounts.keys import revoke_key
+from accounts.models import ApiKey
+revoke_key(ApiKey.objects.get(name="doomed"))
+"""
+
+
+@pytest.fixture(scope="module")
+def couriers(launch, shared_upstream, tmp_path_factory):
+    """Two gateways that share one PostgreSQL and one Redis."""
+    settings = manifest(shared_upstream.url)
+    settings["keys"] = [
+        {"name": "limited", "team": "research", "secret": LIMITED, "limits": {"rpm": 100}},
+        {"name": "doomed", "team": "research", "secret": DOOMED},
+    ]
+    first = launch(settings, database="postgres")
+    second = Courier(tmp_path_factory.mktemp("second"), first.database)
+    for name in ("secret_key", "courier_encryption_keys", "courier_key_pepper"):
+        secret = (first.directory / "secrets" / name).read_text().strip()
+        second.environment[name.upper()] = secret
+    yield first, second.start()
+    second.stop()
+
+
+async def test_a_limit_is_shared_by_all_instances(couriers):
+    replies = await asyncio.gather(
+        *(ask(couriers[number % 2], key=LIMITED) for number in range(300))
+    )
+
+    by_status = collections.Counter(reply.status for reply in replies)
+    print(f"\n{dict(by_status)} of 300 requests over two instances")
+    assert by_status == {200: 100, 429: 200}
+
+
+async def test_a_revoked_key_is_refused_by_all_instances(couriers):
+    for courier in couriers:
+        assert (await ask(courier, key=DOOMED)).status == 200
+
+    await asyncio.to_thread(couriers[0].manage, "shell", "-c", REVOKE)
+    revoked_at = time.monotonic()
+    waits = await asyncio.gather(*(until_refused(courier, revoked_at) for courier in couriers))
+
+    print("\nrefused " + " and ".join(f"{wait:.2f} s" for wait in waits) + " after the revocation")
+    assert max(waits) <= 3
+
+
+async def until_refused(courier, since):
+    while (await ask(courier, key=DOOMED)).status != 401:
+        assert time.monotonic() - since < 10
+        await asyncio.sleep(0.02)
+    return time.monotonic() - since
