@@ -10,6 +10,12 @@ class CourierSiteConfig(AppConfig):
     name = "courier_site"
     default = True
 
+    def ready(self) -> None:
+        from courier_site import (  # noqa: F401  # they register themselves
+            celery,
+            checks,
+        )
+
 
 class CourierAdminConfig(admin_apps.AdminConfig):
     default = False

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 
-def read_or_make(path: Path) -> str:
+def read_or_make(path: Path, prefix: str = "") -> str:
     """The secret in `path`, made on first use. Safe when several processes start at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -17,7 +17,7 @@ def read_or_make(path: Path) -> str:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(48))
+        file.write(prefix + secrets.token_urlsafe(48))
         file.flush()
         os.fsync(file.fileno())
     try:

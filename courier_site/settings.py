@@ -98,6 +98,8 @@ else:
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+# SQLite cannot hold two constraints in the database; the models check them on every save.
+SILENCED_SYSTEM_CHECKS = ["models.W047"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL: str = env.str("REDIS_URL", default="")
@@ -151,13 +153,21 @@ X_FRAME_OPTIONS = "DENY"
 
 LOGGING = logging_config(level=env.str("COURIER_LOG_LEVEL", default="INFO"), as_json=PRODUCTION)
 
-CELERY_BROKER_URL = REDIS_URL or "filesystem://"
-
 UNFOLD = navigation.UNFOLD
 
 # Courier's own settings.
 
 COURIER_ROLE: str = env.str("COURIER_ROLE", default="all")
+COURIER_HOST: str = env.str("HOST", default="127.0.0.1")
+COURIER_PORT: int = env.int("PORT", default=8000)
+#: Server processes that share the port.
+COURIER_WORKERS: int = env.int("COURIER_WORKERS", default=1)
+#: Applied at every start, instead of the demonstration at the first.
+COURIER_MANIFEST: str = env.str("COURIER_MANIFEST", default="")
+#: The first administrator, made if there is none.
+COURIER_ADMIN_USERNAME: str = env.str("COURIER_ADMIN_USERNAME", default="admin")
+COURIER_ADMIN_PASSWORD: str = env.str("COURIER_ADMIN_PASSWORD", default="").strip()
+COURIER_DEMO_KEY: str = env.str("COURIER_DEMO_KEY", default="").strip()
 COURIER_ENCRYPTION_KEYS: list[str] = [
     key.strip() for key in secret("COURIER_ENCRYPTION_KEYS").split(",") if key.strip()
 ]

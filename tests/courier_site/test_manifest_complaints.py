@@ -19,43 +19,103 @@ KEY = TEAM + "keys:\n  - name: demo\n    team: research\n"
     [
         ("version: 2\n", "line 1: This version of Courier reads manifests of version 1."),
         ("providers: []\n", 'line 1: The manifest needs "version".'),
-        (PROVIDER + "    kindd: echo\n", 'line 5: Unknown key "kindd" in a provider; did you mean "kind"?'),
+        (
+            PROVIDER + "    kindd: echo\n",
+            'line 5: Unknown key "kindd" in a provider; did you mean "kind"?',
+        ),
         (PROVIDER + "    kind: echo\n", 'line 5: "kind" is given twice.'),
         (PROVIDER.replace("echo", "ecko"), 'line 4: kind cannot be "ecko"; did you mean "echo"?'),
-        (PROVIDER.replace("echo", "azure"), 'line 4: kind "azure" is not available in this version.'),
+        (
+            PROVIDER.replace("echo", "azure"),
+            'line 4: kind "azure" is not available in this version.',
+        ),
         (PROVIDER.replace("kind: echo", "enabled: true"), 'line 3: A provider needs "kind".'),
         (PROVIDER.replace("local", "7"), "line 3: name must be text; put it in quotes."),
-        (PROVIDER.replace("local", '""'), "line 3: name must not be empty, nor hold control characters."),
-        (PROVIDER.replace("local", r'"a\0b"'), "line 3: name must not be empty, nor hold control characters."),
+        (
+            PROVIDER.replace("local", '""'),
+            "line 3: name must not be empty, nor hold control characters.",
+        ),
+        (
+            PROVIDER.replace("local", r'"a\0b"'),
+            "line 3: name must not be empty, nor hold control characters.",
+        ),
         (PROVIDER + "    enabled: perhaps\n", "line 5: enabled must be true or false."),
         (PROVIDER + "    timeouts: {connect: soon}\n", "line 5: connect must be a number."),
-        (PROVIDER + "    timeouts: {conect: 1}\n", 'line 5: Unknown key "conect" in timeouts; did you mean "connect"?'),
+        (
+            PROVIDER + "    timeouts: {conect: 1}\n",
+            'line 5: Unknown key "conect" in timeouts; did you mean "connect"?',
+        ),
         (PROVIDER + "    timeouts: 3\n", "line 5: Timeouts must be a mapping, such as {name: …}."),
-        (PROVIDER + "    keys: [first]\n", "line 5: An upstream key must be a mapping, such as {name: …}."),
+        (
+            PROVIDER + "    keys: [first]\n",
+            "line 5: An upstream key must be a mapping, such as {name: …}.",
+        ),
         (PROVIDER + "    keys: {name: first}\n", "line 5: keys must be a list of entries."),
-        (PROVIDER + "    keys:\n      - name: first\n", "line 6: A new upstream key needs a secret."),
-        (PROVIDER + "    keys: [{secret: a, secret_file: b}]\n", "line 5: Give either secret or secret_file, not both."),
-        (PROVIDER + "    keys: [{secret_file: none}]\n", "line 5: The secret file cannot be read: No such file or directory."),
-        (PROVIDER + "    keys: [{secret: a}, {secret: b}]\n", "line 5: An upstream key like this is given twice."),
-        (PROVIDER + "  - name: local\n    kind: echo\n", "line 5: A provider like this is given twice."),
-        (MODEL + "    strategy: weighted\n", 'line 7: strategy "weighted" is not available in this version.'),
+        (
+            PROVIDER + "    keys:\n      - name: first\n",
+            "line 6: A new upstream key needs a secret.",
+        ),
+        (
+            PROVIDER + "    keys: [{secret: a, secret_file: b}]\n",
+            "line 5: Give either secret or secret_file, not both.",
+        ),
+        (
+            PROVIDER + "    keys: [{secret_file: none}]\n",
+            "line 5: The secret file cannot be read: No such file or directory.",
+        ),
+        (
+            PROVIDER + "    keys: [{secret: a}, {secret: b}]\n",
+            "line 5: An upstream key like this is given twice.",
+        ),
+        (
+            PROVIDER + "  - name: local\n    kind: echo\n",
+            "line 5: A provider like this is given twice.",
+        ),
+        (
+            MODEL + "    strategy: weighted\n",
+            'line 7: strategy "weighted" is not available in this version.',
+        ),
         (MODEL + "    max_attempts: 1.5\n", "line 7: max_attempts must be a whole number."),
-        (MODEL + "    max_attempts: 99\n", "line 7: max_attempts: Ensure this value is less than or equal to 10."),
-        (MODEL + "    routes: [{provider: loca, upstream_model: a}]\n", 'line 7: There is no provider named "loca".'),
+        (
+            MODEL + "    max_attempts: 99\n",
+            "line 7: max_attempts: Ensure this value is less than or equal to 10.",
+        ),
+        (
+            MODEL + "    routes: [{provider: loca, upstream_model: a}]\n",
+            'line 7: There is no provider named "loca".',
+        ),
         (MODEL + "    prices: [{input: x, output: 1}]\n", "line 7: input must be a number."),
         (MODEL + "    prices: [{input: .inf, output: 1}]\n", "line 7: input must be a number."),
         (MODEL + "    prices: [{input: 1}]\n", 'line 7: A price needs "output".'),
-        (MODEL + "    prices: [{from: soon, free: true}]\n", "line 7: from must be a date or a time, such as 2026-01-31 or 2026-01-31T12:00:00Z."),
+        (
+            MODEL + "    prices: [{from: soon, free: true}]\n",
+            "line 7: from must be a date or a time, such as 2026-01-31 or 2026-01-31T12:00:00Z.",
+        ),
         (MODEL + "    aliases: [1]\n", "line 7: aliases must be a list of text; use quotes."),
         (MODEL + "    aliases: [tiny]\n", 'line 7: "tiny" is the name of a model already.'),
-        (MODEL.replace("tiny", '"a b"'), "line 6: A model's name has letters, digits and . _ : / @ + - and may end with *."),
-        (TEAM + "    limits: {rpx: 1}\n", 'line 4: Unknown key "rpx" in limits; did you mean "rps"?'),
-        (TEAM + "    budgets: [{amount: 1, period: yearly}]\n", 'line 4: period cannot be "yearly". Possible: day, week, month, total.'),
-        (KEY.replace("team: research", "team: reserch"), 'line 6: There is no team named "reserch".'),
+        (
+            MODEL.replace("tiny", '"a b"'),
+            "line 6: A model's name has letters, digits and . _ : / @ + - and may end with *.",
+        ),
+        (
+            TEAM + "    limits: {rpx: 1}\n",
+            'line 4: Unknown key "rpx" in limits; did you mean "rps"?',
+        ),
+        (
+            TEAM + "    budgets: [{amount: 1, period: yearly}]\n",
+            'line 4: period cannot be "yearly". Possible: day, week, month, total.',
+        ),
+        (
+            KEY.replace("team: research", "team: reserch"),
+            'line 6: There is no team named "reserch".',
+        ),
         (KEY + "    if_unset: drop\n", 'line 7: if_unset cannot be "drop". Possible: keep.'),
-        (KEY + "    if_unset: keep\n", "line 5: There is no such key yet whose secret could be kept."),
+        (
+            KEY + "    if_unset: keep\n",
+            "line 5: There is no such key yet whose secret could be kept.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_named_with_its_line(text, expected):
     assert complaints(text) == [expected]
 

@@ -1,0 +1,73 @@
+"""The Celery application and its schedule: roll-ups, and whatever need not happen at once."""
+
+from __future__ import annotations
+
+import logging.config
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "courier_site.settings")
+
+from django.conf import settings  # noqa: E402  # after its module is named
+
+ROLL_UP_EVERY_S = 60
+#: Longer than any task takes: Redis delivers again what is not acknowledged by then.
+VISIBLE_AGAIN_AFTER_S = 4 * 60 * 60
+
+app = Celery("courier")
+
+
+def _broker() -> dict[str, Any]:
+    """Redis, or on a laptop a folder: a real queue that needs no server."""
+    if settings.REDIS_URL:
+        options: dict[str, Any] = {
+            "visibility_timeout": VISIBLE_AGAIN_AFTER_S,
+            "global_keyprefix": "courier:queue:",
+        }
+        return {"broker_url": settings.REDIS_URL, "broker_transport_options": options}
+    folder = settings.DATA_DIR / "queue"
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {
+        "data_folder_in": str(folder),
+        "data_folder_out": str(folder),
+        "control_folder": str(folder / "control"),
+    }
+    return {"broker_url": "filesystem://localhost", "broker_transport_options": options}
+
+
+app.conf.update(
+    **_broker(),
+    broker_connection_retry_on_startup=True,
+    accept_content=["json"],
+    task_serializer="json",
+    result_serializer="json",
+    # Nobody asks for results; tasks keep what matters in the database.
+    task_ignore_result=True,
+    # A task that a dying worker left is done again: all of them are idempotent.
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    worker_prefetch_multiplier=1,
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    timezone=settings.TIME_ZONE,
+    beat_schedule_filename=str(settings.DATA_DIR / "beat-schedule"),
+    beat_schedule={
+        "roll-up": {
+            "task": "usage.tasks.roll_up",
+            "schedule": ROLL_UP_EVERY_S,
+            # While no worker runs, ticks must not pile up.
+            "options": {"expires": ROLL_UP_EVERY_S},
+        }
+    },
+)
+app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def log_like_the_server(**_: Any) -> None:
+    """One log format in all processes, without a line for each task that went well."""
+    logging.config.dictConfig(settings.LOGGING)
+    for name in ("celery", "kombu"):
+        logging.getLogger(name).setLevel(logging.WARNING)

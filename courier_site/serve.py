@@ -1,0 +1,97 @@
+"""One server process: `python -m courier_site.serve`."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import signal
+import socket
+import sys
+
+import django
+import uvicorn
+from django.core.exceptions import ImproperlyConfigured
+
+BACKLOG = 2048
+#: Idle connections are kept longer than balancers keep theirs, which then close first.
+KEEP_ALIVE_S = 75
+#: Names the socket that a supervisor opened and its server processes share.
+LISTENER = "COURIER_LISTENER_FD"
+
+
+class CannotListen(Exception):
+    """The address cannot be had. The message says why."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that has this address. Connections wait until a server accepts them."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        reason = (
+            "is in use already"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot be had: {error.strerror}"
+        )
+        raise CannotListen(f"The address {host}:{port} {reason}. Set HOST and PORT.") from error
+    return listener
+
+
+def run(listener: socket.socket) -> None:
+    """Serve until a signal, then let open streams end for as long as they may."""
+    from django.conf import settings
+
+    from courier_site.protocol import BoundedProtocol
+
+    config = uvicorn.Config(
+        "courier_site.asgi:application",
+        loop="uvloop",
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=math.ceil(settings.COURIER_DRAIN_S),
+        access_log=False,
+        server_header=False,
+        log_config=None,
+    )
+    # uvicorn raises the signal again when all is done: a stop that was asked for is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(3)
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "courier_site.settings")
+    try:
+        django.setup(set_prefix=False)
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+    from django.conf import settings
+
+    from courier_site import checks
+
+    inherited = os.environ.get(LISTENER)
+    try:
+        if inherited:
+            listener = socket.socket(fileno=int(inherited))
+        else:
+            listener = listen(settings.COURIER_HOST, settings.COURIER_PORT)
+        checks.require()
+    except (CannotListen, checks.Misconfigured) as error:
+        sys.exit(str(error))
+    run(listener)
+
+
+if __name__ == "__main__":
+    main()
