@@ -61,6 +61,7 @@ class ProviderHealth:
 
 
 _lock = threading.Lock()
+#: Of this process: breakers that are not closed, and what Redis is yet to be told.
 _reports: dict[str, Report] = {}
 _unsent: dict[str, Report] = {}
 _work = threading.Event()
@@ -73,15 +74,21 @@ def report(
     reason_code: str,
     at: datetime,
 ) -> None:
-    """Tell the admin that this breaker has been in `state` since `at`.
+    """Tell the admin that this breaker is in `state` at that moment.
 
     Returns at once and never raises: sending is left to a thread, and what cannot be sent
-    is dropped with a warning.
+    is dropped with a warning. A breaker that opens again has been open since the first time.
     """
     name = "/".join(map(str, target))
-    news = Report(name, provider_name, state, reason_code, at, datetime.now(UTC))
+    field = f"{_instance()}:{name}"
     with _lock:
-        (_unsent if settings.REDIS_URL else _reports)[f"{_instance()}:{name}"] = news
+        before = _reports.pop(field, None)
+        since = before.since if before and before.is_fresh() else at
+        news = Report(name, provider_name, state, reason_code, since, datetime.now(UTC))
+        if state != "closed":
+            _reports[field] = news
+        if settings.REDIS_URL:
+            _unsent[field] = news
     if settings.REDIS_URL:
         _sender()
         _work.set()
@@ -91,7 +98,7 @@ def states() -> dict[str, ProviderHealth]:
     """Providers with a breaker that is not closed, by name. Raises HealthUnknown."""
     by_provider: dict[str, list[Report]] = {}
     for known in _known():
-        if known.state != "closed" and known.is_fresh():
+        if known.is_fresh():
             by_provider.setdefault(known.provider_name, []).append(known)
     return {name: _summary(reports) for name, reports in by_provider.items()}
 
@@ -108,9 +115,11 @@ def _known() -> Iterable[Report]:
             return list(_reports.values())
     try:
         stored = cast(dict[bytes, bytes], _client(settings.REDIS_URL).hgetall(HASH))
-    except redis.RedisError as error:
-        raise HealthUnknown("Redis does not answer.") from error
-    return [_read(value) for value in stored.values()]
+        return [_read(value) for value in stored.values()]
+    except (redis.RedisError, ValueError, TypeError, KeyError) as error:
+        raise HealthUnknown(
+            "Redis does not answer, or holds what this version cannot read."
+        ) from error
 
 
 def _read(stored: bytes) -> Report:

@@ -13,6 +13,8 @@ from django.conf import settings
 #: Schemes of the providers that are built in and open no connection.
 BUILT_IN = frozenset({"echo", "chaos"})
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: The only part of IPv6 that is in public use. What lies outside may wrap a private address.
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 #: Spellings of an address that only some resolvers accept: 2130706433, 0x7f.1, 0177.0.0.1
 ODD_ADDRESS = re.compile(r"^(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*$", re.IGNORECASE)
 
@@ -46,7 +48,7 @@ def check_url(url: str) -> None:
 def check_address(address: str) -> None:
     """Raise ForbiddenUpstream unless Courier may connect to this IP address."""
     ip = _unwrapped(ipaddress.ip_address(address.partition("%")[0]))
-    if ip.is_global and not ip.is_multicast:
+    if _is_public(ip):
         return
     if any(ip in network for network in _allowed(tuple(settings.COURIER_ALLOW_PRIVATE_UPSTREAMS))):
         return
@@ -54,6 +56,11 @@ def check_address(address: str) -> None:
         f"{ip} is a private or reserved address. To allow it, name its network in "
         "COURIER_ALLOW_PRIVATE_UPSTREAMS."
     )
+
+
+def _is_public(ip: IPv4Address | IPv6Address) -> bool:
+    in_use = ip.version == 4 or ip in GLOBAL_UNICAST
+    return ip.is_global and not ip.is_multicast and in_use
 
 
 def _check_host(host: str) -> None:

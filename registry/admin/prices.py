@@ -41,7 +41,7 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
                 self.fields[name].required = False
         for name in FIGURES:
             if self.initial.get(name) is not None:
-                self.initial[name] = f"{self.initial[name].normalize():f}"
+                self.initial[name] = without_zeros(self.initial[name])
 
     def clean_input(self) -> Decimal:
         return self.cleaned_data["input"] or Decimal(0)
@@ -84,13 +84,17 @@ def successor(now: datetime) -> Exists:
     return Exists(later.filter(starts_at__lte=now))
 
 
+def without_zeros(figure: Decimal) -> Decimal:
+    """The same number without zeros at its end: 2.5 for 2.500000, and 10 for 10."""
+    return Decimal(f"{figure.normalize():f}")
+
+
 def dollars(figure: Decimal | None) -> str:
     """A price per million tokens as people write it: $0.15, $2.50."""
     if figure is None:
         return "as input"
-    text = f"{figure.normalize():f}"
-    decimals = len(text.partition(".")[2])
-    return f"${figure:.2f}" if decimals <= 2 else f"${text}"
+    plain = without_zeros(figure)
+    return f"${plain:,.2f}" if plain == round(plain, 2) else f"${plain}"
 
 
 @admin.register(Price)
