@@ -32,7 +32,7 @@ class RedisStore:
     """Limits over all processes, each checked and reserved in one step inside Redis."""
 
     def __init__(self, url: str, now_us: Clock = redis_clock) -> None:
-        self._line = RedisLine(url)
+        self._line = RedisLine(url, (ADMIT, SETTLE, LOOK, RENEW))
         self._now_us = now_us
 
     async def admit(self, limits: Limits, lease: str, tokens: int) -> Verdict:

@@ -42,14 +42,14 @@ def packed(*parts: str | int) -> bytes:
 
 
 class Script:
-    """A Lua script, called by its digest; by its source only where Redis does not know it yet."""
+    """A Lua script, called by its digest; by its source where Redis was told to forget it."""
 
     def __init__(self, *names: str) -> None:
-        source = "\n".join((SCRIPTS / name).read_text() for name in names)
+        self.source = "\n".join((SCRIPTS / name).read_text() for name in names)
         # SHA-1 is how Redis names scripts; it guards nothing.
-        name = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        name = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
         self.by_digest = packed("EVALSHA", name)
-        self.by_source = packed("EVAL", source)
+        self.by_source = packed("EVAL", self.source)
 
 
 class Command:
@@ -155,8 +155,9 @@ class Wire(asyncio.Protocol):
 class RedisLine:
     """The way to one Redis: connects by itself, and refuses at once while Redis is away."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, scripts: Sequence[Script]) -> None:
         self._options: dict[str, Any] = dict(parse_url(url))
+        self._scripts = scripts
         self._calls: list[Command] = []
         self._posts: deque[Command] = deque(maxlen=MAX_POSTS)
         self._wire: Wire | None = None
@@ -265,10 +266,12 @@ class RedisLine:
 
     async def _greet(self, wire: Wire) -> None:
         options = self._options
-        greetings = [Greeting("SELECT", options.get("db", 0))]
+        greetings = []
         if "password" in options:
             user = [options["username"]] if options.get("username") else []
-            greetings.insert(0, Greeting("AUTH", *user, options["password"]))
+            greetings.append(Greeting("AUTH", *user, options["password"]))
+        greetings.append(Greeting("SELECT", options.get("db", 0)))
+        greetings += [Greeting("SCRIPT", "LOAD", script.source) for script in self._scripts]
         wire.send(greetings)
         await asyncio.gather(*(greeting.done for greeting in greetings))
 

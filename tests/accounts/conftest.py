@@ -1,0 +1,82 @@
+"""Both stores of limits, on a clock that the test moves."""
+
+import pytest
+import redis
+
+from accounts import admission
+from accounts.limits import LocalStore
+from accounts.principals import Limit, Principal
+from accounts.redis_limits import RedisStore
+
+#: Not a multiple of any slot, so that a test never sits on an edge by accident.
+NOON_US = 1_790_000_000_123_456
+
+
+class Clock:
+    """The time in microseconds, as the test wants it."""
+
+    def __init__(self):
+        self.now = NOON_US
+
+    def __call__(self):
+        return self.now
+
+    def pass_s(self, seconds):
+        self.now += round(seconds * 1_000_000)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def redis_url(redis_server):
+    """An empty database of a private Redis."""
+    with redis.Redis.from_url(redis_server.url()) as client:
+        client.flushall()
+    return redis_server.url()
+
+
+@pytest.fixture
+def redis_client(redis_url):
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture(params=["local", "redis"])
+async def store(request, clock):
+    if request.param == "local":
+        made = LocalStore(clock)
+    else:
+        made = RedisStore(request.getfixturevalue("redis_url"), clock)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def use_store(store, monkeypatch):
+    """Let `admit` count in the store of the test."""
+    monkeypatch.setattr(admission, "_store", store)
+    return store
+
+
+def a_limit(metric="requests", amount=10, window_s=60, scope="key:1"):
+    return Limit(1, scope, metric, 1 if metric == "concurrency" else window_s, amount)
+
+
+def a_principal(*limits, **fields):
+    defaults = {
+        "key_id": 1,
+        "key_name": "notebook",
+        "public_id": "abcdefgh",
+        "team_id": 1,
+        "team_name": "research",
+        "user_id": None,
+        "user_name": "",
+        "allowed_models": ("*",),
+        "allowed_endpoints": ("*",),
+        "expires_at": None,
+        "limits": limits,
+    }
+    return Principal(**defaults | fields)

@@ -1,0 +1,378 @@
+"""What can go wrong between Courier and Redis."""
+
+import asyncio
+import os
+import random
+import signal
+import ssl
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from accounts.errors import LimitsUnavailable
+from accounts.redis_limits import RedisStore, Settlement
+from accounts.redis_line import FAILURES_TO_OPEN, MAX_POSTS
+from tests.accounts.conftest import a_limit
+from tests.services import free_port
+
+REQUESTS = a_limit("requests", 1_000_000)
+TOKENS = a_limit("tokens", 1_000_000)
+CONCURRENCY = a_limit("concurrency", 1_000)
+LEASES = "courier:limit:key:1:concurrency:1"
+
+
+@pytest.fixture
+async def store(redis_url):
+    made = RedisStore(redis_url)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def frozen(redis_server):
+    """Freeze Redis for the rest of the test."""
+    process = redis_server._process.pid
+    yield lambda: os.kill(process, signal.SIGSTOP)
+    os.kill(process, signal.SIGCONT)
+
+
+async def settled(store):
+    """Wait until everything that was posted has arrived."""
+    line = store._line
+    while line._posts or line._connecting or (line._wire and line._wire.awaited):
+        await asyncio.sleep(0.01)
+
+
+async def answers(store, count=1, *, limits=(REQUESTS,)):
+    """Whether each of so many admissions, all at once, was answered."""
+    asked = (store.admit(limits, f"lease-{number}", 0) for number in range(count))
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(r, LimitsUnavailable) or r.refused < 0 for r in results)
+    return [not isinstance(result, LimitsUnavailable) for result in results]
+
+
+async def until_answered(store):
+    while True:
+        try:
+            return await store.admit((REQUESTS,), "later", 0)
+        except LimitsUnavailable:
+            await asyncio.sleep(0.05)
+
+
+async def test_keys_are_named_for_what_they_count(store, redis_client):
+    await store.admit((REQUESTS, a_limit("tokens", 9, 3600, "team:3"), CONCURRENCY), "a", 5)
+    assert sorted(redis_client.keys()) == [
+        "courier:limit:key:1:concurrency:1",
+        "courier:limit:key:1:requests:60",
+        "courier:limit:team:3:tokens:3600",
+    ]
+
+
+async def test_keys_go_away_by_themselves(store, redis_client):
+    await store.admit((REQUESTS, CONCURRENCY), "a", 0)
+    assert all(0 < redis_client.ttl(key) <= 62 for key in redis_client.scan_iter())
+
+
+async def test_time_is_that_of_redis(store, redis_client):
+    verdict = await store.admit((REQUESTS,), "a", 0)
+    seconds, microseconds = redis_client.time()
+    assert 0 <= seconds * 1_000_000 + microseconds - verdict.now_us < 60_000_000
+
+
+async def test_scripts_that_redis_forgot_are_sent_again(store, redis_client):
+    await answers(store)
+    redis_client.script_flush()
+    assert await answers(store, 3) == [True] * 3
+
+
+async def test_a_caller_who_leaves_does_not_mix_up_the_replies(store):
+    limits = (a_limit("concurrency", 10_000), a_limit("tokens", 10_000_000))
+    rng = random.Random(7)
+
+    async def one(number):
+        await asyncio.sleep(rng.random() / 100)
+        verdict = await store.admit(limits, f"lease-{number}", number)
+        store.settle(limits, f"lease-{number}", verdict.newest, 1 - number)
+
+    tasks = [asyncio.create_task(one(number)) for number in range(1, 2001)]
+    for task in rng.sample(tasks, 1000):
+        asyncio.get_running_loop().call_later(rng.random() / 50, task.cancel)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    finished = sum(result is None for result in results)
+    assert all(r is None or isinstance(r, asyncio.CancelledError) for r in results)
+    await settled(store)
+    assert list((await store.look(limits)).used) == [0, finished]
+
+
+async def test_a_yes_that_nobody_waits_for_is_given_back(store):
+    await answers(store)
+    task = asyncio.create_task(store.admit((TOKENS, CONCURRENCY), "a", 500))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await settled(store)
+    assert list((await store.look((TOKENS, CONCURRENCY))).used) == [0, 0]
+
+
+async def leave_in_the_moment_of(reply, store, limits, tokens):
+    """Ask, and be cancelled when the reply is there but not yet seen."""
+    task = asyncio.create_task(store.admit(limits, "a", tokens))
+    await asyncio.sleep(0)
+    store._line._calls.pop().succeed(list(reply))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await settled(store)
+
+
+async def test_a_yes_in_the_moment_of_leaving_is_given_back(store):
+    limits = (TOKENS, CONCURRENCY)
+    reply = await store.admit(limits, "a", 500)
+    await leave_in_the_moment_of(reply, store, limits, 500)
+    assert list((await store.look(limits)).used) == [0, 0]
+
+
+async def test_a_no_in_the_moment_of_leaving_gives_nothing_back(store):
+    limits = (a_limit("tokens", 10), CONCURRENCY)
+    await store.admit(limits, "a", 10)
+    reply = await store.admit(limits, "b", 10)
+    await leave_in_the_moment_of(reply, store, limits, 10)
+    assert list((await store.look(limits)).used) == [10, 1]
+
+
+async def test_a_frozen_redis_is_given_up(store, frozen):
+    await answers(store)
+    frozen()
+    assert await answers(store, 3) == [False] * 3
+
+
+async def test_a_redis_that_was_frozen_is_used_again(store, frozen, redis_server):
+    await answers(store)
+    frozen()
+    await answers(store)
+    os.kill(redis_server._process.pid, signal.SIGCONT)
+    assert (await until_answered(store)).refused < 0
+
+
+async def test_a_lease_that_nobody_was_told_of_is_ended(store, frozen, redis_server, redis_client):
+    await answers(store)
+    frozen()
+    assert await answers(store, limits=(CONCURRENCY,)) == [False]
+    os.kill(redis_server._process.pid, signal.SIGCONT)
+    await until_answered(store)
+    await settled(store)
+    assert redis_client.zcard(LEASES) == 0
+
+
+async def test_without_redis_limited_callers_are_refused(db):
+    store = RedisStore(f"redis://127.0.0.1:{free_port()}/0")
+    assert await answers(store) == [False]
+    await store.close()
+
+
+async def test_a_redis_that_is_away_is_left_in_peace(db):
+    connections = []
+
+    def hang_up(reader, writer):
+        connections.append(writer)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    store = RedisStore(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+    for _ in range(10):
+        assert await answers(store) == [False]
+    assert len(connections) == FAILURES_TO_OPEN
+    await store.close()
+    server.close()
+
+
+async def test_a_server_that_speaks_something_else_is_given_up(db):
+    def answer(reader, writer):
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    store = RedisStore(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+    assert await answers(store) == [False]
+    await store.close()
+    server.close()
+
+
+async def test_a_restarted_redis_is_used_again(store, redis_server):
+    await answers(store)
+    redis_server.halt()
+    assert await answers(store) == [False]
+    redis_server.start()
+    assert (await until_answered(store)).refused < 0
+
+
+async def test_what_could_not_be_settled_is_settled_later(store, redis_server, redis_client):
+    await answers(store)
+    redis_server.halt()
+    store.settle((TOKENS,), "a", [0], 70)
+    assert await answers(store) == [False]
+    redis_server.start()
+    await until_answered(store)
+    await settled(store)
+    assert redis_client.hget("courier:limit:key:1:tokens:60", "total") == "70"
+
+
+async def test_only_so_much_waits_for_redis(db):
+    store = RedisStore(f"redis://127.0.0.1:{free_port()}/0")
+    for number in range(MAX_POSTS + 10):
+        store.settle((CONCURRENCY,), f"lease-{number}", [0], 0)
+    assert len(store._line._posts) == MAX_POSTS
+    store._line._posts.clear()
+    await store.close()
+
+
+async def test_a_settlement_that_got_lost_never_gives_back_twice(store):
+    settlement = Settlement(store._line, (TOKENS, CONCURRENCY), "a", [5, 0], -90, 0)
+    settlement.fail()
+    assert settlement.difference == 0
+    assert b"tokens" not in settlement.arguments
+    assert b"concurrency" in settlement.arguments
+
+
+async def test_a_settlement_that_got_lost_takes_again(store):
+    settlement = Settlement(store._line, (TOKENS,), "a", [5], 90, 0)
+    settlement.fail()
+    assert list(store._line._posts) == [settlement]
+    assert settlement.difference == 90
+
+
+async def test_a_settlement_is_not_sent_for_ever(store, redis_client):
+    redis_client.set("courier:limit:key:1:tokens:60", "not a hash")
+    store.settle((TOKENS,), "a", [5], 90)
+    await settled(store)
+    assert not store._line._posts
+
+
+async def test_where_there_is_nothing_to_settle_nothing_is_sent(store):
+    store.settle((REQUESTS, TOKENS), "a", [5, 5], 0)
+    store.renew((REQUESTS, TOKENS), "a")
+    assert not store._line._posts
+
+
+async def test_one_damaged_key_does_not_harm_the_others(store, redis_client):
+    redis_client.set("courier:limit:key:2:requests:60", "not a hash")
+    damaged = a_limit("requests", 10, scope="key:2")
+    good, bad = store.admit((REQUESTS,), "a", 0), store.admit((damaged,), "b", 0)
+    results = await asyncio.gather(good, bad, return_exceptions=True)
+    assert results[0].refused < 0
+    assert isinstance(results[1], LimitsUnavailable)
+
+
+async def test_closing_delivers_what_is_posted(store, redis_client):
+    verdict = await store.admit((TOKENS, CONCURRENCY), "a", 500)
+    store.settle((TOKENS, CONCURRENCY), "a", verdict.newest, -490)
+    await store.close()
+    assert redis_client.hget("courier:limit:key:1:tokens:60", "total") == "10"
+    assert redis_client.zcard(LEASES) == 0
+
+
+async def test_closing_does_not_wait_for_a_redis_that_is_away(db):
+    store = RedisStore(f"redis://127.0.0.1:{free_port()}/0")
+    store.settle((CONCURRENCY,), "a", [0], 0)
+    await asyncio.wait_for(store.close(), 10)
+
+
+@pytest.fixture
+def password(redis_client):
+    redis_client.config_set("requirepass", "open sesame")
+    yield "open%20sesame"
+    redis_client.config_set("requirepass", "")
+
+
+@pytest.mark.parametrize("user", ["", "default"])
+async def test_a_password_opens_redis(redis_url, password, user):
+    store = RedisStore(redis_url.replace("//", f"//{user}:{password}@"))
+    assert await answers(store) == [True]
+    await store.close()
+
+
+async def test_a_wrong_password_is_an_outage(redis_url, password, caplog):
+    store = RedisStore(redis_url.replace("//", "//:wrong-password@"))
+    for _ in range(4):
+        assert await answers(store) == [False]
+    assert "wrong-password" not in caplog.text
+    await store.close()
+
+
+async def test_the_database_of_the_url_is_used(redis_server, redis_url, redis_client):
+    store = RedisStore(redis_server.url(5))
+    assert await answers(store) == [True]
+    assert redis_client.keys() == []
+    await store.close()
+
+
+@asynccontextmanager
+async def relay(redis_server, start):
+    """A server that passes everything on to Redis."""
+    tasks = []
+
+    async def pump(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader, writer):
+        far = await asyncio.open_connection("127.0.0.1", redis_server.port)
+        tasks.extend(
+            [asyncio.create_task(pump(reader, far[1])), asyncio.create_task(pump(far[0], writer))]
+        )
+
+    server = await start(serve)
+    yield server
+    server.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_unix_socket_leads_to_redis(redis_server, redis_url, tmp_path):
+    path = tmp_path / "redis.sock"
+    async with relay(redis_server, lambda serve: asyncio.start_unix_server(serve, path)):
+        store = RedisStore(f"unix://{path}?db=0")
+        assert await answers(store) == [True]
+        await store.close()
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path / "server.pem"
+    path.write_bytes(private + made.public_bytes(pem))
+    return path
+
+
+@pytest.mark.parametrize(("trust", "answered"), [("?ssl_ca_certs={}", True), ("", False)])
+async def test_tls_is_used_and_verified(redis_server, redis_url, certificate, trust, answered):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    def start(serve):
+        return asyncio.start_server(serve, "localhost", 0, ssl=context)
+
+    async with relay(redis_server, start) as server:
+        port = server.sockets[0].getsockname()[1]
+        store = RedisStore(f"rediss://localhost:{port}/0{trust.format(certificate)}")
+        assert await answers(store) == [answered]
+        await store.close()
