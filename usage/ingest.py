@@ -22,7 +22,7 @@ from registry.models import Price
 from registry.snapshot import price_of
 from usage import frames, spool
 from usage.models import QuarantinedRecord, SpoolCursor, StaleDay, UsageRecord
-from usage.rows import COLUMNS, Refused, Row, content_of, row_of
+from usage.rows import COLUMNS, UNREADABLE, Refused, Row, content_of, refused, row_of
 from usage.spool import Line, Segment, Spool
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def _insert(rows: list[Row]) -> list[Refused]:
             _write(rows)
     except ROW_AT_FAULT as error:
         if len(rows) == 1:
-            return [Refused(rows[0].raw, f"{type(error).__name__}: {error}")]
+            return [refused(rows[0].raw, error)]
         middle = len(rows) // 2
         return _insert(rows[:middle]) + _insert(rows[middle:])
     return []
@@ -163,8 +163,8 @@ def _politely(items: Iterable[T]) -> Iterator[T]:
             time.sleep(PAUSE_S)
 
 
-def _quarantine(refused: list[Refused]) -> None:
-    for raw, reason in refused:
+def _quarantine(set_aside: list[Refused]) -> None:
+    for raw, reason in set_aside:
         logger.error("a usage record was set aside: %s", reason)
         QuarantinedRecord.objects.get_or_create(
             digest=hashlib.sha256(raw).hexdigest(), defaults={"raw": raw, "reason": reason}
@@ -180,23 +180,29 @@ class Unclosed:
 
     def see(self, line: Line) -> None:
         for payload in line.payloads:
-            content = content_of(payload)
-            request_id = content["request_id"]
-            match payload[:1]:
-                case frames.OPEN:
-                    self._opened[request_id] = payload
-                case frames.PROGRESS:
-                    self._progress[request_id] = content
-                case frames.CLOSE:
-                    self._opened.pop(request_id, None)
-                    self._progress.pop(request_id, None)
+            with contextlib.suppress(*UNREADABLE):
+                self._see(payload, content_of(payload))
+
+    def _see(self, payload: bytes, content: dict[str, Any]) -> None:
+        request_id = content["request_id"]
+        match payload[:1]:
+            case frames.OPEN:
+                self._opened[request_id] = payload
+            case frames.PROGRESS:
+                self._progress[request_id] = content
+            case frames.CLOSE:
+                self._opened.pop(request_id, None)
+                self._progress.pop(request_id, None)
 
     def batch(self) -> Batch:
         """A last record for each: interrupted, with what is known of its usage."""
         batch, now = Batch(), timezone.now()
         for request_id, payload in self._opened.items():
-            told = _interrupted(content_of(payload), self._progress.get(request_id))
-            batch.take(row_of(payload, now, **told))
+            try:
+                told = _interrupted(content_of(payload), self._progress.get(request_id))
+                batch.take(row_of(payload, now, **told))
+            except UNREADABLE as error:
+                batch.take(refused(payload, error))
         return batch
 
 

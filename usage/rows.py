@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from datetime import datetime
-from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -25,6 +24,8 @@ LIMITS = {
     "PositiveBigIntegerField": MOST_TOKENS,
     "ForeignKey": 2**63 - 1,
 }
+#: What reading a record raises that is not as it should be.
+UNREADABLE = (ValueError, TypeError, KeyError, OverflowError)
 
 
 class Row(NamedTuple):
@@ -62,26 +63,40 @@ def row_of(payload: bytes, recorded_at: datetime, **known_better: Any) -> Row | 
         request_id = UUID(content["request_id"])
         day = made_at(request_id).date()
         told = [fit(content.get(name, default)) for name, fit, default in TOLD]
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
-        return Refused(payload, f"{type(error).__name__}: {error}")
+    except UNREADABLE as error:
+        return refused(payload, error)
     return Row((request_id, day, recorded_at, *told), payload)
 
 
-def _text(longest: int, value: Any) -> str:
-    return str(value).replace("\x00", "\ufffd")[:longest]
+def refused(payload: bytes, error: Exception) -> Refused:
+    return Refused(payload, f"{type(error).__name__}: {error}")
 
 
-def _number(largest: int, value: Any) -> int | None:
-    return None if value is None else min(max(int(value), 0), largest)
+def _text(longest: int) -> Callable[[Any], str]:
+    def fit(value: Any) -> str:
+        # This comes first because it is nearly always so, and takes no time.
+        if type(value) is str and len(value) <= longest and value.isprintable():
+            return value
+        return str(value).replace("\x00", "\ufffd")[:longest]
+
+    return fit
+
+
+def _number(largest: int) -> Callable[[Any], int | None]:
+    def fit(value: Any) -> int | None:
+        if value is None or (type(value) is int and 0 <= value <= largest):
+            return value
+        return min(max(int(value), 0), largest)
+
+    return fit
 
 
 def _fit(field: models.Field[Any, Any]) -> Callable[[Any], Any]:
     kind = type(field).__name__
     if field.max_length:
-        return partial(_text, field.max_length)
+        return _text(field.max_length)
     if kind in LIMITS:
-        largest = MOST_NANO if field.name == "cost_nano" else LIMITS[kind]
-        return partial(_number, largest)
+        return _number(MOST_NANO if field.name == "cost_nano" else LIMITS[kind])
     return bool if kind == "BooleanField" else datetime.fromisoformat
 
 

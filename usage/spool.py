@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from usage import frames
@@ -48,8 +49,7 @@ class Segment:
     open_requests: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """What one line of a segment holds, and where the next one begins."""
 
     payloads: list[bytes]
@@ -93,7 +93,7 @@ def claim(root: Path) -> Slot:
 
 def abandoned(root: Path) -> Iterator[Slot]:
     """Slots with segments that no living process owns, each owned by us until released."""
-    for path in sorted(root.iterdir()):
+    for path in sorted(root.glob("*")):
         if path.is_dir() and segments_in(path) and (slot := _taken(path)):
             try:
                 yield slot
