@@ -15,6 +15,8 @@ class RegistryConfig(AppConfig):
     name = "registry"
 
     def ready(self) -> None:
+        from registry import checks  # noqa: F401  # registers them
+
         post_save.connect(bump_revision, dispatch_uid="courier-revision")
         post_delete.connect(bump_revision, dispatch_uid="courier-revision")
 
