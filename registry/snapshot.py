@@ -199,36 +199,44 @@ def load(revision: int) -> Snapshot:
     return Snapshot(revision, models, names, tuple(wildcards))
 
 
+def targets_to(provider: Provider, upstream_model: str) -> list[Target]:
+    """Targets that no route leads to, for a test request: one for each usable key."""
+    route = Route(pk=0, provider=provider, upstream_model=upstream_model)
+    return [_target(route, key, secret) for key, secret in _usable_keys(provider)]
+
+
 def _targets_by_model() -> dict[int, list[Target]]:
-    keys: dict[int, list[tuple[UpstreamKey, str]]] = {}
-    for key in UpstreamKey.objects.filter(enabled=True).select_related("provider"):
-        try:
-            keys.setdefault(key.provider_id, []).append((key, key.secret))
-        except CannotDecrypt:
-            logger.warning("upstream key %s: no configured encryption key opens it", key.pk)
+    keys: dict[int, list[tuple[UpstreamKey | None, str]]] = {}
     targets: dict[int, list[Target]] = {}
-    routes = Route.objects.filter(enabled=True, provider__enabled=True).select_related("provider")
-    for route in routes.order_by("priority", "pk"):
+    routes = Route.objects.filter(enabled=True, provider__enabled=True).order_by("priority", "pk")
+    for route in routes.select_related("provider").prefetch_related("provider__keys"):
         if not is_offered(route.provider.kind):
             continue
-        for upstream_key, secret in _keys_of(route.provider, keys):
-            targets.setdefault(route.model_id, []).append(
-                _target(route, route.provider, upstream_key, secret)
-            )
+        if route.provider_id not in keys:
+            keys[route.provider_id] = _usable_keys(route.provider)
+        for key, secret in keys[route.provider_id]:
+            targets.setdefault(route.model_id, []).append(_target(route, key, secret))
     return targets
 
 
-def _keys_of(
-    provider: Provider, usable: dict[int, list[tuple[UpstreamKey, str]]]
-) -> list[tuple[UpstreamKey | None, str]]:
-    """The provider's usable keys. One that needs none has a single empty one."""
-    if provider.pk in usable:
-        return list(usable[provider.pk])
+def _usable_keys(provider: Provider) -> list[tuple[UpstreamKey | None, str]]:
+    """The provider's usable keys, opened. One that needs none has a single empty one."""
+    keys = provider.keys.all()
+    if not keys:
+        return [(None, "")]
+    usable: list[tuple[UpstreamKey | None, str]] = []
     # A provider whose keys are all switched off must not be called without any.
-    return [] if provider.keys.exists() else [(None, "")]
+    for key in keys:
+        try:
+            if key.enabled:
+                usable.append((key, key.secret))
+        except CannotDecrypt:
+            logger.warning("upstream key %s: no configured encryption key opens it", key.pk)
+    return usable
 
 
-def _target(route: Route, provider: Provider, key: UpstreamKey | None, secret: str) -> Target:
+def _target(route: Route, key: UpstreamKey | None, secret: str) -> Target:
+    provider = route.provider
     return Target(
         route_id=route.pk,
         key_id=key.pk if key else None,

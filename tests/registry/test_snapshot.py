@@ -154,6 +154,25 @@ class TestWhereARequestMayGo:
 
 
 @pytest.mark.django_db
+class TestATestRequest:
+    def test_goes_to_each_usable_key_of_a_provider_without_a_route(self):
+        provider = make_provider("new")
+        make_upstream_key(provider, "sk-one", name="one")
+        make_upstream_key(provider, "sk-off", name="off", enabled=False)
+
+        (target,) = snapshot.targets_to(provider, "tiny")
+
+        assert (target.api_key, target.upstream_model) == ("sk-one", "tiny")
+
+
+def test_loading_takes_as_many_queries_for_many_providers_as_for_one(db, django_assert_num_queries):
+    make_model("m", *[make_provider() for _ in range(10)])
+
+    with django_assert_num_queries(5):
+        loaded()
+
+
+@pytest.mark.django_db
 class TestRefresh:
     def test_an_unchanged_configuration_is_not_loaded_again(self):
         make_model("m")
