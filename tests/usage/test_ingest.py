@@ -305,6 +305,8 @@ def test_an_opening_that_cannot_be_understood_does_not_stop_the_rest(own):
     assert len(own.segments) == 1
 
 
+# In a transaction of its own, as in earnest: rows on their way are forgotten at its end.
+@pytest.mark.django_db(transaction=True)
 def test_only_the_rest_behind_the_cursor_is_shipped_after_a_crash(own):
     own.record(first := make_record())
     own.ship()
@@ -409,6 +411,7 @@ class History:
         self.own.shipper._adopt_at = 0
 
 
+@pytest.mark.django_db(transaction=True)
 @settings(
     max_examples=int(os.environ.get("COURIER_EXAMPLES", "60")),
     deadline=None,
