@@ -1,0 +1,224 @@
+"""A whole Courier in the test's own event loop, and clients for it."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+from dataclasses import dataclass
+from uuid import UUID
+
+import httpx
+import pytest
+import redis
+import uvicorn
+from django.conf import settings as courier_settings
+from django.db import connection
+
+from courier_site import health
+from courier_site.planes import Courier
+from courier_site.protocol import BoundedProtocol
+from gateway import breaker, exchange, failover
+from registry import snapshot
+from tests import factories
+from usage import ingest
+from usage.models import UsageRecord
+
+HELLO = {"role": "user", "content": "Say hello."}
+WITHIN_S = 10
+#: What must stay silent unless a test says otherwise.
+LOGGERS = ("uvicorn.error", "gateway.api", "asyncio", "django.request")
+
+
+@dataclass
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+
+    @property
+    def request_id(self):
+        return UUID(self.headers["x-request-id"])
+
+    @property
+    def json(self):
+        return json.loads(self.content)
+
+    @property
+    def error(self):
+        return self.json["error"]
+
+    @property
+    def code(self):
+        return self.error["code"]
+
+    @property
+    def data(self):
+        """The data of a stream's events, comments left out."""
+        lines = self.content.splitlines()
+        return [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: ")]
+
+    @property
+    def failure(self):
+        """The error that a stream ended with, which must be its last word."""
+        return json.loads(self.data[-1])["error"]
+
+
+class Server(uvicorn.Server):
+    """uvicorn, in a loop that it must leave alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield
+
+
+class Running:
+    """Courier behind a real server on a free port, and what a test wants to know of it."""
+
+    def __init__(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        self.application = Courier()
+        config = uvicorn.Config(
+            self.application,
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="on",
+            interface="asgi3",
+            timeout_graceful_shutdown=1,
+            access_log=False,
+            server_header=False,
+            log_config=None,
+        )
+        self.server = Server(config)
+        self._serving = asyncio.ensure_future(self.server.serve(sockets=[listener]))
+        self.client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False
+        )
+
+    async def started(self):
+        await until(lambda: self.server.started or self._serving.done())
+        await until(snapshot.is_loaded)
+
+    async def stop(self):
+        """Stop as on SIGTERM. Later calls do nothing."""
+        await self.client.aclose()
+        self.server.should_exit = True
+        await self._serving
+
+    async def make(self, function):
+        """Make rows, and wait until they are in force."""
+        made = await in_thread(function)
+        await in_thread(snapshot.refresh)
+        return made
+
+    async def record(self, request_id):
+        """The usage record of a request, as soon as it is in the database."""
+        async with asyncio.timeout(WITHIN_S):
+            while not (rows := await in_thread(_rows_of, request_id)):
+                await asyncio.sleep(0.02)
+        return rows[0]
+
+    async def last_record(self):
+        """The record of the only request there was."""
+        async with asyncio.timeout(WITHIN_S):
+            while not (rows := await in_thread(list, UsageRecord.objects.all())):
+                await asyncio.sleep(0.02)
+        assert len(rows) == 1
+        return rows[0]
+
+    async def request(self, method, path, *, key=None, headers=(), content=None):
+        sent = {"authorization": f"Bearer {key.secret}"} if key else {}
+        response = await self.client.request(
+            method, path, headers=sent | dict(headers), content=content
+        )
+        return Reply(response.status_code, response.headers, response.content)
+
+    async def post(self, path, body, **options):
+        return await self.request("POST", path, content=json.dumps(body), **options)
+
+
+def _rows_of(request_id):
+    return list(UsageRecord.objects.filter(pk=request_id))
+
+
+async def in_thread(function, *arguments):
+    """Call a function that uses the database, on a connection that does not outlive it."""
+
+    def call():
+        try:
+            return function(*arguments)
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(call)
+
+
+async def until(condition, within_s=WITHIN_S):
+    """Wait until `condition` is true, and return what it returned."""
+    async with asyncio.timeout(within_s):
+        while not (result := condition()):
+            await asyncio.sleep(0.005)
+    return result
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_between_attempts(monkeypatch):
+    monkeypatch.setattr(failover, "FIRST_BACKOFF_S", 0)
+
+
+@pytest.fixture
+def quiet_logs():
+    """Warnings and errors of the server and of the event loop. None is expected."""
+    records = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+    yield records
+    for name in LOGGERS:
+        logging.getLogger(name).removeHandler(handler)
+    assert [record.getMessage() for record in records] == []
+
+
+@pytest.fixture
+async def courier(transactional_db, monkeypatch, quiet_logs):
+    monkeypatch.setattr(exchange, "breakers", breaker.Breakers())
+    monkeypatch.setattr(health, "_is_stopping", False)
+    monkeypatch.setattr(ingest, "SHIP_EVERY_S", 0.02)
+    if courier_settings.REDIS_URL:
+        redis.Redis.from_url(courier_settings.REDIS_URL).flushdb()
+    running = Running()
+    await running.started()
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+def alpha(transactional_db, upstream):
+    """A provider, the scripted upstream, with a key."""
+    provider = factories.make_provider("alpha", base_url=upstream.url)
+    factories.make_upstream_key(provider)
+    return provider
+
+
+@pytest.fixture
+def tiny(alpha):
+    """A priced model with one route."""
+    model = factories.make_model("tiny", aliases=["small"])
+    factories.make_route(model, alpha, upstream_model="alpha-tiny")
+    factories.make_price(model, input="0.15", output="0.6")
+    return model
+
+
+@pytest.fixture
+def chat(tiny, key, courier):
+    """Ask for a chat completion of the model `tiny`."""
+
+    async def ask(*, key=key, headers=(), **body):
+        body = {"model": "tiny", "messages": [HELLO], **body}
+        return await courier.post("/v1/chat/completions", body, key=key, headers=headers)
+
+    return ask
