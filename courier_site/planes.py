@@ -69,11 +69,11 @@ class Courier:
             return
         # Imports the endpoints and compiles their URLs now, not during the first request.
         resolve("/v1/models", "gateway.urls")
+        await asyncio.to_thread(tokenizer.load)
         recorder.start()
         await admission.start()
         self._run(snapshot.watch())
         self._run(pulse.run())
-        self._run(asyncio.to_thread(tokenizer.load))
 
     async def _stop(self) -> None:
         """After the server's grace time: end and settle what is still open."""

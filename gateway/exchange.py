@@ -79,10 +79,9 @@ async def _answer(exchange: Exchange) -> HttpResponseBase:
         return relay.EventStream(stream, exchange)
     whole = await exchange.first_success(targets, attempt.whole_answer)
     exchange.target = whole.target
+    content = question.dialect.content_for(question.body, whole.content, whole.body)
     exchange.complete(_metered_whole(question, whole))
-    return HttpResponse(
-        whole.content, content_type="application/json", headers=exchange.answer_headers()
-    )
+    return HttpResponse(content, content_type="application/json", headers=exchange.answer_headers())
 
 
 def _metered_whole(question: Question, whole: WholeAnswer) -> Metered:

@@ -88,6 +88,10 @@ class ClientDialect(Dialect):
     def error_frame(self, error: CourierError, request_id: str) -> bytes:
         """An error inside a stream that has already begun."""
 
+    def content_for(self, request: Json, content: bytes, body: Json) -> bytes:
+        """The whole answer as this client asked for it; `body` is `content`, parsed."""
+        return content
+
     @abstractmethod
     def input_text(self, body: Json) -> str:
         """The words of a request, for counting where the upstream reports no usage."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from typing import Any
 
-from gateway.dialects.base import Json, StreamWatch
+import orjson
+
+from gateway.dialects.base import Json, StreamWatch, mapping
 from gateway.dialects.openai import CHARACTERS_PER_TOKEN, OpenAIDialect
 
 
@@ -23,6 +27,13 @@ class OpenAIEmbeddings(OpenAIDialect):
     def watch(self, request: Json) -> StreamWatch:
         raise TypeError("Embeddings are never streamed.")
 
+    def content_for(self, request: Json, content: bytes, body: Json) -> bytes:
+        """Embeddings in base64 where the client wants that and the provider gave numbers."""
+        wants_base64 = request.get("encoding_format") == "base64"
+        if not (wants_base64 and any(map(_has_numbers, body["data"]))):
+            return content
+        return orjson.dumps({**body, "data": [_in_base64(item) for item in body["data"]]})
+
     def input_text(self, body: Json) -> str:
         given = body["input"]
         if isinstance(given, str):
@@ -34,6 +45,22 @@ class OpenAIEmbeddings(OpenAIDialect):
 
     def output_bound(self, body: Json) -> int:
         return 0
+
+
+def _has_numbers(item: Any) -> bool:
+    return isinstance(mapping(item).get("embedding"), list)
+
+
+def _in_base64(item: Json) -> Json:
+    """The item with its vector as little-endian float32, as OpenAI encodes it."""
+    if not _has_numbers(item):
+        return item
+    numbers = item["embedding"]
+    try:
+        packed = struct.pack(f"<{len(numbers)}f", *numbers)
+    except (struct.error, OverflowError):
+        return item  # not numbers, or none that float32 holds: the provider's own to explain
+    return {**item, "embedding": base64.b64encode(packed).decode()}
 
 
 def _tokens_given(given: Any) -> int:
