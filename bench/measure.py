@@ -292,7 +292,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("names", nargs="*", help="targets, or files for a report")
+    parser.add_argument("names", nargs="*", help="targets (or their files); results, for a report")
     parser.add_argument("--out", help="file to add the results to")
     parser.add_argument(
         "--peers", default=HERE / ".peers", help="where other gateways are installed"

@@ -29,8 +29,8 @@ class Unavailable(Exception):
 
 
 def description_file(name):
-    for file in (HERE / "targets" / f"{name}.json", MORE / name / "target.json"):
-        if file.exists():
+    for file in (Path(name), HERE / "targets" / f"{name}.json", MORE / name / "target.json"):
+        if file.is_file():
             return file
     raise Unavailable(f"{name} is not described in bench/targets.")
 
@@ -40,11 +40,11 @@ class Target:
 
     def __init__(self, name, peers, gateway_core, load_core):
         file = description_file(name)
-        self.name, self.folder = name, file.parent
+        self.name, self.folder = Path(name).stem, file.parent
         self.description = json.loads(file.read_text())
         self.gateway_core, self.load_core = gateway_core, load_core
         self.port, self.provider_port = free_port(), free_port()
-        self.work = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
+        self.work = Path(tempfile.mkdtemp(prefix=f"bench-{self.name}-"))
         self.work.chmod(0o711)  # the database may run as another user
         self.values = {
             "python": sys.executable,
