@@ -50,23 +50,31 @@ def issue_key(
 
     Raises ValueError if a `secret` is brought along that is weak or already in use.
     """
-    public_id, secret = _brought(secret) if secret is not None else _new_secret()
     key = ApiKey(
         team=team,
         name=name,
         owner=owner,
         expires_at=expires_at,
-        public_id=public_id,
-        digest=digest(secret),
         managed_by=managed_by,
         allowed_models=["*"] if allowed_models is None else allowed_models,
         allowed_endpoints=["*"] if allowed_endpoints is None else allowed_endpoints,
     )
     with transaction.atomic():
-        if ApiKey.objects.opened_by([key.digest]).exists():
-            raise ValueError("This secret already opens another key.")
+        secret = give_secret(key, secret)
         key.save()
     return key, secret
+
+
+def give_secret(key: ApiKey, secret: str | None = None) -> str:
+    """Equip a key that is not saved yet: with a new secret, or with one brought along.
+
+    Raises ValueError if that one is weak or already in use.
+    """
+    key.public_id, secret = _new_secret() if secret is None else _brought(secret)
+    key.digest = digest(secret)
+    if ApiKey.objects.opened_by([key.digest]).exists():
+        raise ValueError("This secret already opens another key.")
+    return secret
 
 
 def revoke_key(key: ApiKey) -> None:

@@ -174,6 +174,16 @@ class Scoped(models.Model):
             )
         ]
 
+    @property
+    def scope(self) -> ApiKey | Team | User | None:
+        """The key, team or user that it holds for. None only before it is saved."""
+        return self.key or self.team or self.user
+
+    @property
+    def manifest(self) -> str:
+        """The manifest that its key or team comes from, and it with them."""
+        return getattr(self.scope, "managed_by", "")
+
 
 class RateLimit(Scoped):
     """So many requests or tokens per window, or so many requests at once."""

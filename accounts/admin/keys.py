@@ -1,0 +1,407 @@
+"""API keys in the admin: issued and rotated with a secret that is shown once, never deleted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, Literal, TypeVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+
+from accounts.admin.limits import BudgetInline, LimitInline
+from accounts.keys import PREFIX, disable_key, enable_key, give_secret, revoke_key, rotate_key
+from accounts.models import ApiKey
+from registry.admin.labels import label
+from registry.admin.managed import ManagedAdmin, OriginFilter
+from registry.conditions import Level
+from registry.models import ServedModel
+
+MODEL_PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:/@+*-]*")
+OPERATIONS = ("chat", "embeddings", "models")
+LEVELS: dict[str, Level] = {
+    "usable": "success",
+    "disabled": "warning",
+    "expired": "warning",
+    "revoked": "danger",
+}
+GRACES = {
+    "0": ("None: the former secret stops working now", timedelta(0)),
+    "1h": ("1 hour", timedelta(hours=1)),
+    "24h": ("24 hours", timedelta(days=1)),
+    "7d": ("7 days", timedelta(days=7)),
+}
+
+
+class LinesField(forms.CharField):
+    """A list of texts, written one per line. Empty lines and repetitions are dropped."""
+
+    widget = UnfoldAdminTextareaWidget
+
+    def __init__(self, *, check: Callable[[str], str | None], **kwargs: Any) -> None:
+        super().__init__(required=False, **kwargs)
+        self._check = check
+        self.widget.attrs["rows"] = 4
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        lines = (line.strip() for line in (value or "").splitlines())
+        return list(dict.fromkeys(line for line in lines if line))
+
+    def validate(self, value: Any) -> None:
+        complaints = [complaint for line in value if (complaint := self._check(line))]
+        if complaints:
+            raise ValidationError(complaints)
+
+    def run_validators(self, value: Any) -> None:
+        """Those of CharField are for a single text."""
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(initial != self.to_python(data))
+
+
+def _complaint_about_model(pattern: str) -> str | None:
+    if MODEL_PATTERN.fullmatch(pattern):
+        return None
+    return (
+        f"“{pattern}” cannot be the name of a model. Use letters, digits and . _ : / @ + - "
+        "with * as a wildcard, one name per line."
+    )
+
+
+def _complaint_about_endpoint(pattern: str) -> str | None:
+    if any(fnmatchcase(operation, pattern) for operation in OPERATIONS):
+        return None
+    return f"There is no endpoint “{pattern}”. There are {', '.join(OPERATIONS)}, and * for all."
+
+
+class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run
+    allowed_models = LinesField(
+        check=_complaint_about_model,
+        initial=["*"],
+        help_text="One per line, such as gpt-4o or openai/*. Empty allows nothing.",
+    )
+    allowed_endpoints = LinesField(
+        check=_complaint_about_endpoint,
+        initial=["*"],
+        help_text="One per line: chat, embeddings, models, or * for all. Empty allows nothing.",
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("team", "name", "owner", "allowed_models", "allowed_endpoints", "expires_at")
+
+    def clean_expires_at(self) -> datetime | None:
+        moment: datetime | None = self.cleaned_data["expires_at"]
+        if moment and "expires_at" in self.changed_data and moment <= timezone.now():
+            raise ValidationError("This moment has passed. Choose one that is to come.")
+        return moment
+
+    def clean(self) -> dict[str, Any]:
+        values: dict[str, Any] = super().clean() or self.cleaned_data
+        team = values.get("team") or (self.instance.pk and self.instance.team)
+        if team and "name" in values and self._is_taken(team, values["name"]):
+            self.add_error("name", f"The team {team} has a key of this name already.")
+        return values
+
+    def _is_taken(self, team: Any, name: str) -> bool:
+        others = ApiKey.objects.filter(team=team, name=name, revoked_at=None)
+        return not self.instance.revoked_at and others.exclude(pk=self.instance.pk).exists()
+
+
+class GraceForm(forms.Form):
+    grace = forms.ChoiceField(
+        label="The former secret works on for",
+        choices=[(value, text) for value, (text, _) in GRACES.items()],
+        initial="24h",
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
+class StateFilter(admin.SimpleListFilter):
+    """The four states of a key."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state.capitalize()) for state in LEVELS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        ended = Q(expires_at__lte=timezone.now())
+        match self.value():
+            case "usable":
+                return queryset.filter(revoked_at=None, disabled_at=None).exclude(ended)
+            case "disabled":
+                return queryset.filter(revoked_at=None).exclude(disabled_at=None)
+            case "expired":
+                return queryset.filter(ended, revoked_at=None, disabled_at=None)
+            case "revoked":
+                return queryset.exclude(revoked_at=None)
+        return queryset
+
+
+Method = TypeVar("Method", bound=Callable[..., HttpResponse])
+
+
+def button(description: str, icon: str) -> Callable[[Method], Method]:
+    """A button on the page of one key."""
+    decorator: Callable[[Method], Method] = action(
+        description=description, icon=icon, permissions=("operate",)
+    )
+    return decorator
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that can be done to keys, and what it means for those who use them."""
+
+    verb: str
+    done: str
+    consequence: str
+    variant: Literal["primary", "danger"]
+    apply: Callable[[ApiKey], None]
+
+
+REVOKE = Change(
+    "Revoke",
+    "Revoked.",
+    "Whoever uses them is refused within a second. This cannot be undone.",
+    "danger",
+    revoke_key,
+)
+DISABLE = Change(
+    "Disable",
+    "Disabled.",
+    "Whoever uses them is refused within a second, until they are enabled again.",
+    "danger",
+    disable_key,
+)
+ENABLE = Change("Enable", "Enabled.", "They work again within a second.", "primary", enable_key)
+ROTATE = "Rotate"
+#: The buttons of a key's own page, by its state. A key that was revoked has none.
+BUTTONS: dict[str, Collection[str]] = {
+    "usable": {"rotate_one", "disable_one", "revoke_one"},
+    "expired": {"rotate_one", "disable_one", "revoke_one"},
+    "disabled": {"rotate_one", "enable_one", "revoke_one"},
+    "revoked": frozenset(),
+}
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ManagedAdmin):
+    form = ApiKeyForm
+    list_display = ("name", "beginning", "team", "owner", "state", "expires_at", "origin")
+    list_filter = (
+        StateFilter,
+        ("team", AutocompleteSelectFilter),
+        ("owner", AutocompleteSelectFilter),
+        OriginFilter,
+    )
+    list_filter_submit = True
+    list_select_related = ("team", "owner")
+    search_fields = ("name", "public_id", "previous_public_id", "team__name", "owner__username")
+    search_help_text = "Name, beginning of the secret, team or owner"
+    autocomplete_fields = ("team", "owner")
+    inlines = (LimitInline, BudgetInline)
+    actions: ClassVar[list[str]] = [
+        *("rotate", "disable", "enable", "revoke"),
+        *ManagedAdmin.actions,
+    ]
+    actions_detail = ("rotate_one", "disable_one", "enable_one", "revoke_one")
+    fieldsets = (
+        (None, {"fields": (("name", "team"), "owner", "expires_at")}),
+        ("What it may use", {"fields": (("allowed_models", "allowed_endpoints"),)}),
+    )
+    facts = (None, {"fields": (("state", "beginning"), ("created_at", "former_secret"))})
+
+    def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        return (self.facts, *self.fieldsets) if obj else self.fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        # What a key used is counted for its team: it stays where it is.
+        return ("state", "beginning", "created_at", "former_secret", "team") if obj else ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # Usage refers to keys. They are revoked.
+
+    def has_operate_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Whether one may rotate, disable and revoke. It holds for keys of a manifest too."""
+        return bool(request.user.has_perm("accounts.change_apikey"))
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        key = self.get_object(request, str(object_id))
+        shown = BUTTONS[key.state] if key else ()
+        buttons = super().get_actions_detail(request, object_id)
+        return [button for button in buttons if button.path in shown]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if not change:
+            # On the object in hand alone, for the one page that shows it.
+            obj.secret = give_secret(obj)
+        super().save_model(request, obj, form, change)
+
+    def response_add(
+        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return self._show_once(request, [(obj, obj.secret)])
+
+    @admin.display(description="Secret", ordering="public_id")
+    def beginning(self, key: ApiKey) -> str:
+        return f"{PREFIX}{key.public_id}…"
+
+    @admin.display(description="State")
+    def state(self, key: ApiKey) -> str:
+        return label(key.state, LEVELS[key.state])
+
+    @admin.display(description="Former secret")
+    def former_secret(self, key: ApiKey) -> str:
+        if not key.previous_until or key.previous_until <= timezone.now():
+            return "none"
+        until = timezone.localtime(key.previous_until)
+        return f"{PREFIX}{key.previous_public_id}… works until {until:%Y-%m-%d %H:%M %Z}"
+
+    @admin.action(description="Rotate: give a new secret", permissions=["operate"])
+    def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
+        return self._rotate(request, keys)
+
+    @admin.action(description="Disable", permissions=["operate"])
+    def disable(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
+        return self._change(request, keys, DISABLE)
+
+    @admin.action(description="Enable", permissions=["operate"])
+    def enable(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
+        return self._change(request, keys, ENABLE)
+
+    @admin.action(description="Revoke for good", permissions=["operate"])
+    def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
+        return self._change(request, keys, REVOKE)
+
+    @button("Rotate", "autorenew")
+    def rotate_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._rotate(request, self._only(object_id)) or _page_of(object_id)
+
+    @button("Disable", "pause")
+    def disable_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._change(request, self._only(object_id), DISABLE) or _page_of(object_id)
+
+    @button("Enable", "play_arrow")
+    def enable_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._change(request, self._only(object_id), ENABLE) or _page_of(object_id)
+
+    @button("Revoke", "block")
+    def revoke_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._change(request, self._only(object_id), REVOKE) or _page_of(object_id)
+
+    def _only(self, object_id: str) -> QuerySet[ApiKey]:
+        return (
+            ApiKey.objects.filter(pk=object_id) if object_id.isdecimal() else ApiKey.objects.none()
+        )
+
+    def _change(
+        self, request: HttpRequest, keys: QuerySet[ApiKey], change: Change
+    ) -> HttpResponse | None:
+        """Ask first; on a yes, do it. None means done: back to where it was asked for."""
+        rows = list(keys.filter(revoked_at=None).select_related("team"))
+        if not rows:
+            self.message_user(request, "Revoked keys stay as they are.", messages.WARNING)
+            return None
+        if "confirmed" not in request.POST:
+            return self._ask(request, rows, change.verb, change.consequence, change.variant)
+        for key in rows:
+            change.apply(key)
+            self.log_change(request, key, change.done)
+        self.message_user(request, f"{change.done[:-1]}: {_names(rows)}.", messages.SUCCESS)
+        return None
+
+    def _rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
+        rows = list(keys.filter(revoked_at=None).select_related("team"))
+        form = GraceForm(request.POST if "confirmed" in request.POST else None)
+        # A page that is loaded again must not rotate again: it would end the secret in use.
+        rows = [key for key in rows if not form.is_bound or key.public_id in _seen(request)]
+        if not rows:
+            text = "Nothing was rotated: these keys are revoked, or have a new secret already."
+            self.message_user(request, text, messages.WARNING)
+            return None
+        if not form.is_valid():
+            text = "Each gets a new secret, which is shown once."
+            return self._ask(request, rows, ROTATE, text, "primary", form)
+        _, grace = GRACES[form.cleaned_data["grace"]]
+        secrets = [(key, rotate_key(key, grace)) for key in rows]
+        for key in rows:
+            self.log_change(request, key, "Rotated.")
+        return self._show_once(request, secrets)
+
+    def _ask(
+        self,
+        request: HttpRequest,
+        keys: list[ApiKey],
+        verb: str,
+        consequence: str,
+        variant: str,
+        form: forms.Form | None = None,
+    ) -> HttpResponse:
+        context = {
+            "title": f"{verb} API keys",
+            "keys": keys,
+            "verb": verb,
+            "consequence": consequence,
+            "variant": variant,
+            "form": form,
+            "managed": any(key.managed_by for key in keys),
+            "action": request.POST.get("action", ""),
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        }
+        return self._page(request, "accounts/confirm.html", context)
+
+    def _show_once(self, request: HttpRequest, secrets: list[tuple[ApiKey, str]]) -> HttpResponse:
+        """The one answer that holds these secrets: in no cache, session, log or URL."""
+        context = {
+            "title": "API key" if len(secrets) == 1 else "API keys",
+            "secrets": secrets,
+            "model": _usable_model(secrets[0][0]),
+            "url": request.build_absolute_uri("/v1/chat/completions"),
+        }
+        response = self._page(request, "accounts/secret.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+        shared = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
+        return TemplateResponse(request, template, {**shared, **context})
+
+
+def _seen(request: HttpRequest) -> list[str]:
+    """The public ids of the secrets that were there when the page was made."""
+    return request.POST.getlist("public_id")
+
+
+def _page_of(object_id: str) -> HttpResponse:
+    return HttpResponseRedirect(reverse("admin:accounts_apikey_change", args=[object_id]))
+
+
+def _names(keys: Iterable[ApiKey]) -> str:
+    return ", ".join(key.name for key in keys)
+
+
+def _usable_model(key: ApiKey) -> str:
+    """A model that the key may use, for the example."""
+    names = ServedModel.objects.filter(enabled=True).values_list("name", flat=True)
+    patterns = key.allowed_models
+    fitting = (n for n in names if "*" not in n and any(fnmatchcase(n, p) for p in patterns))
+    return next(fitting, "your-model")
