@@ -24,10 +24,16 @@ class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
         """Records of requests that came in earlier than `moment`. Served by the primary key."""
         return self.filter(request_id__lt=lowest_at(moment))
 
+    def from_day(self, day: datetime.date) -> UsageRecordQuerySet:
+        return self.since(_midnight(day))
+
+    def until_day(self, day: datetime.date) -> UsageRecordQuerySet:
+        """Including that day."""
+        return self.before(_midnight(day + datetime.timedelta(days=1)))
+
     def on(self, day: datetime.date) -> UsageRecordQuerySet:
         """Records of one day, in UTC."""
-        midnight = datetime.datetime.combine(day, datetime.time(), datetime.UTC)
-        return self.since(midnight).before(midnight + datetime.timedelta(days=1))
+        return self.from_day(day).until_day(day)
 
     def failed(self) -> UsageRecordQuerySet:
         return self.filter(FAILED)
@@ -42,6 +48,10 @@ class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
             cost_nano=Sum("cost_nano"),
         )
         return {name: value or 0 for name, value in sums.items()}
+
+
+def _midnight(day: datetime.date) -> datetime.datetime:
+    return datetime.datetime.combine(day, datetime.time(), datetime.UTC)
 
 
 class UsageRecord(models.Model):
@@ -139,7 +149,7 @@ class UsageRecord(models.Model):
         indexes = [
             models.Index(fields=["key", "-request_id"], name="usage_record_key"),
             models.Index(fields=["team", "-request_id"], name="usage_record_team"),
-            models.Index(fields=["model_asked", "-request_id"], name="usage_record_model"),
+            models.Index(fields=["model_served", "-request_id"], name="usage_record_model"),
             models.Index(
                 fields=["-request_id"], condition=~Q(outcome="ok"), name="usage_record_not_ok"
             ),

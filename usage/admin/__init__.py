@@ -1,1 +1,5 @@
-"""What people see of it in the admin."""
+"""What was used, in the admin: requests, sums per day, exports, and what was set aside."""
+
+from usage.admin import daily, exports, quarantine, records
+
+__all__ = ["daily", "exports", "quarantine", "records"]

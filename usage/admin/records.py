@@ -1,0 +1,211 @@
+"""The log of requests in the admin: read from the newest on, however long it is."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path, reverse
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
+from unfold.paginator import InfinitePaginator
+
+from registry.admin.labels import label
+from usage import exports
+from usage.admin.reading import DayFilter, ModelFilter, ReadOnlyAdmin
+from usage.downloads import Download
+from usage.models import Export, UsageRecord, UsageRecordQuerySet
+from usage.money import dollars, exact_dollars
+
+LIST = "admin:usage_usagerecord_changelist"
+
+
+class ServedModelFilter(ModelFilter):
+    column = "model_served"
+
+
+class RecordDayFilter(DayFilter):
+    def queryset(self, request: HttpRequest, queryset: UsageRecordQuerySet) -> UsageRecordQuerySet:
+        first, last = self.day("from"), self.day("to")
+        if first:
+            queryset = queryset.from_day(first)
+        return queryset.until_day(last) if last else queryset
+
+
+class OutcomeFilter(DropdownFilter):
+    """How requests ended, in the words that people look for."""
+
+    title = "outcome"
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("ok", "OK"),
+            ("failed", "All errors"),
+            ("timeout", "Time-outs"),
+            ("upstream_cut", "Broken off by the upstream"),
+            ("client_disconnected", "Client left"),
+            ("interrupted", "Interrupted"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: UsageRecordQuerySet) -> UsageRecordQuerySet:
+        match self.value():
+            case "failed":
+                return queryset.failed()
+            case "timeout" | "upstream_cut" | "interrupted" as reason:
+                return queryset.failed().filter(end_reason=reason)
+            case "ok" | "client_disconnected" as outcome:
+                return queryset.filter(outcome=outcome)
+        return queryset
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(ReadOnlyAdmin):
+    list_display = (
+        "received",
+        "key_name",
+        "team_name",
+        "model",
+        "provider_name",
+        "attempts",
+        "tokens",
+        "cost",
+        "latency",
+        "result",
+    )
+    list_filter = (
+        ("key", AutocompleteSelectFilter),
+        ("team", AutocompleteSelectFilter),
+        ServedModelFilter,
+        OutcomeFilter,
+        ("day", RecordDayFilter),
+    )
+    search_fields = ("request_id", "client_request_id")
+    search_help_text = "A whole request id, Courier's or the client's"
+    # No other order has an index, and no count is made: the log may have a billion rows.
+    sortable_by = ()
+    ordering = ("-request_id",)
+    paginator = InfinitePaginator
+    list_per_page = 50
+    fieldsets = (
+        ("Request", {"fields": ("request_id", "received", "operation", "streamed", "client_id")}),
+        ("Who", {"fields": ("key_name", "team_name", "user_name")}),
+        ("Where", {"fields": ("model_asked", "model_served", "provider", "attempts")}),
+        ("How it ended", {"fields": ("result", "end_reason", "status", "duration", "trace")}),
+        ("Tokens", {"fields": (
+            "input_tokens",
+            "cached_input_tokens",
+            "cache_write_tokens",
+            "output_tokens",
+            "reasoning_tokens",
+            "usage_source",
+        )}),
+        ("Cost", {"fields": ("exact_cost", "price_id")}),
+    )  # fmt: skip
+
+    def get_urls(self) -> list[URLPattern]:
+        export = self.admin_site.admin_view(self.export)
+        return [path("export/", export, name="usage_usagerecord_export"), *super().get_urls()]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: UsageRecordQuerySet, search_term: str
+    ) -> tuple[UsageRecordQuerySet, bool]:
+        """Exactly this id: a search for a part would read the whole log."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            return queryset.filter(request_id=UUID(term)), False
+        except ValueError:
+            return queryset.filter(client_request_id=term), False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        context = {"may_export": self.may_export(request), **(extra_context or {})}
+        page: HttpResponseBase = super().changelist_view(request, context)
+        return page
+
+    def export(self, request: HttpRequest) -> HttpResponseBase:
+        """The records that the present filters leave, as CSV, while they are read."""
+        if not self.may_export(request):
+            raise PermissionDenied
+        try:
+            records = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(reverse(LIST))
+        filters = {name: value for name, value in request.GET.items() if value}
+        export = Export(requested_by_id=request.user.pk, filters=filters)
+        return StreamingHttpResponse(
+            Download(partial(exports.csv_of, records, export)),
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{exports.file_name(filters)}"'},
+        )
+
+    def may_export(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("usage.add_export")
+
+    @admin.display(description="Received (UTC)")
+    def received(self, record: UsageRecord) -> str:
+        return f"{record.started_at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="Model")
+    def model(self, record: UsageRecord) -> str:
+        asked, served = record.model_asked, record.model_served
+        return f"{asked} → {served}" if served and served != asked else asked
+
+    @admin.display(description="Tokens in / out")
+    def tokens(self, record: UsageRecord) -> str:
+        return f"{record.input_tokens:,} / {record.output_tokens:,}"
+
+    @admin.display(description="Cost")
+    def cost(self, record: UsageRecord) -> str:
+        about = "≈ " if record.usage_source == UsageRecord.Source.ESTIMATED else ""
+        return about + dollars(record.cost_nano) if record.cost_nano is not None else "unknown"
+
+    @admin.display(description="Latency (first)")
+    def latency(self, record: UsageRecord) -> str:
+        first = record.first_token_ms
+        return seconds(record.total_ms) + (f" ({seconds(first)})" if first is not None else "")
+
+    @admin.display(description="Outcome")
+    def result(self, record: UsageRecord) -> str:
+        match record.outcome:
+            case "ok":
+                return label("ok", "success")
+            case "client_disconnected":
+                return label("client left", "warning")
+        return label(record.outcome, "danger", hint=str(record.get_end_reason_display()))
+
+    @admin.display(description="The client's own id")
+    def client_id(self, record: UsageRecord) -> str:
+        return record.client_request_id or "-"
+
+    @admin.display(description="Provider")
+    def provider(self, record: UsageRecord) -> str:
+        return f"{record.provider_name} / {record.upstream_model}" if record.provider_name else "-"
+
+    @admin.display(description="Duration")
+    def duration(self, record: UsageRecord) -> str:
+        first = record.first_token_ms
+        whole = f"{record.total_ms:,} ms"
+        return whole if first is None else f"{whole}, the first token after {first:,} ms"
+
+    @admin.display(description="Trace id")
+    def trace(self, record: UsageRecord) -> str:
+        return record.trace_id or "-"
+
+    @admin.display(description="Cost")
+    def exact_cost(self, record: UsageRecord) -> str:
+        return exact_dollars(record.cost_nano)
+
+
+def seconds(milliseconds: int) -> str:
+    """Two digits that matter: 0.23 s, 4.5 s, 120 s."""
+    value = milliseconds / 1000
+    return f"{value:.2f} s" if value < 1 else f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
