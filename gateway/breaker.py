@@ -51,10 +51,12 @@ class Breakers:
         return False
 
     def succeeded(self, target: Target) -> None:
-        if not self._states:
+        state = self._states.get(target.id)
+        if state is None or state.open_until > self._clock():
+            # During the pause only what began before it can succeed: that ends no pause.
             return
-        state = self._states.pop(target.id, None)
-        if state and state.open_until:
+        del self._states[target.id]
+        if state.open_until:
             _report(target, "closed", "")
 
     def failed(self, target: Target, error: UpstreamError) -> None:

@@ -116,8 +116,11 @@ class EventStream(HttpResponseBase):
         """Tell the client inside the stream, without any sign of success."""
         if isinstance(error, errors.UpstreamUnavailable | errors.UpstreamUnreachable):
             error = self._interrupted("broke off its answer")
-        await self.stream.close()
-        self.exchange.break_off(error, self._metered())
+        try:
+            # First of all: a second cancellation must not come before the record.
+            self.exchange.break_off(error, self._metered())
+        finally:
+            await self.stream.close()
         if isinstance(error, ClientStalled):
             return
         frame = self.exchange.question.dialect.error_frame(
@@ -132,8 +135,7 @@ class EventStream(HttpResponseBase):
             pulse.draining.add(task)
             task.add_done_callback(pulse.draining.discard)
             return
-        self.exchange.client_left(self._metered())
-        await self.stream.close()
+        await self._leave()
 
     async def _drain(self) -> None:
         """Read an answer that is paid for anyway to its end, for its usage."""
@@ -147,7 +149,12 @@ class EventStream(HttpResponseBase):
         except (CourierError, TimeoutError, ValueError):
             pass  # what was seen until now is what can be counted
         finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        try:
             self.exchange.client_left(self._metered())
+        finally:
             await self.stream.close()
 
     def beat(self, now: float) -> None:

@@ -9,7 +9,7 @@ rest.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from lib.errors import CourierError
@@ -113,7 +113,12 @@ def integer(value: Any) -> int:
     """A token count from somebody else's JSON: whole, not negative, and within bounds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
-    return min(max(int(value), 0), 10**12) if value == value else 0
+    return int(min(max(value, 0), 10**12)) if value == value else 0
+
+
+def items(value: Any) -> Sequence[Any]:
+    """`value` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else ()
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -13,6 +13,8 @@ from lib.errors import CourierError
 from lib.tokens import TokenUsage
 
 _MODEL = re.compile(rb'"model"(\s*:\s*)"(?:[^"\\]|\\.)*"')
+#: How JSON may write one of the letters of the word by its number.
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:6[cCdDfF45])")
 #: Characters per token in a cheap guess, and tokens for an image of unknown size.
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_IMAGE = 800
@@ -48,6 +50,8 @@ def read_usage(usage: Any) -> TokenUsage | None:
     """OpenAI's usage object. Tolerates what is missing: other people's servers leave out much."""
     if not isinstance(usage, dict):
         return None
+    if usage.get("prompt_tokens") is None and usage.get("completion_tokens") is None:
+        return None  # it says nothing: an empty object is no claim that nothing was used
     inputs = mapping(usage.get("prompt_tokens_details"))
     outputs = mapping(usage.get("completion_tokens_details"))
     given = integer(usage.get("prompt_tokens"))
@@ -65,8 +69,8 @@ def with_model(raw: bytes, body: Json, model: str) -> bytes:
     if body["model"] == model:
         return raw
     # One occurrence can only be the field itself, for `body` has it at the top. Where the
-    # word occurs twice, or is written with escapes, the body is encoded anew.
-    if raw.count(b'"model"') == 1:
+    # word occurs twice, or may be written with escapes, the body is encoded anew.
+    if raw.count(b'"model"') == 1 and not _ESCAPED_LETTER.search(raw):
         name = orjson.dumps(model)
         edited, count = _MODEL.subn(lambda found: b'"model"' + found[1] + name, raw, count=1)
         if count:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from gateway import sse
-from gateway.dialects.base import Json, StreamWatch, integer, mapping
+from gateway.dialects.base import Json, StreamWatch, integer, items, mapping
 from gateway.dialects.openai import (
     CHARACTERS_PER_TOKEN,
     TOKENS_PER_IMAGE,
@@ -153,7 +154,7 @@ def _parsed(frame: bytes) -> Json:
 
 def _has_output(chunk: Json) -> bool:
     """Whether a chunk holds more than the role that opens every stream."""
-    for choice in chunk.get("choices") or ():
+    for choice in items(chunk.get("choices")):
         if mapping(choice).get("finish_reason"):
             return True
         delta = mapping(mapping(choice).get("delta"))
@@ -177,8 +178,8 @@ def _unescaped(words: bytes) -> str:
         return words.decode(errors="replace")
 
 
-def _said_in(message: Any) -> str:
-    calls = message.get("tool_calls") or ()
+def _said_in(message: Mapping[str, Any]) -> str:
+    calls = items(message.get("tool_calls"))
     arguments = [str(mapping(mapping(call).get("function")).get("arguments")) for call in calls]
     said = [text_of(message.get("content")), str(message.get("reasoning_content") or "")]
     return "\n".join([*filter(None, said), *arguments])

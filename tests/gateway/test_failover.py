@@ -1,0 +1,214 @@
+import asyncio
+
+import pytest
+
+from gateway import errors, failover
+from gateway.failover import Attempts, first_success
+from tests.gateway.targets import make_target
+
+UNAVAILABLE = errors.UpstreamUnavailable
+REJECTED = errors.UpstreamRejected("Too long.", status=400, code=None, param=None)
+
+
+class Upstreams:
+    """Answers attempts by script: an error is raised, anything else is returned."""
+
+    def __init__(self, *script, default=None):
+        self.script = list(script)
+        self.default = default
+        self.calls = []
+        self.limits = []
+
+    async def __call__(self, target, limit_s):
+        self.calls.append(target.route_id)
+        self.limits.append(limit_s)
+        outcome = self.script.pop(0) if self.script else self.default
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def allowed(most=3, seconds=60.0):
+    return Attempts(most=most, deadline=asyncio.get_running_loop().time() + seconds)
+
+
+def targets(number, **fields):
+    return [make_target(n, **fields) for n in range(1, number + 1)]
+
+
+async def test_the_first_answer_is_returned():
+    upstreams = Upstreams("hello")
+    attempts = allowed()
+
+    assert await first_success(targets(2), upstreams, attempts) == "hello"
+    assert (upstreams.calls, attempts.made) == ([1], 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.UpstreamAuthFailed("x"),
+        errors.UpstreamModelMissing("x"),
+        errors.UpstreamTimeout("x"),
+        errors.UpstreamTlsFailed("x"),
+        errors.UpstreamBadResponse("x"),
+        errors.UpstreamRedirect("x"),
+        errors.UpstreamRateLimited("x"),
+        errors.UpstreamUnavailable("x"),
+        errors.UpstreamUnreachable("x"),
+    ],
+    ids=lambda error: error.code,
+)
+async def test_the_next_target_answers_after(error):
+    upstreams = Upstreams(error, "hello")
+
+    assert await first_success(targets(2), upstreams, allowed()) == "hello"
+    assert upstreams.calls == [1, 2]
+
+
+async def test_a_request_at_fault_is_tried_nowhere_else():
+    upstreams = Upstreams(REJECTED)
+
+    with pytest.raises(errors.UpstreamRejected):
+        await first_success(targets(3), upstreams, allowed())
+    assert upstreams.calls == [1]
+
+
+async def test_every_target_is_tried_before_one_is_tried_again():
+    upstreams = Upstreams(default=UNAVAILABLE("x"))
+
+    with pytest.raises(UNAVAILABLE):
+        await first_success(targets(2), upstreams, allowed(most=5))
+    assert sorted(upstreams.calls[:2]) == [1, 2]
+    assert len(upstreams.calls) == 5
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 10])
+@pytest.mark.parametrize("routes", [1, 2, 5])
+async def test_attempts_are_bounded_over_all_routes(most, routes):
+    upstreams = Upstreams(default=UNAVAILABLE("x"))
+
+    with pytest.raises(UNAVAILABLE):
+        await first_success(targets(routes), upstreams, allowed(most=most))
+    assert len(upstreams.calls) == most
+
+
+async def test_what_cannot_get_better_is_dropped():
+    upstreams = Upstreams(default=errors.UpstreamAuthFailed("x"))
+
+    with pytest.raises(errors.UpstreamAuthFailed):
+        await first_success(targets(2), upstreams, allowed(most=9))
+    assert upstreams.calls == [1, 2]
+
+
+async def test_the_last_failure_is_the_one_that_is_told():
+    upstreams = Upstreams(UNAVAILABLE("x"), errors.UpstreamTimeout("y"))
+
+    with pytest.raises(errors.UpstreamTimeout):
+        await first_success(targets(2), upstreams, allowed(most=2))
+
+
+async def test_without_targets_nothing_is_available():
+    with pytest.raises(errors.NoAvailableTarget):
+        await first_success([], Upstreams(), allowed())
+
+
+async def test_clients_are_told_not_to_retry_what_was_retried():
+    upstreams = Upstreams(default=UNAVAILABLE("x"))
+
+    with pytest.raises(UNAVAILABLE) as raised:
+        await first_success(targets(2), upstreams, allowed())
+    assert raised.value.headers["x-should-retry"] == "false"
+
+
+async def test_clients_may_retry_what_was_tried_once():
+    with pytest.raises(UNAVAILABLE) as raised:
+        await first_success(targets(1), Upstreams(UNAVAILABLE("x")), allowed(most=1))
+    assert "x-should-retry" not in raised.value.headers
+
+
+async def test_the_time_is_shared_with_those_that_may_still_be_tried():
+    upstreams = Upstreams(default=errors.UpstreamTimeout("x"))
+
+    with pytest.raises(errors.UpstreamTimeout):
+        await first_success(targets(3), upstreams, allowed(most=3, seconds=30))
+    assert upstreams.limits == pytest.approx([10, 15, 30], abs=0.5)
+
+
+async def test_routes_beyond_the_attempts_get_no_share():
+    upstreams = Upstreams("hello")
+
+    await first_success(targets(5), upstreams, allowed(most=2, seconds=30))
+
+    assert upstreams.limits == pytest.approx([15], abs=0.5)
+
+
+async def test_no_attempt_is_longer_than_its_provider_allows():
+    upstreams = Upstreams("hello")
+
+    await first_success(targets(1, first_byte_timeout_s=2.0), upstreams, allowed(seconds=60))
+
+    assert upstreams.limits == [2.0]
+
+
+async def test_a_target_is_left_alone_as_long_as_it_asked():
+    times = []
+
+    async def attempt(target, limit_s):
+        times.append(asyncio.get_running_loop().time())
+        if len(times) == 1:
+            raise UNAVAILABLE("x", retry_after=0.2)
+        return "hello"
+
+    await first_success(targets(1), attempt, allowed())
+
+    assert times[1] - times[0] >= 0.2
+
+
+async def test_a_pause_too_long_to_wait_for_is_told_to_the_client():
+    upstreams = Upstreams(errors.UpstreamRateLimited("x", retry_after=60))
+
+    with pytest.raises(errors.UpstreamRateLimited) as raised:
+        await first_success(targets(1), upstreams, allowed())
+    assert (raised.value.retry_after, upstreams.calls) == (60, [1])
+
+
+async def test_a_pause_beyond_the_deadline_is_not_begun():
+    upstreams = Upstreams(UNAVAILABLE("x", retry_after=3))
+
+    with pytest.raises(UNAVAILABLE):
+        await first_success(targets(1), upstreams, allowed(seconds=1))
+    assert upstreams.calls == [1]
+
+
+async def test_nothing_is_begun_after_the_deadline():
+    upstreams = Upstreams("hello")
+
+    with pytest.raises(errors.NoAvailableTarget):
+        await first_success(targets(1), upstreams, allowed(seconds=-1))
+    assert upstreams.calls == []
+
+
+async def test_waits_double_with_jitter(monkeypatch):
+    monkeypatch.setattr(failover, "FIRST_BACKOFF_S", 1.0)
+
+    waits = [
+        [failover._wait_after(UNAVAILABLE("x"), tries) for _ in range(200)] for tries in (1, 3)
+    ]
+
+    assert 0.5 <= min(waits[0]) < max(waits[0]) <= 1.5
+    assert 2.0 <= min(waits[1]) < max(waits[1]) <= 6.0
+
+
+async def test_what_each_target_did_is_written_down():
+    attempts = allowed()
+    failure = UNAVAILABLE("x")
+
+    await first_success(targets(2), Upstreams(failure, "hello"), attempts)
+
+    assert [(target.route_id, error) for target, error in attempts.log] == [(1, failure), (2, None)]
+
+
+async def test_a_bug_is_not_mistaken_for_a_failed_attempt():
+    with pytest.raises(ZeroDivisionError):
+        await first_success(targets(2), Upstreams(ZeroDivisionError()), allowed())
