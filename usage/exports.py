@@ -22,7 +22,7 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Cast, Concat, LPad, Mod, Replace
+from django.db.models.functions import Cast, Concat, LPad, Replace
 from django.utils import timezone
 
 from usage.models import Export, UsageRecord
@@ -68,6 +68,7 @@ COLUMNS = (
 FORMULA = "^[\x01-\x20=+\\-@\uff1d\uff0b\uff0d\uff20]"
 NANO_PER_DOLLAR = 10**9
 ROWS_AT_A_TIME = 500
+LONGEST_NAME = 150
 
 
 class Moment(Func):
@@ -89,8 +90,9 @@ class Moment(Func):
 def file_name(filters: dict[str, Any]) -> str:
     """Says what is in the file: the filters and today's date, in characters that are safe."""
     parts = [f"{name}-{value}" for name, value in sorted(filters.items())]
-    text = "_".join([f"usage-v{VERSION}", *parts, f"{timezone.now():%Y%m%dT%H%M%SZ}"])
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in text)[:150]
+    text = "_".join([f"usage-v{VERSION}", f"{timezone.now():%Y%m%dT%H%M%SZ}", *parts])
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in text)
+    return f"{safe[:LONGEST_NAME]}.csv"
 
 
 def csv_of(records: QuerySet[UsageRecord], export: Export) -> Generator[bytes]:
@@ -185,7 +187,7 @@ def _dollars() -> Expression:
     exact = Concat(
         Cast(nano / Value(NANO_PER_DOLLAR), TextField()),
         Value("."),
-        LPad(Cast(Mod(nano, Value(NANO_PER_DOLLAR)), TextField()), 9, Value("0")),
+        LPad(Cast(nano % Value(NANO_PER_DOLLAR), TextField()), 9, Value("0")),
         output_field=TextField(),
     )
     return Case(When(cost_nano=None, then=None), default=exact)
