@@ -8,6 +8,7 @@ ends in exactly one usage record.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -111,7 +112,11 @@ class Exchange:
         self.upstream_s = 0.0
         self.first_output_at: float | None = None
         self._loop = asyncio.get_running_loop()
-        self.attempts = Attempts(most=model.max_attempts, deadline=self._deadline())
+        self.attempts = Attempts(
+            most=model.max_attempts,
+            deadline=self._deadline(),
+            least_s=0.0 if question.wants_stream else math.inf,
+        )
 
     def _deadline(self) -> float:
         """When the first byte must be there. A provider that is allowed more time gets it."""

@@ -37,6 +37,9 @@ class Attempts:
 
     most: int
     deadline: float
+    #: Seconds that an attempt gets even if those after it then have none. For answers whose
+    #: first byte comes when all is done: cut short, they would be paid for and thrown away.
+    least_s: float = 0.0
     made: int = 0
     #: The targets called, in order, each with the failure that ended it, if one did.
     log: list[tuple[Target, UpstreamError | None]] = field(default_factory=list)
@@ -83,7 +86,8 @@ def _share(candidate: Candidate, line: list[Candidate], attempts: Attempts) -> f
     untried = sum(other.tries == 0 for other in line if other is not candidate)
     chances = 1 + min(untried, attempts.most - attempts.made)
     left = max(attempts.deadline - _now(), 0.001)
-    return min(candidate.target.first_byte_timeout_s, left / chances)
+    share = min(max(left / chances, attempts.least_s), left)
+    return min(candidate.target.first_byte_timeout_s, share)
 
 
 async def _is_ready(candidate: Candidate, deadline: float) -> bool:

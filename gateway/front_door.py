@@ -91,15 +91,11 @@ class FrontDoor(ASGIHandler):
             await caller.reply.send_whole(204, cors.preflight_headers(scope["headers"]), b"")
             return
         try:
-            principal = await auth.principal_of(scope["headers"])
-            raw = await _body(scope, receive)
+            request = await _pass_the_gate(scope, receive, caller)
         except CourierError as error:
             await _send(refusal(error, scope["path"], caller), caller.reply)
-            return
-        request = GatewayRequest(scope, BytesIO())
-        request.principal, request.caller, request.raw = principal, caller, raw
-        request.urlconf = "gateway.urls"
-        await self._answer(request, receive)
+        else:
+            await self._answer(request, receive)
 
     async def _answer(self, request: GatewayRequest, receive: Receive) -> None:
         """Answer; but the moment the client leaves, cancel whatever is being done for it."""
@@ -134,6 +130,7 @@ class FrontDoor(ASGIHandler):
             return refusal(errors.ShuttingDown(), request.path, request.caller)
         if response.status_code == 405:
             wrong = errors.MethodNotAllowed(f"{request.method} is not allowed here.")
+            wrong.headers["allow"] = response.headers.get("allow", "")
             return refusal(wrong, request.path, request.caller)
         return cast(HttpResponseBase, response)
 
@@ -159,6 +156,20 @@ class Departure:
         # The server also reports the end of an answer as a disconnect. Nothing is awaited
         # between the last byte and this call, so that report comes too late to cancel.
         self._watcher.cancel()
+
+
+async def _pass_the_gate(scope: Scope, receive: Receive, caller: Caller) -> GatewayRequest:
+    """The request, once its key is known to be good and its body is there."""
+    try:
+        principal = await auth.principal_of(scope["headers"])
+        raw = await _body(scope, receive)
+    except asyncio.CancelledError:
+        _go_on_after_cancel()
+        raise errors.ShuttingDown from None
+    request = GatewayRequest(scope, BytesIO())
+    request.principal, request.caller, request.raw = principal, caller, raw
+    request.urlconf = "gateway.urls"
+    return request
 
 
 def _go_on_after_cancel() -> None:

@@ -89,7 +89,7 @@ async def _slow(asked: Any, argument: str) -> httpx.Response:
 
 async def _stall(asked: Any, argument: str) -> httpx.Response:
     async def pieces() -> AsyncIterator[bytes]:
-        async for piece in _first(_said_slowly(asked, pause_s=0), int(argument or 2)):
+        async for piece in _first(_said_slowly(asked, pause_s=0), _number(argument, 2)):
             yield piece
         await asyncio.sleep(3600)
 
@@ -98,7 +98,7 @@ async def _stall(asked: Any, argument: str) -> httpx.Response:
 
 async def _cut(asked: Any, argument: str) -> httpx.Response:
     async def pieces() -> AsyncIterator[bytes]:
-        async for piece in _first(_said_slowly(asked, pause_s=0), int(argument or 2)):
+        async for piece in _first(_said_slowly(asked, pause_s=0), _number(argument, 2)):
             yield piece
         raise httpx.ReadError("Chaos cuts the connection.")
 
@@ -115,7 +115,7 @@ async def _malformed(asked: Any, argument: str) -> httpx.Response:
 
 
 async def _flaky(asked: Any, argument: str) -> httpx.Response:
-    if random.random() * 100 < float(argument or 50):
+    if random.random() * 100 < _number(argument, 50):
         return _error(503, "Chaos was asked to fail now and then.")
     return _stream(_said_slowly(asked, pause_s=0)) if asked.get("stream") else _json(_said(asked))
 
@@ -132,6 +132,10 @@ FAULTS: dict[str, Callable[[Any, str], Awaitable[httpx.Response]]] = {
     "malformed": _malformed,
     "flaky": _flaky,
 }
+
+
+def _number(argument: str, default: int) -> int:
+    return int(argument) if argument.isdigit() else default
 
 
 def _seconds(argument: str, default: float) -> float:
@@ -244,7 +248,7 @@ def _is_tokens(given: list[Any]) -> bool:
 def _vector(item: Any, asked: Any) -> Any:
     """Eight numbers that depend on the input only, as floats or as base64 of float32."""
     digest = sha256(orjson.dumps(item)).digest()
-    numbers = [byte / 255 - 0.5 for byte in digest[: int(asked.get("dimensions") or 8)]]
+    numbers = [byte / 255 - 0.5 for byte in digest[: _number(str(asked.get("dimensions")), 8)]]
     if asked.get("encoding_format") == "base64":
         return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
     return numbers

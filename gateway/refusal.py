@@ -19,6 +19,8 @@ def refusal(error: CourierError, path: str, caller: Caller) -> HttpResponse:
         headers["retry-after"] = str(max(math.ceil(error.retry_after), 1))
     if error.should_retry is not None:
         headers["x-should-retry"] = str(error.should_retry).lower()
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
     return HttpResponse(
         dialect_of(path).write_error(error, str(caller.request_id)),
         status=error.status,

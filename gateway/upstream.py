@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -116,6 +116,9 @@ class Answer:
         """Close the answer. A body that was not read to its end takes its connection along."""
         with contextlib.suppress(httpx.HTTPError, aiohttp.ClientError, OSError):
             await self._stream().aclose()
+            # Left to the garbage collector, a suspended generator costs a task to clean up.
+            if isinstance(self._body, AsyncGenerator):
+                await self._body.aclose()
 
     def _stream(self) -> httpx.AsyncByteStream:
         stream = self._response.stream
