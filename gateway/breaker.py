@@ -27,6 +27,8 @@ LONGEST_COOLING_S = 3600.0
 class State:
     failures: int = 0
     open_until: float = 0.0
+    #: Until when the provider itself has asked to be left alone.
+    asked_until: float = 0.0
     #: While half-open: until when the one probe may take before another is let through.
     probing_until: float = 0.0
 
@@ -50,6 +52,11 @@ class Breakers:
         _report(target, "half_open", "probe")
         return False
 
+    def asked_to_wait_s(self, target: Target) -> float:
+        """For how long yet the provider has asked not to be called; 0 if it has not."""
+        state = self._states.get(target.id)
+        return max(state.asked_until - self._clock(), 0.0) if state else 0.0
+
     def succeeded(self, target: Target) -> None:
         state = self._states.get(target.id)
         if state is None or state.open_until > self._clock():
@@ -65,6 +72,9 @@ class Breakers:
             return
         state = self._states.setdefault(target.id, State())
         state.failures += 1
+        if isinstance(error, UpstreamRateLimited) and error.retry_after is not None:
+            asked = min(error.retry_after, LONGEST_COOLING_S)
+            state.asked_until = max(state.asked_until, self._clock() + asked)
         pause = self._pause_after(state, error)
         if pause:
             # A longer pause that was already agreed is never shortened.

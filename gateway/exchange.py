@@ -72,7 +72,7 @@ def permitted_model(principal: Principal, question: Question) -> Model:
 
 async def _answer(exchange: Exchange) -> HttpResponseBase:
     question = exchange.question
-    targets = routing.order(exchange.model.targets, breakers.is_out)
+    targets = routing.order(_ready_targets(exchange.model), breakers.is_out)
     if question.wants_stream:
         with relay.Waiting(exchange):
             stream = await exchange.first_success(targets, attempt.open_stream)
@@ -83,6 +83,18 @@ async def _answer(exchange: Exchange) -> HttpResponseBase:
     content = question.dialect.content_for(question.body, whole.content, whole.body)
     exchange.complete(_metered_whole(question, whole))
     return HttpResponse(content, content_type="application/json", headers=exchange.answer_headers())
+
+
+def _ready_targets(model: Model) -> list[Target]:
+    """The targets without those whose provider has asked to wait. Raises if all have."""
+    waits = {target.id: breakers.asked_to_wait_s(target) for target in model.targets}
+    ready = [target for target in model.targets if not waits[target.id]]
+    if waits and not ready:
+        raise errors.UpstreamRateLimited(
+            f"Every provider of the model {model.name!r} is at its rate limit.",
+            retry_after=min(waits.values()),
+        )
+    return ready
 
 
 def _metered_whole(question: Question, whole: WholeAnswer) -> Metered:

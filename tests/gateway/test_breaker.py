@@ -194,3 +194,16 @@ def test_a_success_without_any_failure_changes_nothing(breakers, target, reports
     breakers.succeeded(target)
 
     assert reports == []
+
+
+def test_a_target_that_asked_to_wait_says_for_how_long(clock, breakers, target):
+    breakers.failed(target, limited(30))
+    clock.now += 10
+
+    assert breakers.asked_to_wait_s(target) == 20
+
+
+def test_a_rate_limit_without_a_time_asks_for_no_wait(breakers, target):
+    breakers.failed(target, limited(None))
+
+    assert breakers.asked_to_wait_s(target) == 0
