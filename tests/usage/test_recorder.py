@@ -1,11 +1,15 @@
 """The recorder: what is written when, and that each request is closed once."""
 
+import contextlib
+
 import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
 
 from lib.ids import uuid7
 from tests.services import wait_for
-from tests.usage.spools import make_record
-from usage import recorder, spool
+from tests.usage.spools import OwnSpool, make_record
+from usage import ingest, recorder, spool
 from usage.errors import SpoolUnavailable
 from usage.models import UsageRecord
 
@@ -144,3 +148,67 @@ def test_a_request_left_open_at_the_stop_ends_as_interrupted_with_the_next_start
 def test_stopping_twice_is_harmless(recording):
     recorder.stop()
     recorder.stop()
+
+
+@contextlib.contextmanager
+def no_table():
+    """Take the records' table away for a while: the database answers every write with an error."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE usage_usagerecord RENAME TO usage_away")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE usage_away RENAME TO usage_usagerecord")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_the_database_is_away_the_spool_keeps_all_and_ships_it_later(recording):
+    shipper = recorder._recorder._shipper
+    with no_table():
+        recorder.close_request(record := make_record())
+        wait_for(lambda: shipper._backoff_s, "the failure to be noticed")
+
+    wait_for(lambda: UsageRecord.objects.filter(pk=record.request_id).exists(), "the record")
+    wait_for(lambda: not shipper._backoff_s, "the shipper to recover")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_shipper_waits_longer_and_longer_but_not_for_ever(own, monkeypatch):
+    own.record(make_record())
+    waits = []
+    with no_table():
+        for _ in range(8):
+            own.shipper._try()
+            waits.append(own.shipper._backoff_s)
+
+    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no locks on tables")
+def test_stopping_does_not_wait_for_a_database_that_hangs(recording, monkeypatch):
+    monkeypatch.setattr(ingest, "STOP_WITHIN_S", 0.1)
+    thread = recorder._recorder._shipper._thread
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE usage_usagerecord IN ACCESS EXCLUSIVE MODE")
+        recorder.close_request(make_record())
+
+        recorder.stop()
+
+        assert thread.is_alive()
+        assert spool.segments_in(recording / "0")
+    thread.join()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_brings_home_what_dead_processes_left(settings, tmp_path, capsys):
+    settings.SPOOL_DIR = tmp_path / "spool"
+    dead, living = OwnSpool(settings.SPOOL_DIR), OwnSpool(settings.SPOOL_DIR)
+    dead.record(record := make_record())
+    living.record(make_record())
+    dead.crash()
+
+    call_command("ship_spool")
+
+    assert list(UsageRecord.objects.values_list("pk", flat=True)) == [record.request_id]
+    assert capsys.readouterr().out == "slot 0: 1 segments written\n"
+    living.end()
