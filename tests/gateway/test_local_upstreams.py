@@ -1,0 +1,168 @@
+import base64
+import json
+import struct
+
+import httpx
+import pytest
+
+from gateway.local_upstreams import FAULTS, ChaosTransport, EchoTransport
+
+
+async def ask(transport, path="chat/completions", **body):
+    body = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]} | body
+    request = httpx.Request("POST", f"echo://local/{path}", content=json.dumps(body))
+    return await transport.handle_async_request(request)
+
+
+async def content_of(response):
+    return b"".join([piece async for piece in response.stream])
+
+
+async def echoed(**body):
+    return json.loads(await content_of(await ask(EchoTransport(), **body)))
+
+
+async def streamed(transport, **body):
+    content = await content_of(await ask(transport, stream=True, **body))
+    return content.decode().split("\n\n")[:-1]
+
+
+def words(frames):
+    chunks = [json.loads(frame.removeprefix("data: ")) for frame in frames if "{" in frame]
+    return [c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"]]
+
+
+async def test_echo_says_the_last_message_again():
+    answer = await echoed()
+
+    assert answer["choices"][0]["message"] == {"role": "assistant", "content": "one two three"}
+    assert answer["usage"] == {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, 5], "a b"),
+        ("", "(nothing to echo)"),
+        (None, "(nothing to echo)"),
+        (5, "(nothing to echo)"),
+    ],
+)
+async def test_echo_reads_every_form_of_content(content, answer):
+    whole = await echoed(messages=[{"role": "user", "content": content}])
+
+    assert whole["choices"][0]["message"]["content"] == answer
+
+
+async def test_echo_streams_word_by_word():
+    frames = await streamed(EchoTransport())
+
+    assert words(frames) == ["", "one", " two", " three", ""]
+    assert frames[-1] == "data: [DONE]"
+    assert not any("usage" in frame for frame in frames)
+
+
+async def test_echo_reports_usage_if_asked():
+    frames = await streamed(EchoTransport(), stream_options={"include_usage": True})
+
+    assert json.loads(frames[-2].removeprefix("data: "))["usage"]["total_tokens"] == 6
+
+
+async def test_echo_embeds_each_input():
+    answer = await echoed(path="embeddings", input=["one", "two words"])
+
+    assert [each["index"] for each in answer["data"]] == [0, 1]
+    assert [len(each["embedding"]) for each in answer["data"]] == [8, 8]
+    assert answer["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
+
+
+async def test_echo_embeds_tokens():
+    answer = await echoed(path="embeddings", input=[1, 2, 3], dimensions=2)
+
+    assert len(answer["data"]) == 1
+    assert answer["usage"]["prompt_tokens"] == 3
+    assert len(answer["data"][0]["embedding"]) == 2
+
+
+async def test_echo_embeds_as_base64_of_the_same_numbers():
+    plain = await echoed(path="embeddings", input="one")
+    packed = await echoed(path="embeddings", input="one", encoding_format="base64")
+
+    numbers = struct.unpack("<8f", base64.b64decode(packed["data"][0]["embedding"]))
+    assert numbers == pytest.approx(plain["data"][0]["embedding"])
+
+
+@pytest.mark.parametrize(
+    ("model", "status"), [("status-429", 429), ("status-503", 503), ("status-200", 503), ("x", 404)]
+)
+async def test_chaos_answers_with_a_status(model, status):
+    response = await ask(ChaosTransport(), model=model)
+
+    assert response.status_code == status
+    assert "error" in json.loads(await content_of(response))
+
+
+async def test_chaos_asks_for_a_pause_when_it_limits():
+    response = await ask(ChaosTransport(), model="status-429")
+
+    assert response.headers["retry-after"] == "1"
+
+
+async def test_chaos_refuses_the_connection():
+    with pytest.raises(httpx.ConnectError):
+        await ask(ChaosTransport(), model="refuse")
+
+
+@pytest.mark.parametrize("model", ["silent-0", "slow-0", "flaky-0"])
+async def test_chaos_answers_in_the_end(model):
+    response = await ask(ChaosTransport(), model=model)
+
+    assert json.loads(await content_of(response))["choices"]
+
+
+@pytest.mark.parametrize("model", ["slow-0", "flaky-0"])
+async def test_chaos_streams_in_the_end(model):
+    assert (await streamed(ChaosTransport(), model=model))[-1] == "data: [DONE]"
+
+
+async def test_chaos_cuts_a_stream_after_so_many_chunks():
+    response = await ask(ChaosTransport(), model="cut-3", stream=True)
+    pieces = []
+
+    with pytest.raises(httpx.ReadError):
+        async for piece in response.stream:
+            pieces.append(piece)
+    assert len(pieces) == 3
+
+
+async def test_chaos_stalls_a_stream_after_so_many_chunks():
+    response = await ask(ChaosTransport(), model="stall-1", stream=True)
+    pieces = response.stream.__aiter__()
+
+    assert b"assistant" in await pieces.__anext__()
+    await pieces.aclose()
+    await response.stream.aclose()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_chaos_sends_malformed_answers(stream):
+    response = await ask(ChaosTransport(), model="malformed", stream=stream)
+
+    assert b"{not json" in await content_of(response)
+
+
+async def test_chaos_fails_now_and_then():
+    response = await ask(ChaosTransport(), model="flaky-100")
+
+    assert response.status_code == 503
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+async def test_chaos_makes_do_with_an_argument_that_is_no_number(fault, monkeypatch):
+    monkeypatch.setattr("gateway.local_upstreams._seconds", lambda argument, default: 0)
+    try:
+        response = await ask(ChaosTransport(), model=f"{fault}-x", stream=True)
+    except httpx.ConnectError:
+        assert fault == "refuse"
+    else:
+        await response.stream.aclose()

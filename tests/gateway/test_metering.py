@@ -1,0 +1,29 @@
+from gateway import metering
+from gateway.dialects.openai_chat import openai_chat
+from gateway.metering import UsageSource
+from gateway.question import Question
+from lib.tokens import TokenUsage
+
+
+def question(text="Say hello."):
+    body = {"model": "tiny", "messages": [{"role": "user", "content": text}]}
+    return Question(openai_chat, "tiny", b"", body)
+
+
+def test_the_providers_figures_are_taken_as_they_are():
+    reported = TokenUsage(input_tokens=9, output_tokens=0)
+
+    metered = metering.metered(question(), reported, "", "gpt-4o")
+
+    assert (metered.usage, metered.source) == (reported, UsageSource.PROVIDER)
+
+
+def test_what_is_not_reported_is_counted_and_marked():
+    metered = metering.metered(question("hello world"), None, "one two three", "gpt-4o")
+
+    assert metered.usage == TokenUsage(input_tokens=2, output_tokens=3)
+    assert metered.source is UsageSource.ESTIMATED
+
+
+def test_a_question_shows_no_prompt():
+    assert "secret plan" not in repr(question("the secret plan"))

@@ -1,0 +1,191 @@
+"""What every kind of provider keeps to, by being registered."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from gateway import errors
+from gateway.dialects.openai_chat import openai_chat
+from gateway.dialects.openai_embeddings import openai_embeddings
+from gateway.errors import Recovery
+from gateway.kinds import provider_of
+from gateway.providers.base import LONGEST_RETRY_AFTER, retry_after
+from registry.kinds import PROVIDER_KINDS
+from tests.fakes.upstream import error_body
+from tests.gateway.targets import SECRET, make_target
+
+TARGET = make_target()
+
+
+@pytest.fixture(params=sorted(PROVIDER_KINDS))
+def provider(request):
+    return provider_of(request.param)
+
+
+def test_a_provider_knows_its_kind(request, provider):
+    assert provider.kind == request.node.callspec.params["provider"]
+
+
+@pytest.mark.parametrize("status", [301, 401, 402, 403, 404, 408, 418, 429, 500, 503, 529, 599])
+def test_an_upstream_error_never_quotes_the_upstream(provider, status):
+    content = error_body(f"Incorrect API key provided: {SECRET}. See http://10.0.0.7/")
+
+    error = provider.error(TARGET, status, {}, content)
+
+    assert SECRET not in error.message
+    assert "10.0.0.7" not in error.message
+    assert error.recovery is not Recovery.NONE
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
+def test_a_refusal_of_the_request_is_told_in_the_providers_words(provider, status):
+    content = error_body("Too long.", type="x", code="context_length_exceeded")
+
+    error = provider.error(TARGET, status, {}, content)
+
+    assert (error.status, error.message, error.code) == (
+        status,
+        "Too long.",
+        "context_length_exceeded",
+    )
+    assert error.recovery is Recovery.NONE
+
+
+@pytest.mark.parametrize("field", ["message", "code", "param"])
+def test_a_refusal_never_quotes_couriers_key(provider, field):
+    content = error_body().replace(b'"error": {', f'"error": {{"{field}": "{SECRET}", '.encode(), 1)
+    content = f'{{"error": {{"{field}": "The key {SECRET} is bad."}}}}'.encode()
+
+    error = provider.error(TARGET, 400, {}, content)
+
+    assert SECRET not in f"{error.message} {error.code} {error.param}"
+
+
+def test_a_refusal_without_end_is_cut_short(provider):
+    error = provider.error(TARGET, 400, {}, error_body("x" * 100_000, code="y" * 100_000))
+
+    assert len(error.message) <= 2000
+    assert len(error.code or "") <= 200
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (302, errors.UpstreamRedirect),
+        (401, errors.UpstreamAuthFailed),
+        (402, errors.UpstreamAuthFailed),
+        (403, errors.UpstreamAuthFailed),
+        (404, errors.UpstreamModelMissing),
+        (408, errors.UpstreamUnavailable),
+        (418, errors.UpstreamBadResponse),
+        (422, errors.UpstreamRejected),
+        (429, errors.UpstreamRateLimited),
+        (500, errors.UpstreamUnavailable),
+        (529, errors.UpstreamUnavailable),
+    ],
+)
+def test_the_status_decides_what_an_error_means(provider, status, expected):
+    assert type(provider.error(TARGET, status, {}, b"")) is expected
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_that_the_provider_asks_for_is_kept(provider, status):
+    assert provider.error(TARGET, status, {"retry-after": "7"}, b"").retry_after == 7
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not json", b"[]", b'"x"', b'{"error": null}', b'{"error": {"message": 5}}', b"\xff"],
+)
+def test_a_refusal_that_cannot_be_read_is_still_a_refusal(provider, content):
+    error = provider.error(TARGET, 400, {}, content)
+
+    assert (type(error), error.status) == (errors.UpstreamRejected, 400)
+    assert error.message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"error": "Too long."}',
+        b'{"message": "Too long."}',
+        b'{"error": {"message": "Too long."}}',
+    ],
+)
+def test_other_shapes_of_a_refusal_are_read_too(provider, content):
+    assert provider.error(TARGET, 400, {}, content).message == "Too long."
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        ({"message": "x", "code": 429}, errors.UpstreamRateLimited),
+        ({"message": "x", "code": "429"}, errors.UpstreamRateLimited),
+        ({"message": "x", "status": 401}, errors.UpstreamAuthFailed),
+        ({"message": "x", "code": "overloaded"}, errors.UpstreamUnavailable),
+        ({"message": "x", "code": 7}, errors.UpstreamUnavailable),
+        ({"message": "x", "code": [400]}, errors.UpstreamUnavailable),
+        ({}, errors.UpstreamUnavailable),
+    ],
+)
+def test_an_error_inside_a_stream_means_what_its_code_says(provider, failure, expected):
+    assert type(provider.stream_error(TARGET, failure)) is expected
+
+
+def test_nothing_but_its_own_headers_goes_out(provider):
+    headers = provider.headers(TARGET)
+
+    assert headers["authorization"] == f"Bearer {SECRET}"
+    assert headers["accept-encoding"] == "identity"
+    assert headers.keys() == {"content-type", "accept-encoding", "user-agent", "authorization"}
+
+
+def test_without_a_key_no_authorization_goes_out(provider):
+    assert "authorization" not in provider.headers(make_target(api_key=""))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path"), [(openai_chat, "/chat/completions"), (openai_embeddings, "/embeddings")]
+)
+def test_each_dialect_has_its_path(provider, dialect, path):
+    assert provider.dialect_for(dialect) is dialect
+    assert provider.request(TARGET, dialect, b"{}").url == TARGET.base_url + path
+
+
+def test_a_dialect_that_is_not_spoken_is_none(provider):
+    assert provider.dialect_for(object()) is None
+
+
+def test_neither_requests_nor_targets_show_their_secrets(provider):
+    request = provider.request(TARGET, openai_chat, b'{"messages": "a prompt"}')
+
+    assert SECRET not in f"{request!r} {TARGET!r}"
+    assert "a prompt" not in repr(request)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("7", 7.0),
+        (" 1.5 ", 1.5),
+        ("0", 0.0),
+        ("-5", 0.0),
+        ("", None),
+        ("soon", None),
+        ("nan", None),
+        ("inf", LONGEST_RETRY_AFTER),
+        ("1e99", LONGEST_RETRY_AFTER),
+        ("99999999999999999999", LONGEST_RETRY_AFTER),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_retry_after_is_read_with_care(given, seconds):
+    assert retry_after({"retry-after": given}) == seconds
+
+
+def test_a_date_to_retry_after_is_seconds_from_now():
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+
+    assert retry_after({"retry-after": date}) == pytest.approx(90, abs=2)
