@@ -377,9 +377,7 @@ class ApiKeyAdmin(ManagedAdmin):
             "model": _usable_model(secrets[0][0]),
             "url": request.build_absolute_uri("/v1/chat/completions"),
         }
-        response = self._page(request, "accounts/secret.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
+        return self._page(request, "accounts/secret.html", context)
 
     def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         shared = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}

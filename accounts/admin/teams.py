@@ -54,6 +54,11 @@ class TeamAdmin(ManagedAdmin):
             key_count=Count("api_keys", filter=in_use, distinct=True),
         )
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        # Nobody may delete keys. Say that they are in the way, not that a permission is missing.
+        rows, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        return rows, counts, set() if protected else lacking, protected
+
     @admin.display(description="Members", ordering="member_count")
     def people(self, team: Any) -> int:
         count: int = team.member_count
