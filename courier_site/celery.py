@@ -34,6 +34,8 @@ def _broker() -> dict[str, Any]:
         "data_folder_in": str(folder),
         "data_folder_out": str(folder),
         "control_folder": str(folder / "control"),
+        # The worker notices only between two looks that it is to stop.
+        "polling_interval": 0.2,
     }
     return {"broker_url": "filesystem://localhost", "broker_transport_options": options}
 

@@ -41,6 +41,10 @@ models:
     description: Always fails with status 503. For drills.
     routes: [{provider: chaos, upstream_model: status-503}]
     prices: [{free: true}]
+  - name: chaos-slow
+    description: Says the last message again, one word per second. For drills.
+    routes: [{provider: chaos, upstream_model: slow-1}]
+    prices: [{free: true}]
   - name: chaos-fallback
     description: Fails, and falls back to echo. For drills.
     routes:

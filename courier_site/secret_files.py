@@ -14,7 +14,7 @@ def read_or_make(path: Path, prefix: str = "") -> str:
         return _read(path)
     except FileNotFoundError:
         pass
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(prefix + secrets.token_urlsafe(48))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 #: Children have this long after SIGTERM, in seconds; then they are killed.
-GRACE_S = 4.0
+GRACE_S = 3.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 #: A child that lived so long had started well: its next pause is the first again.

@@ -21,7 +21,7 @@ from courier_site.serve import LISTENER, CannotListen, listen
 from courier_site.supervisor import Child, Supervisor
 
 #: Open streams may take this long when all is stopped, so that Ctrl-C takes less than 5 s.
-LONGEST_DRAIN_S = 2.0
+LONGEST_DRAIN_S = 1.5
 QUIET = {
     # On a laptop people may well be root; Celery's sermon about it is many lines long.
     "PYTHONWARNINGS": "ignore::UserWarning:celery.platforms,ignore::RuntimeWarning:celery.platforms"

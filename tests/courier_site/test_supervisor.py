@@ -1,0 +1,138 @@
+"""Children that live and end with their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from courier_site import supervisor
+from courier_site.supervisor import Child, Supervisor
+from tests.services import wait_for
+
+SLEEPS = "import time; time.sleep(60)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+PARENT = """
+import sys, time
+from courier_site.supervisor import Child
+child = Child("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], {})
+child.start()
+print(child.process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _signals_of_this_process():
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def supervise(said):
+    supervisors = []
+
+    def supervise(*programs):
+        children = [
+            Child(f"child {n}", [sys.executable, "-c", p], {}) for n, p in enumerate(programs)
+        ]
+        supervisors.append(Supervisor(children, said.append))
+        return supervisors[-1]
+
+    yield supervise
+    for started in supervisors:
+        for child in started.children:
+            child.signal(signal.SIGKILL)
+
+
+def lives(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_children_have_sessions_of_their_own(supervise):
+    started = supervise(SLEEPS)
+    started.start()
+
+    assert os.getsid(started.children[0].process.pid) != os.getsid(0)
+
+
+def test_a_child_that_dies_is_started_again(supervise, said, monkeypatch):
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_S", 0)
+    started = supervise(SLEEPS)
+    started.children[0].pause_s = 0
+    started.start()
+    first = started.children[0].process.pid
+    os.kill(first, signal.SIGKILL)
+
+    started.watch(
+        until=lambda: started.children[0].runs and started.children[0].process.pid != first
+    )
+
+    assert said == ["The child 0 ended (-9); it starts again in 0 s."]
+
+
+def test_a_child_that_keeps_dying_is_started_ever_more_slowly(supervise):
+    started = supervise("raise SystemExit(1)")
+    child = started.children[0]
+    child.pause_s = 0.01
+    started.start()
+
+    started.watch(until=lambda: child.pause_s >= 0.04)
+
+    assert child.pause_s == 0.04
+
+
+def test_ending_stops_every_child(supervise):
+    started = supervise(SLEEPS, SLEEPS)
+    started.start()
+
+    started.end()
+
+    assert not any(child.runs for child in started.children)
+
+
+def test_a_child_that_will_not_stop_is_killed(supervise, monkeypatch):
+    monkeypatch.setattr(supervisor, "GRACE_S", 0.2)
+    started = supervise(STUBBORN)
+    started.start()
+
+    started.end()
+
+    assert started.children[0].process.returncode is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_the_watch(supervise, number):
+    started = supervise(SLEEPS)
+    started.start()
+    signal.raise_signal(number)
+
+    assert started.watch() is False
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="Only Linux tells children of their parent's end."
+)
+def test_children_end_when_their_parent_is_killed():
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    time.sleep(0.2)
+
+    parent.kill()
+    parent.wait()
+
+    wait_for(lambda: not lives(child), "the child to end")
