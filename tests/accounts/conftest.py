@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from accounts import admission
+from accounts import admission, redis_line
 from accounts.limits import LocalStore
 from accounts.principals import Limit, Principal
 from accounts.redis_limits import RedisStore
@@ -23,6 +23,13 @@ class Clock:
 
     def pass_s(self, seconds):
         self.now += round(seconds * 1_000_000)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """Machines that run tests may be slower than those that serve."""
+    monkeypatch.setattr(redis_line, "DEADLINE_S", 1.0)
+    monkeypatch.setattr(redis_line, "CONNECT_S", 3.0)
 
 
 @pytest.fixture
