@@ -24,14 +24,18 @@ class Download:
         self._chunks = chunks
         self._queue: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
         self._room = threading.Semaphore(CHUNKS_AHEAD)
+        self._started = False
         self._closed = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        loop = asyncio.get_running_loop()
-        threading.Thread(target=self._feed, args=[loop], name="download", daemon=True).start()
         return self
 
     async def __anext__(self) -> bytes:
+        if not self._started:
+            # Not before: Django asks for the iterator where there is no event loop yet.
+            self._started = True
+            loop = asyncio.get_running_loop()
+            threading.Thread(target=self._feed, args=[loop], name="download", daemon=True).start()
         chunk = await self._queue.get()
         self._room.release()
         if chunk is None:

@@ -49,7 +49,6 @@ class DailyUsageAdmin(ReadOnlyAdmin):
         ModelFilter,
     )
     list_before_template = "usage/daily_totals.html"
-    ordering = ("-day", "team_name", "key_name", "model")
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

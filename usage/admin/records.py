@@ -14,6 +14,7 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 from unfold.paginator import InfinitePaginator
+from unfold.views import ChangeList
 
 from registry.admin.labels import label
 from usage import exports
@@ -64,13 +65,20 @@ class OutcomeFilter(DropdownFilter):
         return queryset
 
 
+class NewestFirst(ChangeList):
+    """No other order has an index, so none can be asked for."""
+
+    def get_ordering(self, request: HttpRequest, queryset: UsageRecordQuerySet) -> list[str]:
+        return ["-request_id"]
+
+
 @admin.register(UsageRecord)
 class UsageRecordAdmin(ReadOnlyAdmin):
     list_display = (
         "received",
         "key_name",
         "team_name",
-        "model",
+        "asked_and_served",
         "provider_name",
         "attempts",
         "tokens",
@@ -87,9 +95,8 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     )
     search_fields = ("request_id", "client_request_id")
     search_help_text = "A whole request id, Courier's or the client's"
-    # No other order has an index, and no count is made: the log may have a billion rows.
     sortable_by = ()
-    ordering = ("-request_id",)
+    # It counts nothing: the log may have a billion rows.
     paginator = InfinitePaginator
     list_per_page = 50
     fieldsets = (
@@ -111,6 +118,9 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         export = self.admin_site.admin_view(self.export)
         return [path("export/", export, name="usage_usagerecord_export"), *super().get_urls()]
+
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
+        return NewestFirst
 
     def get_search_results(
         self, request: HttpRequest, queryset: UsageRecordQuerySet, search_term: str
@@ -155,7 +165,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         return f"{record.started_at:%Y-%m-%d %H:%M:%S}"
 
     @admin.display(description="Model")
-    def model(self, record: UsageRecord) -> str:
+    def asked_and_served(self, record: UsageRecord) -> str:
         asked, served = record.model_asked, record.model_served
         return f"{asked} → {served}" if served and served != asked else asked
 
