@@ -46,7 +46,8 @@ def choice(**delta):
     [
         (b'{"model":"tiny","n":1}', b'{"model":"upstream-model","n":1}'),
         (b'{ "n" : 1e0 ,\n "model"\t: "tiny" }', b'{ "n" : 1e0 ,\n "model"\t: "upstream-model" }'),
-        (b'{"x":"\\u00e9 \xc3\xa9","model":"a\\"b"}', b'{"x":"\\u00e9 \xc3\xa9","model":"upstream-model"}'),
+        (b'{"x":"\\u00e9 \xc3\xa9","model":"a\\"b"}',
+         b'{"x":"\\u00e9 \xc3\xa9","model":"upstream-model"}'),
         (b'{"seed":123456789012345678901234567890,"model":"tiny"}',
          b'{"seed":123456789012345678901234567890,"model":"upstream-model"}'),
         (b'{"a":1,"a":2,"model":"tiny"}', b'{"a":1,"a":2,"model":"upstream-model"}'),
