@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from registry.admin.autocomplete import Autocompletes
 from registry.admin.labels import label
 from registry.models import Managed
 
@@ -31,7 +32,7 @@ class OriginFilter(admin.SimpleListFilter):
         return queryset
 
 
-class ManagedAdmin(ModelAdmin):
+class ManagedAdmin(Autocompletes, ModelAdmin):
     """The admin of a `Managed` model.
 
     A row with `managed_by` can be looked at, and taken over; changes to it belong into its

@@ -14,9 +14,11 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.forms import PaginationInlineFormSet
 
 from registry import conditions
+from registry.admin.autocomplete import Autocompletes
 from registry.admin.labels import label
 from registry.admin.managed import OriginFilter
 from registry.admin.prices import PriceForm
+from registry.admin.rows import UniqueRows
 from registry.admin.switching import SwitchingAdmin
 from registry.models import Alias, Price, Route, ServedModel
 
@@ -29,12 +31,12 @@ NO_ROUTE = "“{}” has no route that can be used yet: requests for it are answ
 NO_PRICE = "“{}” has no price: what it costs is not known, which is not the same as free."
 
 
-class RouteFormSet(PaginationInlineFormSet):
-    def get_unique_error_message(self, unique_check: Any) -> str:
-        return "Two routes lead to the same upstream model of the same provider."
+class RouteFormSet(UniqueRows):
+    unique = ("provider", "upstream_model")
+    complaint = "Two routes lead to the same upstream model of the same provider."
 
 
-class RouteInline(TabularInline):
+class RouteInline(Autocompletes, TabularInline):
     model = Route
     formset = RouteFormSet
     fields = ("provider", "upstream_model", "priority", "weight", "enabled")
@@ -49,9 +51,9 @@ class RouteInline(TabularInline):
         return queryset.select_related("provider", "model").order_by("priority", "pk")
 
 
-class PriceFormSet(PaginationInlineFormSet):
-    def get_unique_error_message(self, unique_check: Any) -> str:
-        return "Two prices begin at the same moment."
+class PriceFormSet(UniqueRows):
+    unique = ("starts_at",)
+    complaint = "Two prices begin at the same moment."
 
 
 class PriceInline(TabularInline):

@@ -15,6 +15,7 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTimeFilter
 
+from registry.admin.autocomplete import Autocompletes
 from registry.admin.labels import label
 from registry.models import Price
 
@@ -98,7 +99,7 @@ def dollars(figure: Decimal | None) -> str:
 
 
 @admin.register(Price)
-class PriceAdmin(ModelAdmin):
+class PriceAdmin(Autocompletes, ModelAdmin):
     form = PriceForm
     fields = ("model", *PriceForm.Meta.fields)
     list_display = ("model", "starts_at", "state", "per_input", "per_cached", "per_output")

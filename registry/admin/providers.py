@@ -11,13 +11,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
-from unfold.forms import PaginationInlineFormSet
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from registry import conditions
 from registry.admin.labels import label
 from registry.admin.managed import OriginFilter
+from registry.admin.rows import UniqueRows
 from registry.admin.switching import SwitchingAdmin
 from registry.models import Provider, UpstreamKey
 
@@ -59,9 +59,9 @@ class UpstreamKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscri
         return key
 
 
-class UpstreamKeyFormSet(PaginationInlineFormSet):
-    def get_unique_error_message(self, unique_check: Any) -> str:
-        return "Two keys of one provider must not have the same name."
+class UpstreamKeyFormSet(UniqueRows):
+    unique = ("name",)
+    complaint = "Two keys of one provider must not have the same name."
 
 
 class UpstreamKeyInline(TabularInline):

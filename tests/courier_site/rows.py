@@ -1,0 +1,97 @@
+"""One row of every model that the admin shows, and records of requests."""
+
+from datetime import UTC, datetime
+
+from django.contrib.auth.models import Group
+
+from accounts.models import Budget
+from lib.ids import uuid7
+from tests import factories
+from usage.models import DailyUsage, Export, QuarantinedRecord, UsageRecord
+
+UPSTREAM_SECRET = "sk-upstream-never-to-be-seen"
+
+
+def make_record(key, **fields):
+    """One answered request of today."""
+    now = datetime.now(UTC)
+    facts = {
+        "request_id": uuid7(),
+        "day": now.date(),
+        "started_at": now,
+        "key_id": key.pk,
+        "key_name": key.name,
+        "team_id": key.team_id,
+        "team_name": key.team.name,
+        "operation": "chat",
+        "streamed": False,
+        "model_asked": "gpt-4o",
+        "model_served": "gpt-4o",
+        "provider_name": "openai",
+        "attempts": 1,
+        "input_tokens": 100,
+        "cached_input_tokens": 0,
+        "cache_write_tokens": 0,
+        "output_tokens": 20,
+        "reasoning_tokens": 0,
+        "usage_source": "provider",
+        "cost_nano": 1_000_000,
+        "total_ms": 800,
+        "outcome": "ok",
+        "end_reason": "complete",
+        "status": 200,
+    }
+    return UsageRecord.objects.create(**facts | fields)
+
+
+def make_day(key, day, **fields):
+    """The sums of one day."""
+    sums = dict.fromkeys(
+        (
+            "estimated",
+            "unpriced",
+            "errors",
+            "input_tokens",
+            "cached_input_tokens",
+            "cache_write_tokens",
+            "output_tokens",
+            "reasoning_tokens",
+            "cost_nano",
+        ),
+        0,
+    )
+    facts = {
+        "day": day,
+        "key_id": key.pk,
+        "key_name": key.name,
+        "team_id": key.team_id,
+        "team_name": key.team.name,
+        "model": "gpt-4o",
+        "requests": 1,
+    }
+    return DailyUsage.objects.create(**sums | facts | fields)
+
+
+def one_of_each(user):
+    """A row of every model that has a page, by the model's label."""
+    provider = factories.make_provider("openai", kind="openai", base_url="")
+    upstream_key = factories.make_upstream_key(provider, UPSTREAM_SECRET)
+    model = factories.make_model("gpt-4o", provider, aliases=["large"])
+    key = factories.make_key()
+    rows = [
+        provider,
+        model,
+        factories.make_price(model),
+        key,
+        key.team,
+        user,
+        Group.objects.create(name="auditors"),
+        factories.make_limit(key=key),
+        Budget.objects.create(key=key, amount=5),
+        make_record(key),
+        make_day(key, datetime.now(UTC).date()),
+        Export.objects.create(requested_by=user),
+        QuarantinedRecord.objects.create(raw=b"{", reason="The record is no JSON."),
+    ]
+    secrets = [UPSTREAM_SECRET, upstream_key.sealed_secret, key.secret, key.digest]
+    return {row._meta.label_lower: row for row in rows}, secrets
