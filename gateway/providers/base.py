@@ -133,15 +133,23 @@ def _seconds_until(date: str) -> float:
 
 def _rejected(name: str, status: int, content: bytes, secret: str) -> UpstreamError:
     error = _error_object(content)
-    message = str(error.get("message") or f"Provider {name!r} rejected the request.")
-    if secret and secret in message:
-        message = f"Provider {name!r} rejected the request."
-    return errors.UpstreamRejected(
-        message[:2000],
-        status=status,
-        code=_text_or_none(error.get("code")),
-        param=_text_or_none(error.get("param")),
+    message, code, param = (
+        _unless_quoting(secret, error.get(field), longest)
+        for field, longest in (("message", 2000), ("code", 200), ("param", 200))
     )
+    return errors.UpstreamRejected(
+        message or f"Provider {name!r} rejected the request.",
+        status=status,
+        code=code,
+        param=param,
+    )
+
+
+def _unless_quoting(secret: str, value: Any, longest: int) -> str | None:
+    """The beginning of a text of the provider's, unless it holds Courier's own key."""
+    if not isinstance(value, str) or (secret and secret in value):
+        return None
+    return value[:longest]
 
 
 def _error_object(content: bytes) -> Mapping[str, Any]:
@@ -154,7 +162,3 @@ def _error_object(content: bytes) -> Mapping[str, Any]:
         return {"message": error}
     # vLLM and others put the fields at the top.
     return mapping(error) or mapping(body)
-
-
-def _text_or_none(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

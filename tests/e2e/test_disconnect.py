@@ -9,7 +9,7 @@ from tests.e2e.manifests import manifest
 from tests.fakes.upstream import HELLO, OPENING, STALL, Answer, Pause
 from tests.services import wait_for
 
-ROUNDS = 20
+ROUNDS = 10
 
 
 @pytest.fixture(scope="module")

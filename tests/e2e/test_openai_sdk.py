@@ -300,6 +300,15 @@ def test_embeddings_come_as_the_sdk_asks_by_itself(client, embedding_model):
     assert by_default.data[0].embedding == pytest.approx(floats.data[0].embedding, abs=1e-3)
 
 
+def test_embeddings_come_in_base64_for_who_asks(client, embedding_model):
+    answer = client.embeddings.with_raw_response.create(
+        model=embedding_model, input="a cat", encoding_format="base64"
+    )
+
+    [row] = json.loads(answer.content)["data"]
+    assert len(base64.b64decode(row["embedding"], validate=True)) % 4 == 0
+
+
 def test_models_are_listed(client, chat_model):
     models = client.models.list().data
 
