@@ -11,7 +11,7 @@ from accounts.models import ApiKey, Budget, RateLimit, Team
 from courier_site.manifest.document import Entry
 from courier_site.manifest.secrets import given_secret
 from courier_site.manifest.vocabulary import LIMITS
-from courier_site.manifest.writing import KnownKey, Writer, check
+from courier_site.manifest.writing import KnownKey, Writer
 
 
 def put_team(writer: Writer, entry: Entry) -> Team:
@@ -50,23 +50,18 @@ def put_key(writer: Writer, entry: Entry) -> ApiKey:
 def _issue(writer: Writer, entry: Entry, team: Team, secret: str | None) -> ApiKey:
     if secret is None and "if_unset" in entry:
         raise entry.error("There is no such key yet whose secret could be kept.", "secret")
-    row = ApiKey(team=team, name=entry.text("name"), **_key_fields(entry, None))
-    check(row, entry, unchecked=("digest", "public_id"))
+    row = ApiKey(team=team, name=entry.text("name"))
+    plain = _equip(entry, row, secret)
+    writer.put(row, _key_fields(entry, row), entry, f"key {row.name} of team {team.name}")
+    writer.outcome.keys.append(KnownKey(row, plain, issued=secret is None))
+    return row
+
+
+def _equip(entry: Entry, row: ApiKey, secret: str | None) -> str:
     try:
-        row, plain = api_keys.issue_key(
-            team,
-            row.name,
-            secret=secret,
-            expires_at=row.expires_at,
-            allowed_models=row.allowed_models,
-            allowed_endpoints=row.allowed_endpoints,
-            managed_by=writer.mark,
-        )
+        return api_keys.give_secret(row, secret)
     except ValueError as error:
         raise entry.error(str(error), "secret") from error
-    writer.outcome.changes.append(f"add key {row.name} of team {team.name}")
-    writer.outcome.keys.append(KnownKey(row, plain, issued=secret is None))
-    return writer.put(row, _key_fields(entry, row), entry, f"key {row.name}")
 
 
 def _change(writer: Writer, entry: Entry, row: ApiKey, secret: str | None) -> None:
@@ -85,13 +80,11 @@ def _secret_fields(writer: Writer, entry: Entry, row: ApiKey, secret: str) -> di
         message = f"The key {row.name} was rotated; its former secret is not put back."
         writer.warn(entry, "secret", message)
         return {}
-    if not api_keys.is_wellformed(secret):
-        message = "A secret of your own needs 32 to 256 visible ASCII characters without spaces."
-        raise entry.error(message, "secret")
-    if ApiKey.objects.opened_by([digest]).exists():
-        raise entry.error("This secret already opens another key.", "secret")
+    equipped = ApiKey()
+    _equip(entry, equipped, secret)
     return {
-        "digest": digest,
+        "digest": equipped.digest,
+        "public_id": equipped.public_id,
         "previous_digest": None,
         "previous_public_id": "",
         "previous_until": None,
@@ -102,7 +95,7 @@ def _has_opened(row: ApiKey, secret: str) -> bool:
     return api_keys.digest(secret) in {row.digest, row.previous_digest}
 
 
-def _key_fields(entry: Entry, row: ApiKey | None) -> dict[str, Any]:
+def _key_fields(entry: Entry, row: ApiKey) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if "models" in entry:
         fields["allowed_models"] = entry.texts("models")
@@ -110,11 +103,9 @@ def _key_fields(entry: Entry, row: ApiKey | None) -> dict[str, Any]:
         fields["allowed_endpoints"] = entry.texts("endpoints")
     if "expires_at" in entry:
         fields["expires_at"] = entry.moment("expires_at")
-    if row is not None and "enabled" in entry:
-        if entry.flag("enabled"):
-            fields["disabled_at"] = None
-        else:
-            fields["disabled_at"] = row.disabled_at or timezone.now()
+    if "enabled" in entry:
+        since = row.disabled_at or timezone.now()
+        fields["disabled_at"] = None if entry.flag("enabled") else since
     return fields
 
 

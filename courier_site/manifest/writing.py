@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -77,7 +77,7 @@ class Writer:
         """Save a row that is valid; complain about the lines of one that is not."""
         if isinstance(row, Managed):
             row.managed_by = self.mark
-        check(row, entry)
+        _check(row, entry)
         row.save()
 
     def each(self, entries: Iterable[Entry], put: Callable[[Entry], models.Model]) -> list[Any]:
@@ -134,10 +134,10 @@ class Writer:
         self.outcome.warnings.append(f"{name}, line {line}: {message}")
 
 
-def check(row: models.Model, entry: Entry, unchecked: Collection[str] = ()) -> None:
+def _check(row: models.Model, entry: Entry) -> None:
     """Raise ManifestError, with the line of the field at fault, unless `row` is valid."""
     try:
-        row.full_clean(exclude=unchecked)
+        row.full_clean()
     except ValidationError as error:
         raise ManifestError(
             str(entry.error(f"{_key(name)}: {message}".removeprefix(": "), _key(name)))
