@@ -88,7 +88,7 @@ class UsageRecord(models.Model):
         db_index=False,
         related_name="+",
     )
-    key_name = models.CharField(max_length=100)
+    key_name = models.CharField("API key", max_length=100)
     team = models.ForeignKey(
         "accounts.Team",
         on_delete=models.DO_NOTHING,
@@ -96,7 +96,7 @@ class UsageRecord(models.Model):
         db_index=False,
         related_name="+",
     )
-    team_name = models.CharField(max_length=100)
+    team_name = models.CharField("team", max_length=100)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.DO_NOTHING,
@@ -105,13 +105,13 @@ class UsageRecord(models.Model):
         null=True,
         related_name="+",
     )
-    user_name = models.CharField(max_length=150, blank=True)
+    user_name = models.CharField("user", max_length=150, blank=True)
 
     operation = models.CharField(max_length=24)
     streamed = models.BooleanField()
     model_asked = models.CharField(max_length=200)
     model_served = models.CharField(max_length=200, blank=True)
-    provider_name = models.CharField(max_length=64, blank=True)
+    provider_name = models.CharField("provider", max_length=64, blank=True)
     upstream_model = models.CharField(max_length=200, blank=True)
     attempts = models.PositiveSmallIntegerField()
 
@@ -171,13 +171,13 @@ class DailyUsage(models.Model):
     key = models.ForeignKey(
         "accounts.ApiKey", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
-    key_name = models.CharField(max_length=100)
+    key_name = models.CharField("API key", max_length=100)
     team = models.ForeignKey(
         "accounts.Team", on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
-    team_name = models.CharField(max_length=100)
+    team_name = models.CharField("team", max_length=100)
     model = models.CharField(max_length=200)
-    provider_name = models.CharField(max_length=64, blank=True)
+    provider_name = models.CharField("provider", max_length=64, blank=True)
 
     requests = models.PositiveBigIntegerField()
     errors = models.PositiveBigIntegerField()

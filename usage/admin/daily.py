@@ -42,6 +42,7 @@ class DailyUsageAdmin(ReadOnlyAdmin):
         "cost",
     )
     list_display_links = None
+    sortable_by = ("day", "number", "failures", "input", "output", "cost")
     list_filter = (
         ("day", SumDayFilter),
         ("team", AutocompleteSelectFilter),
@@ -80,17 +81,21 @@ class DailyUsageAdmin(ReadOnlyAdmin):
         return cost_of(sums.cost_nano, sums.requests, sums.unpriced)
 
 
-def totals(days: QuerySet[DailyUsage]) -> list[tuple[str, str]]:
-    """The sums over all these days, with their titles."""
+def totals(days: QuerySet[DailyUsage]) -> list[tuple[str, str, str]]:
+    """The sums over all these days: title, figure, and what it leaves out."""
     sums = days.order_by().aggregate(**{f"all_{name}": Sum(name) for name in SUMMED})
     total = {name: sums[f"all_{name}"] or 0 for name in SUMMED}
     return [
-        ("Requests", f"{total['requests']:,}"),
-        ("Errors", f"{total['errors']:,}"),
-        ("Input tokens", f"{total['input_tokens']:,}"),
-        ("Output tokens", f"{total['output_tokens']:,}"),
-        ("Cost", cost_of(total["cost_nano"], total["requests"], total["unpriced"])),
+        ("Requests", f"{total['requests']:,}", ""),
+        ("Errors", f"{total['errors']:,}", ""),
+        ("Input tokens", f"{total['input_tokens']:,}", ""),
+        ("Output tokens", f"{total['output_tokens']:,}", ""),
+        ("Cost", dollars(total["cost_nano"]), without(total["unpriced"])),
     ]
+
+
+def without(unpriced: int) -> str:
+    return f"without {unpriced:,} of unknown cost" if unpriced else ""
 
 
 def cost_of(cost_nano: int, requests: int, unpriced: int) -> str:

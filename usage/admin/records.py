@@ -190,7 +190,9 @@ class UsageRecordAdmin(ReadOnlyAdmin):
                 return label("ok", "success")
             case "client_disconnected":
                 return label("client left", "warning")
-        return label(record.outcome, "danger", hint=str(record.get_end_reason_display()))
+        return label(
+            record.outcome.replace("_", " "), "danger", hint=str(record.get_end_reason_display())
+        )
 
     @admin.display(description="The client's own id")
     def client_id(self, record: UsageRecord) -> str:
