@@ -184,7 +184,8 @@ def quiet_logs():
 
 
 @pytest.fixture
-async def courier(transactional_db, monkeypatch, quiet_logs):
+async def courier(tiny, key, monkeypatch, quiet_logs):
+    """A running Courier that serves the model `tiny` to `key`."""
     monkeypatch.setattr(exchange, "breakers", breaker.Breakers())
     monkeypatch.setattr(health, "_is_stopping", False)
     monkeypatch.setattr(ingest, "SHIP_EVERY_S", 0.02)
@@ -214,7 +215,7 @@ def tiny(alpha):
 
 
 @pytest.fixture
-def chat(tiny, key, courier):
+def chat(key, courier):
     """Ask for a chat completion of the model `tiny`."""
 
     async def ask(*, key=key, headers=(), **body):
