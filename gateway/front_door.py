@@ -156,6 +156,9 @@ class Departure:
         # The server also reports the end of an answer as a disconnect. Nothing is awaited
         # between the last byte and this call, so that report comes too late to cancel.
         self._watcher.cancel()
+        # The watcher's traceback will refer to this object. Without a way back to the watcher
+        # they are no cycle, and leave nothing to the garbage collector.
+        del self._watcher
 
 
 async def _pass_the_gate(scope: Scope, receive: Receive, caller: Caller) -> GatewayRequest:
