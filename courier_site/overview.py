@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from django.conf import settings
 from django.db.models import Count, Q, Sum
+from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils import timezone
 
@@ -16,7 +18,8 @@ from accounts.models import ApiKey
 from registry import conditions
 from registry.conditions import Condition, Level
 from registry.models import Provider, ServedModel
-from usage.models import DailyUsage, QuarantinedRecord, UsageRecord
+from usage import backlog
+from usage.models import FAILED, DailyUsage, QuarantinedRecord, UsageRecord
 
 DAYS = 14
 TOP = 5
@@ -27,6 +30,7 @@ BAD_ONE_IN = 20
 NANO = 1_000_000_000
 
 Row = Mapping[str, Any]
+Name = TypeVar("Name", bound=Hashable)
 #: Whether the user at hand has a permission.
 May = Callable[[str], bool]
 
@@ -91,7 +95,7 @@ def overview(may: May) -> Overview:
         days=charts(may, rows),
         providers=provider_lines(rows) if may("registry.view_provider") else None,
         models=top(rows, lambda row: row["model_asked"]) if rows is not None else None,
-        keys=top(rows, _key_name) if rows is not None and shows_keys else None,
+        keys=top_keys(rows) if rows is not None and shows_keys else None,
         attention=list(attention(may)),
     )
 
@@ -103,7 +107,7 @@ def today_by_key() -> list[Row]:
     return list(
         grouped.annotate(
             sum_of_requests=Count("pk"),
-            sum_of_errors=Count("pk", filter=~Q(outcome="ok")),
+            sum_of_errors=Count("pk", filter=FAILED),
             sum_of_unpriced=Count("pk", filter=Q(cost_nano=None)),
             **_sums_of("input_tokens", "output_tokens", "cost_nano"),
         )
@@ -121,22 +125,24 @@ def total(rows: Iterable[Row]) -> Sums:
     return sums
 
 
-def by(rows: Iterable[Row], name: Callable[[Row], str]) -> dict[str, Sums]:
+def by(rows: Iterable[Row], name: Callable[[Row], Name]) -> dict[Name, Sums]:
     """Sums of the rows of each name."""
-    groups: dict[str, Sums] = {}
+    groups: dict[Name, Sums] = {}
     for row in rows:
         groups.setdefault(name(row), Sums()).add(row)
     return groups
 
 
-def top(rows: Iterable[Row], name: Callable[[Row], str]) -> list[tuple[str, Sums]]:
+def top(rows: Iterable[Row], name: Callable[[Row], Name]) -> list[tuple[Name, Sums]]:
     """The names with the most requests, and their sums."""
     groups = by(rows, name).items()
-    return sorted(groups, key=lambda group: (-group[1].requests, group[0]))[:TOP]
+    return sorted(groups, key=lambda group: -group[1].requests)[:TOP]
 
 
-def _key_name(row: Row) -> str:
-    return str(row["key_name"])
+def top_keys(rows: Iterable[Row]) -> list[tuple[str, Sums]]:
+    """The keys with the most requests, by name. Keys of different teams may share one."""
+    groups = top(rows, lambda row: (row["key_name"], row["key_id"]))
+    return [(name, sums) for (name, _), sums in groups]
 
 
 def provider_lines(rows: Iterable[Row] | None) -> list[ProviderLine]:
@@ -210,6 +216,8 @@ def attention(may: May) -> Iterator[Attention]:
     """What should be looked at, the gravest first."""
     if may("usage.view_quarantinedrecord"):
         yield from _quarantine()
+    if may("usage.view_usagerecord"):
+        yield from _spool()
     if may("registry.view_servedmodel"):
         yield from _models()
     if may("registry.add_provider") and not Provider.objects.exists():
@@ -224,6 +232,12 @@ def _quarantine() -> Iterator[Attention]:
     if count := QuarantinedRecord.objects.count():
         text = f"{count} usage {'record is' if count == 1 else 'records are'} in quarantine."
         yield Attention(text, reverse("admin:usage_quarantinedrecord_changelist"), "danger")
+
+
+def _spool() -> Iterator[Attention]:
+    if waiting := backlog.overdue(settings.SPOOL_DIR):
+        text = f"{filesizeformat(waiting)} of usage wait on this machine. Run manage.py ship_spool."
+        yield Attention(text, reverse("admin:usage_usagerecord_changelist"), "danger")
 
 
 def _models() -> Iterator[Attention]:

@@ -1,12 +1,13 @@
-"""Numbers as people read them: 12,345, 1.2M, $0.0031."""
+"""Numbers as people read them: 12,345, 1.2M, 3.4%, $0.0031."""
 
 from __future__ import annotations
 
 from django import template
 
-register = template.Library()
+from usage.money import dollars
 
-NANO = 1_000_000_000
+register = template.Library()
+register.filter("dollars", dollars)
 
 
 @register.filter
@@ -22,13 +23,6 @@ def compact(number: int) -> str:
         if number >= size:
             return f"{number / size:.1f}{letter}"
     return str(number)
-
-
-@register.filter
-def dollars(nano: int) -> str:
-    """Nano-dollars in dollars and cents; less than a dollar, to the hundredth of a cent."""
-    amount = nano / NANO
-    return f"${amount:,.4f}" if 0 < amount < 1 else f"${amount:,.2f}"
 
 
 @register.filter

@@ -1,6 +1,7 @@
 """One row of every model that the admin shows, and records of requests."""
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 from django.contrib.auth.models import Group
 
@@ -12,13 +13,13 @@ from usage.models import DailyUsage, Export, QuarantinedRecord, UsageRecord
 UPSTREAM_SECRET = "sk-upstream-never-to-be-seen"
 
 
-def make_record(key, **fields):
-    """One answered request of today."""
-    now = datetime.now(UTC)
+def make_record(key, *, at=None, **fields):
+    """One answered request, made now if nothing else is said."""
+    at = at or datetime.now(UTC)
     facts = {
-        "request_id": uuid7(),
-        "day": now.date(),
-        "started_at": now,
+        "request_id": id_of(at),
+        "day": at.date(),
+        "started_at": at,
         "key_id": key.pk,
         "key_name": key.name,
         "team_id": key.team_id,
@@ -42,6 +43,12 @@ def make_record(key, **fields):
         "status": 200,
     }
     return UsageRecord.objects.create(**facts | fields)
+
+
+def id_of(moment):
+    """A request id that tells this moment."""
+    random = uuid7().int & ((1 << 80) - 1)
+    return UUID(int=int(moment.timestamp() * 1000) << 80 | random)
 
 
 def make_day(key, day, **fields):

@@ -1,11 +1,11 @@
 """Request ids that sort by time and carry their day."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122
 
 import time_machine
 
-from lib.ids import made_at, uuid7
+from lib.ids import lowest_at, made_at, uuid7
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
@@ -38,3 +38,12 @@ def test_an_id_tells_when_it_was_made():
         request_id = uuid7()
 
     assert made_at(request_id) == NOON
+
+
+def test_the_lowest_id_of_a_moment_parts_earlier_from_later():
+    with time_machine.travel(NOON - timedelta(milliseconds=1), tick=False):
+        before = uuid7()
+    with time_machine.travel(NOON, tick=False):
+        at_noon = uuid7()
+
+    assert before < lowest_at(NOON) <= at_noon
