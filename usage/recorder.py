@@ -69,7 +69,6 @@ class Recorder:
         """Ship what there is, if the database answers. The rest waits for the next process."""
         if self._open:
             logger.warning("%d requests were left open and end as interrupted", len(self._open))
-        self._spool.sync()
         self._shipper.stop()
         self._spool.close()
 
