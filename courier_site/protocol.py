@@ -10,6 +10,9 @@ MAX_HEAD = 32 * 1024
 MAX_HEADERS = 100
 #: How long a connection may take to send the head of a request, in seconds.
 HEAD_TIMEOUT_S = 10.0
+#: How long a client may leave what is sent to it unread. Longer than the gateway waits, which
+#: by then has written down how the answer ended.
+STALL_S = 45.0
 TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -21,10 +24,11 @@ class HeadTooLarge(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections whose request heads are too large or too slow."""
+    """Closes connections whose request heads are too large or too slow, or that do not read."""
 
     _head_size = 0
     _head_timer: TimerHandle | None = None
+    _stall_timer: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -33,6 +37,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_done()
         super().connection_lost(exc)
+        self._is_read()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._is_read()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -67,6 +85,22 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _expect_reading(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(STALL_S, self._abort_unless_read, unread)
+
+    def _abort_unless_read(self, unread: int) -> None:
+        # Closing would wait for a client that does not read, for ever.
+        if self.transport.get_write_buffer_size() >= unread:
+            self.transport.abort()
+        else:
+            self._expect_reading()
+
+    def _is_read(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def _refuse(self) -> None:
         self._head_is_done()

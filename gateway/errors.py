@@ -91,6 +91,12 @@ class NotReady(CourierError):
     code = "not_ready"
 
 
+class ClientStalled(CourierError):
+    """The client has not read for too long."""
+
+    code = "client_stalled"
+
+
 class Recovery(Enum):
     """What an upstream's failure leaves to try."""
 

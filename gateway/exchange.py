@@ -181,9 +181,7 @@ class Exchange:
 
     def break_off(self, error: CourierError, metered: Metered) -> None:
         """The answer broke off: what was sent is counted."""
-        reason = "timeout" if isinstance(error, errors.UpstreamStalled) else "upstream_cut"
-        if isinstance(error, errors.ShuttingDown):
-            reason = "interrupted"
+        reason = _reason_of(error)
         status = 200 if self.caller.reply.has_begun else error.status
         self._end(metered, outcome=error.code or "error", end_reason=reason, status=status)
 
@@ -277,6 +275,15 @@ class Exchange:
             client_request_id=caller.client_request_id,
             trace_id=caller.trace_id,
         )
+
+
+def _reason_of(error: CourierError) -> str:
+    """Whose doing it was that an answer broke off."""
+    if isinstance(error, errors.UpstreamStalled):
+        return "timeout"
+    if isinstance(error, errors.UpstreamError):
+        return "upstream_cut"
+    return "client_gone" if isinstance(error, errors.ClientStalled) else "interrupted"
 
 
 def _ms(seconds: float) -> int:

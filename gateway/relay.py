@@ -7,6 +7,7 @@ per chunk, watches for silence, stalls and shutdown.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from usage import recorder
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
+logger = logging.getLogger(__name__)
+
 #: Seconds between looks at the open streams.
 PULSE_S = 0.25
 #: How long one write to a client that does not read may take, in seconds.
@@ -30,12 +33,6 @@ PROGRESS_S = 2.0
 LONG_STREAM_S = 5.0
 #: Streams that are read on after their client left, at most.
 MOST_DRAINING = 64
-
-
-class ClientStalled(CourierError):
-    """The client has not read for too long."""
-
-    code = "client_stalled"
 
 
 class EventStream(HttpResponseBase):
@@ -121,8 +118,6 @@ class EventStream(HttpResponseBase):
             self.exchange.break_off(error, self._metered())
         finally:
             await self.stream.close()
-        if isinstance(error, ClientStalled):
-            return
         frame = self.exchange.question.dialect.error_frame(
             error, str(self.exchange.caller.request_id)
         )
@@ -163,7 +158,7 @@ class EventStream(HttpResponseBase):
         age = now - self.stream.started_at
         if reply.is_writing:
             if now - reply.written_at > WRITE_STALL_S:
-                self.end_with(ClientStalled("The client stopped reading."))
+                self.end_with(errors.ClientStalled("The client stopped reading."))
         elif now - self.heard_at > target.idle_timeout_s or age > target.total_timeout_s:
             self.end_with(
                 errors.UpstreamStalled(f"Provider {target.provider_name!r} took too long.")
@@ -214,13 +209,25 @@ class Pulse:
             await asyncio.sleep(PULSE_S)
             moment = now()
             for each in list(self.watched):
-                each.beat(moment)
+                self._look_at(each, moment)
+
+    def _look_at(self, each: EventStream | Waiting, moment: float) -> None:
+        try:
+            each.beat(moment)
+        except Exception as error:  # the others must go on being looked at
+            self.watched.discard(each)
+            logger.exception("a stream is no longer watched", exc_info=error)
 
     def spawn(self, write: Coroutine[Any, Any, None]) -> None:
         """Write beside the stream's own task, which is waiting for its upstream."""
         task = asyncio.ensure_future(write)
         self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, write: asyncio.Task[None]) -> None:
+        self._writes.discard(write)
+        if not write.cancelled() and write.exception():
+            logger.warning("a comment could not be sent: %s", type(write.exception()).__name__)
 
     def end_all(self) -> set[asyncio.Task[Any]]:
         """End every open stream, for the process is about to stop. Returns their tasks."""

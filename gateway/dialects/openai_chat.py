@@ -29,6 +29,7 @@ _NULL_USAGE = re.compile(rb',\s*"usage":\s*null')
 _ASK_FOR_USAGE = b'{"stream_options":{"include_usage":true},'
 #: Words kept for counting, per stream, in bytes. What lies beyond is counted by its length.
 MOST_WORDS = 512 * 1024
+MOST_BEYOND = 16 * 1024 * 1024
 
 
 class ChatWatch(StreamWatch):
@@ -57,7 +58,7 @@ class ChatWatch(StreamWatch):
         return frames
 
     def seen_text(self) -> str:
-        return _unescaped(bytes(self._words)) + " " * self._beyond
+        return _unescaped(bytes(self._words)) + " " * min(self._beyond, MOST_BEYOND)
 
     def output_estimate(self) -> int:
         return (len(self._words) + self._beyond) // CHARACTERS_PER_TOKEN

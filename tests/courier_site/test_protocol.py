@@ -122,3 +122,57 @@ async def test_the_second_head_of_a_connection_may_not_be_slow_either(send, monk
     answer = await send(HELLO + b"\r\n", HELLO)
 
     assert answer.count(b"HTTP/1.1 200") == 1
+
+
+LARGE = 20_000_000
+
+
+async def answer_much(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"x" * LARGE})
+
+
+@pytest.fixture
+async def much(monkeypatch):
+    """A server of large answers that is quick to lose patience, and its connections."""
+    monkeypatch.setattr(protocol, "STALL_S", 0.1)
+    config = uvicorn.Config(
+        answer_much, port=0, http=BoundedProtocol, ws="none", lifespan="off", log_config=None
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield server
+    server.should_exit = True
+    await running
+
+
+async def connection_to(server):
+    port = server.servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1000)
+    writer.write(HELLO + b"\r\n")
+    return reader, writer
+
+
+async def test_a_client_that_does_not_read_is_left(much):
+    _, writer = await connection_to(much)
+
+    async with asyncio.timeout(10):
+        while not much.server_state.connections:
+            await asyncio.sleep(0.01)
+        while much.server_state.connections:
+            await asyncio.sleep(0.01)
+    writer.close()
+
+
+async def test_a_client_that_reads_slowly_is_waited_for(much):
+    reader, writer = await connection_to(much)
+    read = 0
+    async with asyncio.timeout(30):
+        while read < LARGE:
+            read += len(await reader.read(400_000))
+            await asyncio.sleep(0.005)
+
+    writer.close()
+    assert read > LARGE
