@@ -31,6 +31,8 @@ CHECKSUM_LENGTH = 6
 ISSUED = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{PUBLIC_ID_LENGTH + RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 #: A secret that somebody brought along: visible ASCII, long enough not to be guessed.
 BROUGHT = re.compile(r"[!-~]{32,256}")
+#: Begins the public id of a brought secret: we know no part of it that may be shown.
+BROUGHT_ID = "own-"
 #: What is derived from the pepper for one purpose opens nothing of another.
 PURPOSE = b"courier api key v1"
 
@@ -110,6 +112,11 @@ def rotate_key(key: ApiKey, grace: timedelta) -> str:
     return secret
 
 
+def shown(public_id: str) -> str:
+    """What people may see of a secret: how it begins, if Courier made it."""
+    return public_id if public_id.startswith(BROUGHT_ID) else f"{PREFIX}{public_id}…"
+
+
 def digest(secret: str) -> str:
     """What is kept of a secret: worthless without the pepper, which is not in the database."""
     # A key has 256 random bits: there is nothing to guess, and a slow hash would be paid on
@@ -141,8 +148,7 @@ def _brought(secret: str) -> tuple[str, str]:
             "A secret of your own needs 32 to 256 visible ASCII characters without spaces, "
             f"and must not begin with {PREFIX}, unless Courier made it."
         )
-    # Not a part of the secret: of one that we did not make we know no part that may be shown.
-    return _random(PUBLIC_ID_LENGTH), secret
+    return BROUGHT_ID + _random(PUBLIC_ID_LENGTH), secret
 
 
 def _new_secret() -> tuple[str, str]:

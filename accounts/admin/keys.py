@@ -23,7 +23,7 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from accounts.admin.limits import BudgetInline, LimitInline
-from accounts.keys import PREFIX, disable_key, enable_key, give_secret, revoke_key, rotate_key
+from accounts.keys import disable_key, enable_key, give_secret, revoke_key, rotate_key, shown
 from accounts.models import ApiKey
 from registry.admin.labels import label
 from registry.admin.managed import ManagedAdmin, OriginFilter
@@ -181,18 +181,20 @@ class Change:
 REVOKE = Change(
     "Revoke",
     "Revoked.",
-    "Whoever uses them is refused within a second. This cannot be undone.",
+    "Requests are refused within a second. This cannot be undone.",
     "danger",
     revoke_key,
 )
 DISABLE = Change(
     "Disable",
     "Disabled.",
-    "Whoever uses them is refused within a second, until they are enabled again.",
+    "Requests are refused within a second, until it is enabled again.",
     "danger",
     disable_key,
 )
-ENABLE = Change("Enable", "Enabled.", "They work again within a second.", "primary", enable_key)
+ENABLE = Change(
+    "Enable", "Enabled.", "Requests are answered again within a second.", "primary", enable_key
+)
 ROTATE = "Rotate"
 #: The buttons of a key's own page, by its state. A key that was revoked has none.
 BUTTONS: dict[str, Collection[str]] = {
@@ -229,13 +231,19 @@ class ApiKeyAdmin(ManagedAdmin):
         ("What it may use", {"fields": (("allowed_models", "allowed_endpoints"),)}),
     )
     facts = (None, {"fields": (("state", "beginning"), ("created_at", "former_secret"))})
+    use_read_only = ("What it may use", {"fields": (("models_allowed", "endpoints_allowed"),)})
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        return (self.facts, *self.fieldsets) if obj else self.fieldsets
+        about, use = self.fieldsets
+        if obj is None:
+            return about, use
+        may_change = self.has_change_permission(request, obj)
+        return self.facts, about, use if may_change else self.use_read_only
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         # What a key used is counted for its team: it stays where it is.
-        return ("state", "beginning", "created_at", "former_secret", "team") if obj else ()
+        facts = ("state", "beginning", "created_at", "former_secret", "team")
+        return (*facts, "models_allowed", "endpoints_allowed") if obj else ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # Usage refers to keys. They are revoked.
@@ -263,18 +271,26 @@ class ApiKeyAdmin(ManagedAdmin):
 
     @admin.display(description="Secret", ordering="public_id")
     def beginning(self, key: ApiKey) -> str:
-        return f"{PREFIX}{key.public_id}…"
+        return shown(key.public_id)
 
     @admin.display(description="State")
     def state(self, key: ApiKey) -> str:
         return label(key.state, LEVELS[key.state])
+
+    @admin.display(description="Allowed models")
+    def models_allowed(self, key: ApiKey) -> str:
+        return ", ".join(key.allowed_models) or "none"
+
+    @admin.display(description="Allowed endpoints")
+    def endpoints_allowed(self, key: ApiKey) -> str:
+        return ", ".join(key.allowed_endpoints) or "none"
 
     @admin.display(description="Former secret")
     def former_secret(self, key: ApiKey) -> str:
         if not key.previous_until or key.previous_until <= timezone.now():
             return "none"
         until = timezone.localtime(key.previous_until)
-        return f"{PREFIX}{key.previous_public_id}… works until {until:%Y-%m-%d %H:%M %Z}"
+        return f"{shown(key.previous_public_id)} works until {until:%Y-%m-%d %H:%M %Z}"
 
     @admin.action(description="Rotate: give a new secret", permissions=["operate"])
     def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
@@ -339,7 +355,7 @@ class ApiKeyAdmin(ManagedAdmin):
             self.message_user(request, text, messages.WARNING)
             return None
         if not form.is_valid():
-            text = "Each gets a new secret, which is shown once."
+            text = "A new secret is made, and shown once."
             return self._ask(request, rows, ROTATE, text, "primary", form)
         _, grace = GRACES[form.cleaned_data["grace"]]
         secrets = [(key, rotate_key(key, grace)) for key in rows]
@@ -358,7 +374,7 @@ class ApiKeyAdmin(ManagedAdmin):
     ) -> HttpResponse:
         context = {
             "title": f"{verb} API keys",
-            "keys": keys,
+            "keys": [(key, shown(key.public_id)) for key in keys],
             "verb": verb,
             "consequence": consequence,
             "variant": variant,

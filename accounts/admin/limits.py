@@ -167,7 +167,7 @@ class RateLimitAdmin(ScopedAdmin):
         ("metric", ChoicesDropdownFilter),
         ("window_s", ChoicesDropdownFilter),
     )
-    fields = (SCOPE_FIELDS, ("metric", "amount", "window_s"))
+    fields = (*SCOPE_FIELDS, "metric", "amount", "window_s")
 
     @admin.display(description="Window", ordering="window_s")
     def window(self, limit: RateLimit) -> str:
@@ -180,4 +180,4 @@ class BudgetAdmin(ScopedAdmin):
     form = ScopedBudgetForm
     list_display = ("scope", "amount", "period", "hard")
     list_filter = (ScopeFilter, ("period", ChoicesDropdownFilter), "hard")
-    fields = (SCOPE_FIELDS, ("amount", "period"), "hard")
+    fields = (*SCOPE_FIELDS, "amount", "period", "hard")

@@ -43,6 +43,7 @@ class TeamAdmin(ManagedAdmin):
     list_filter_submit = True
     search_fields = ("name", "members__username")
     search_help_text = "Name or member"
+    ordering = ("name",)
     inlines = (MembershipInline, LimitInline, BudgetInline)
     fields = ("name",)
 

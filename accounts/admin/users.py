@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
 from accounts.admin.limits import BudgetInline, LimitInline
 from accounts.models import ApiKey, Membership, User
@@ -21,6 +22,18 @@ from registry.admin.labels import label
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 admin.site.unregister(Group)
+
+
+class ChoosingMany(ModelAdmin):
+    """Groups and permissions in a field with a search: the theme's two lists leave the page."""
+
+    filter_horizontal = ()
+
+    def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        field.widget = UnfoldAdminSelect2MultipleWidget(choices=field.choices)
+        field.help_text = db_field.help_text
+        return field
 
 
 class TeamsInline(TabularInline):
@@ -38,7 +51,7 @@ class TeamsInline(TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # not subscriptable when run
+class UserAdmin(ChoosingMany, DjangoUserAdmin):  # type: ignore[misc, type-arg]  # see above
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -113,7 +126,7 @@ def _has_all_powers(request: HttpRequest) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(ChoosingMany, DjangoGroupAdmin):  # type: ignore[misc]  # see above
     """Permissions are handed out here, so it takes all of them to change a group."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -1,7 +1,7 @@
 """People, teams, limits and budgets in the admin."""
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -347,3 +347,20 @@ def test_the_list_of_people_tells_who_is_active_and_what_they_are(admin_client):
     make_user("grace", is_staff=True)
     page = text_of(admin_client.get(reverse("admin:accounts_user_changelist")))
     assert all(word in page for word in ("inactive", "active", "administrator", "staff"))
+
+
+def test_a_group_is_made_with_its_permissions(admin_client):
+    wanted = Permission.objects.filter(codename__in=["view_apikey", "add_apikey"])
+    data = {"name": "issuers", "permissions": [permission.pk for permission in wanted]}
+    assert admin_client.post(reverse("admin:auth_group_add"), data).status_code == 302
+    assert set(Group.objects.get().permissions.all()) == set(wanted)
+
+
+@pytest.mark.parametrize(("field", "names"), [("team", ["research"]), ("owner", ["ada"])])
+def test_teams_and_people_are_found_while_typing(admin_client, field, names):
+    make_team("research")
+    make_team("operations")
+    make_user("ada")
+    query = {"app_label": "accounts", "model_name": "apikey", "field_name": field}
+    found = admin_client.get(reverse("admin:autocomplete"), query | {"term": names[0][:3]})
+    assert [result["text"] for result in found.json()["results"]] == names

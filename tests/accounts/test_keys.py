@@ -15,6 +15,7 @@ from accounts.keys import (
     issue_key,
     revoke_key,
     rotate_key,
+    shown,
 )
 from accounts.models import ApiKey
 from registry.models import Revision
@@ -81,7 +82,13 @@ def test_a_secret_can_be_brought_along(team):
 
 def test_of_a_brought_secret_no_part_is_shown(team):
     key, _ = issue_key(team, "own", secret=BROUGHT)
-    assert key.public_id not in BROUGHT
+    assert key.public_id.startswith("own-")
+    assert key.public_id.removeprefix("own-") not in BROUGHT
+    assert shown(key.public_id) == key.public_id
+
+
+def test_of_an_issued_secret_the_beginning_is_shown(key):
+    assert key.secret.startswith(shown(key.public_id).removesuffix("…"))
 
 
 @pytest.mark.parametrize("secret", ["x" * 31, "with a space " * 4, "sk-courier-" + "x" * 57])
