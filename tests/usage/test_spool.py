@@ -239,8 +239,13 @@ def test_a_disk_that_takes_no_more_makes_the_spool_unavailable(open_spool, monke
         open_spool.check_writable()
 
 
-def test_a_small_disk_with_room_is_good_enough(open_spool, monkeypatch):
-    monkeypatch.setattr(os, "statvfs", lambda path: ROOMY._replace(f_blocks=1000, f_bavail=51))
+@pytest.mark.parametrize(
+    "disk",
+    [ROOMY._replace(f_bavail=66_000), ROOMY._replace(f_blocks=1000, f_bavail=51)],
+    ids=["more than 256 MiB free", "more than 5 % free"],
+)
+def test_a_disk_with_room_is_good_enough(open_spool, monkeypatch, disk):
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)
 
     open_spool.check_disk()
 
