@@ -10,7 +10,7 @@ import redis
 
 from tests.e2e.client import Call, ask, try_to_ask
 from tests.e2e.courier import SQLite
-from tests.e2e.manifests import model
+from tests.e2e.manifests import key, model
 from tests.fakes.upstream import (
     CUT,
     DONE,
@@ -95,7 +95,7 @@ def settings_of(upstream):
         ],
         "models": [*(model(name) for name in ANSWERS), model("unreachable", provider="away")],
         "teams": [{"name": "research"}],
-        "keys": [{"name": "canary", "team": "research", "secret": CLIENT_KEY}],
+        "keys": [key(CLIENT_KEY, limits={"rpm": 1000, "tpm": 10_000_000, "concurrency": 200})],
     }
 
 
@@ -228,7 +228,8 @@ def test_the_files_hold_no_secret_and_no_content(swept):
     assert found(SECRETS + CONTENT, *swept.files) == set()
 
 
-def test_redis_holds_no_secret_and_no_content(swept):
+def test_redis_holds_no_secret_and_no_content(swept, kind_of_database):
+    assert bool(swept.redis) == (kind_of_database == "postgres")
     assert found(SECRETS + CONTENT, *swept.redis) == set()
 
 
