@@ -137,7 +137,13 @@ async def much(monkeypatch):
     """A server of large answers that is quick to lose patience, and its connections."""
     monkeypatch.setattr(protocol, "STALL_S", 0.1)
     config = uvicorn.Config(
-        answer_much, port=0, http=BoundedProtocol, ws="none", lifespan="off", log_config=None
+        answer_much,
+        port=0,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=60,
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())
