@@ -23,9 +23,11 @@ from gateway.dialects.openai import (
 #: Where a chunk holds words of the model. Quotes inside JSON strings are escaped, so a
 #: match is a real field; parsing every chunk would cost more than all the rest.
 _WORDS = re.compile(
-    rb'"(?:content|reasoning_content|reasoning|refusal|arguments|name)":\s*"((?:[^"\\]|\\.)+)"'
+    rb'"(?:content|reasoning_content|reasoning|refusal|arguments|name)":\s*'
+    rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
 )
-_NULL_USAGE = re.compile(rb',\s*"usage":\s*null')
+#: As servers write it, compact or not. In a string the quotes would be escaped.
+_NULL_USAGE = (b',"usage":null', b', "usage": null')
 _ASK_FOR_USAGE = b'{"stream_options":{"include_usage":true},'
 #: Words kept for counting, per stream, in bytes. What lies beyond is counted by its length.
 MOST_WORDS = 512 * 1024
@@ -47,8 +49,7 @@ class ChatWatch(StreamWatch):
         if not self.has_output:
             # Not a chunk further than needed: a burst may bring the whole answer at once.
             self.has_output = any(map(_has_output, map(_parsed, sse.split(frames))))
-        for words in _WORDS.findall(frames):
-            self._keep(words)
+        self._keep(b"".join(_WORDS.findall(frames)))
         if b'"usage"' in frames:
             frames = self._without_usage(frames)
         if b"[DONE]" in frames:
@@ -72,7 +73,8 @@ class ChatWatch(StreamWatch):
     def _without_usage(self, frames: bytes) -> bytes:
         """Note the usage; take out what the client did not ask for."""
         if self._hides_usage:
-            frames = _NULL_USAGE.sub(b"", frames)
+            for null in _NULL_USAGE:
+                frames = frames.replace(null, b"")
             if b'"usage"' not in frames:
                 return frames
         return b"".join(frame for frame in sse.split(frames) if self._is_for_the_client(frame))
