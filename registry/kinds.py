@@ -17,6 +17,9 @@ PROVIDER_KINDS: dict[str, tuple[str, str]] = {
     "vllm": ("vLLM", "gateway.providers.openai.VLLM"),
 }
 
+#: Kinds of the manifest's contract that this version does not have yet.
+LATER_KINDS = frozenset({"anthropic", "azure", "gemini", "generic"})
+
 #: Kinds for trying and testing that a production installation does not offer.
 DEVELOPMENT_ONLY = frozenset({"chaos"})
 

@@ -9,15 +9,20 @@ from tests.sources import CHECKOUT, modules
 VENDORS = (
     "anthropic", "azure", "bedrock", "claude", "cohere", "deepseek", "fireworks", "gemini", "groq",
     "huggingface", "mistral", "moonshot", "ollama", "openai", "openrouter", "perplexity",
-    "together", "vllm", "xai",
+    "vllm", "xai",
 )  # fmt: skip
 NAME = re.compile(rf"(?<![a-z])({'|'.join(VENDORS)})(?![a-z])", re.IGNORECASE)
 #: Names of wire formats, which several vendors speak, and of a tokenizer's package.
 NOT_A_VENDOR = re.compile(
     r"openai[-_](chat|completions|embeddings|responses|moderations)|anthropic[-_]messages|bpe_openai"
 )
-#: Where the vendors live, and the formats that bear their names.
-AT_HOME = ("gateway/providers/", "gateway/dialects/", "registry/kinds.py")
+#: Where the vendors live, the formats that bear their names, and a configuration to begin with.
+AT_HOME = (
+    "courier_site/demonstration.py",
+    "gateway/dialects/",
+    "gateway/providers/",
+    "registry/kinds.py",
+)
 STRINGS = {tokenize.STRING}
 AFTER_WHICH_A_STRING_IS_PROSE = {tokenize.NEWLINE, tokenize.INDENT, tokenize.ENCODING, tokenize.NL}
 

@@ -94,7 +94,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
     allowed_models = LinesField(
         check=_complaint_about_model,
         initial=["*"],
-        help_text="One per line, such as gpt-4o or openai/*. Empty allows nothing.",
+        help_text="One per line, such as gpt-4o or vendor/*. Empty allows nothing.",
     )
     allowed_endpoints = LinesField(
         check=_complaint_about_endpoint,

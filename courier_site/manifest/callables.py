@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from courier_site.manifest.document import Entry
 from courier_site.manifest.secrets import given_secret
-from courier_site.manifest.vocabulary import LATER_KINDS, LATER_STRATEGIES, TIMEOUTS
+from courier_site.manifest.vocabulary import LATER_STRATEGIES, TIMEOUTS
 from courier_site.manifest.writing import Writer
 from lib import encryption
-from registry.kinds import PROVIDER_KINDS, is_offered
+from registry.kinds import LATER_KINDS, PROVIDER_KINDS, is_offered
 from registry.models import (
     MODEL_NAME,
     Alias,

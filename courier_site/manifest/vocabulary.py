@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from accounts.models import RateLimit
 
-#: Kinds and strategies of the manifest's contract that this version does not have yet.
-LATER_KINDS = frozenset({"anthropic", "azure", "gemini", "generic"})
+#: Strategies of the manifest's contract that this version does not have yet.
 LATER_STRATEGIES = frozenset(
     {"least_busy", "least_cost", "least_latency", "most_quota", "weighted"}
 )
