@@ -31,6 +31,8 @@ class PrivatePages:
             markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        # No database holds a NUL, and PostgreSQL fails on being asked for one.
+        request.META["QUERY_STRING"] = request.META["QUERY_STRING"].replace("%00", "")
         response = await self.get_response(request)
         if not response.has_header("Cache-Control"):
             add_never_cache_headers(response)

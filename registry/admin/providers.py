@@ -108,8 +108,8 @@ class ProviderAdmin(SwitchingAdmin):
     list_display = ("name", "kind", "address", "state", "keys_held", "enabled", "origin")
     list_filter = (("kind", ChoicesDropdownFilter), "enabled", OriginFilter)
     list_filter_submit = True
-    search_fields = ("name", "base_url", "kind")
-    search_help_text = "Name, kind or base URL"
+    search_fields = ("name", "base_url")
+    search_help_text = "Name or base URL"
     inlines = (UpstreamKeyInline,)
     fieldsets = (
         (None, {"fields": ("name", "kind", "base_url", "enabled")}),

@@ -1,7 +1,9 @@
 """The button that sends a test request."""
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission
+from django.db import connections
 from django.test import AsyncClient, Client
 from django.urls import reverse
 
@@ -41,6 +43,7 @@ def browser():
 async def _no_connection_is_left():
     yield
     await upstream.close()
+    await sync_to_async(connections.close_all)()
 
 
 @pytest.fixture(autouse=True)
