@@ -74,6 +74,8 @@ def run(listener: socket.socket) -> None:
         timeout_graceful_shutdown=math.ceil(settings.COURIER_DRAIN_S),
         access_log=False,
         server_header=False,
+        # Nothing here uses the client's address; Django reads the scheme where it is told to.
+        proxy_headers=False,
         log_config=None,
     )
     # uvicorn raises the signal again when all is done: a stop that was asked for is no failure.

@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 from django.conf import settings
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from accounts import admission
@@ -23,11 +21,11 @@ from gateway import attempt, errors, failover, metering, relay, routing
 from gateway.attempt import WholeAnswer
 from gateway.breaker import breakers
 from gateway.failover import Attempts, T
-from gateway.metering import Metered
+from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
+from gateway.reply import Whole
 from lib.errors import CourierError
 from lib.ids import made_at
-from lib.tokens import TokenUsage
 from registry import snapshot
 from registry.snapshot import Model, Target
 from usage import recorder
@@ -46,7 +44,7 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
     reservation = await admission.admit(principal, caller.request_id, tokens=held)
     exchange = Exchange(caller, principal, question, model, reservation)
     try:
-        recorder.open_request(exchange.opening_record())
+        recorder.open_request(exchange.record)
         return await _answer(exchange)
     except BaseException as error:
         exchange.fail(error)
@@ -82,7 +80,7 @@ async def _answer(exchange: Exchange) -> HttpResponseBase:
     exchange.target = whole.target
     content = question.dialect.content_for(question.body, whole.content, whole.body)
     exchange.complete(_metered_whole(question, whole))
-    return HttpResponse(content, content_type="application/json", headers=exchange.answer_headers())
+    return Whole(content, {"content-type": "application/json", **exchange.answer_headers()})
 
 
 def _ready_targets(model: Model) -> list[Target]:
@@ -124,6 +122,9 @@ class Exchange:
         self.upstream_s = 0.0
         self.first_output_at: float | None = None
         self._loop = asyncio.get_running_loop()
+        self._started_at = made_at(caller.request_id)
+        self._price = model.price_at(self._started_at)
+        self.record = self._opened()
         self.attempts = Attempts(
             most=model.max_attempts,
             deadline=self._deadline(),
@@ -223,55 +224,50 @@ class Exchange:
         if self.has_ended:
             return
         self.has_ended = True
+        record = self.record
+        self._add_usage(record, metered)
+        if self.target:
+            record.provider_name = self.target.provider_name
+            record.upstream_model = self.target.upstream_model
+        received_at, first = self.caller.received_at, self.first_output_at
+        record.attempts = self.attempts.made
+        record.first_token_ms = _ms(first - received_at) if first else None
+        record.total_ms = _ms(self._loop.time() - received_at)
+        record.outcome, record.end_reason, record.status = outcome, end_reason, status
         try:
-            record = self._record(metered, outcome=outcome, end_reason=end_reason, status=status)
             recorder.close_request(record)
         finally:
             self.reservation.settle(metered.usage.total_tokens)
 
-    def opening_record(self) -> Record:
-        """What is known at admission: enough to close the record should Courier be killed."""
-        estimate = metering.Metered(
-            TokenUsage(input_tokens=self.question.dialect.input_estimate(self.question.body)),
-            metering.UsageSource.ESTIMATED,
-        )
-        return self._record(estimate, outcome="interrupted", end_reason="interrupted", status=0)
+    def _add_usage(self, record: Record, metered: Metered) -> None:
+        usage = metered.usage
+        record.usage_source = metered.source
+        record.input_tokens = usage.input_tokens
+        record.cached_input_tokens = usage.cached_input_tokens
+        record.cache_write_tokens = usage.cache_write_tokens
+        record.output_tokens = usage.output_tokens
+        record.reasoning_tokens = usage.reasoning_tokens
+        record.cost_nano = self._price.cost_nano(usage) if self._price else None
 
-    def _record(self, metered: Metered, *, outcome: str, end_reason: str, status: int) -> Record:
-        caller, principal, target, usage = self.caller, self.principal, self.target, metered.usage
-        started_at: datetime = made_at(caller.request_id).astimezone(UTC)
-        price = self.model.price_at(started_at)
-        now = self._loop.time()
-        first = self.first_output_at
+    def _opened(self) -> Record:
+        """What is known at admission: enough to close the record should Courier be killed."""
+        caller, principal, question = self.caller, self.principal, self.question
         return Record(
             request_id=caller.request_id,
-            started_at=started_at,
+            started_at=self._started_at,
             key_id=principal.key_id,
             key_name=principal.key_name,
             team_id=principal.team_id,
             team_name=principal.team_name,
             user_id=principal.user_id,
             user_name=principal.user_name,
-            operation=self.question.dialect.operation,
-            streamed=self.question.wants_stream,
-            model_asked=self.question.model,
+            operation=question.dialect.operation,
+            streamed=question.wants_stream,
+            model_asked=question.model,
             model_served=self.model.name,
-            provider_name=target.provider_name if target else "",
-            upstream_model=target.upstream_model if target else "",
-            attempts=self.attempts.made,
-            input_tokens=usage.input_tokens,
-            cached_input_tokens=usage.cached_input_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            output_tokens=usage.output_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            usage_source=metered.source.value,
-            cost_nano=price.cost_nano(usage) if price else None,
-            price_id=price.id if price else None,
-            first_token_ms=_ms(first - caller.received_at) if first else None,
-            total_ms=_ms(now - caller.received_at),
-            outcome=outcome,
-            end_reason=end_reason,
-            status=status,
+            input_tokens=question.dialect.input_estimate(question.body),
+            usage_source=UsageSource.ESTIMATED,
+            price_id=self._price.id if self._price else None,
             client_request_id=caller.client_request_id,
             trace_id=caller.trace_id,
         )

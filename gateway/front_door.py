@@ -24,7 +24,7 @@ from gateway import auth, cors, errors, sse
 from gateway.question import Caller
 from gateway.refusal import refusal
 from gateway.relay import EventStream, pulse
-from gateway.reply import Header, Reply, Send
+from gateway.reply import Header, Reply, Send, Whole
 from lib.errors import CourierError
 from lib.ids import uuid7
 
@@ -233,8 +233,8 @@ async def _send(response: HttpResponseBase, reply: Reply) -> None:
         # A stream that had to begin before it had an answer can only tell of failure inside.
         await reply.write(sse.frame_of(content), more=False)
         return
+    told = response.told if isinstance(response, Whole) else response.headers
     headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in response.headers.items()
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in told.items()
     ]
     await reply.send_whole(response.status_code, headers, content)
