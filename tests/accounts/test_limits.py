@@ -158,9 +158,10 @@ async def test_added_tokens_count_from_when_they_are_known(store, clock):
     assert await used(store, TOKENS) == [70]
 
 
-async def test_what_has_left_the_window_is_not_given_back_again(store, clock):
+@pytest.mark.parametrize("seconds", [RING, 90])
+async def test_what_has_left_the_window_is_not_given_back_again(store, clock, seconds):
     verdict = await store.admit((TOKENS,), "a", 50)
-    clock.pass_s(90)
+    clock.pass_s(seconds)
     await granted(store, TOKENS, lease="b", tokens=40)
     store.settle((TOKENS,), "a", verdict.newest, -50)
     assert await used(store, TOKENS) == [40]

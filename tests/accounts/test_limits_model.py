@@ -72,6 +72,10 @@ class LimitsMachine(RuleBasedStateMachine):
     def pause(self, pause):
         self.clock.now += pause
 
+    @rule(slots=st.integers(58, 62), part=st.sampled_from([-0.9, -0.5, 0, 0.5, 0.9]))
+    def pause_for_about_a_window(self, slots, part):
+        self.clock.now += round((slots + part) * slot_us(self.limits[0]))
+
     @rule(tokens=st.integers(0, 40))
     def admit(self, tokens):
         lease, now = f"lease-{next(self.names)}", self.clock.now

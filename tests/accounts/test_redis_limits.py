@@ -188,17 +188,20 @@ async def test_a_redis_that_is_away_is_left_in_peace(db):
     for _ in range(10):
         assert await answers(store) == [False]
     assert len(connections) == FAILURES_TO_OPEN
+    with pytest.raises(LimitsUnavailable):
+        store.admit((REQUESTS,), "refused without waiting", 0).send(None)
     await store.close()
     server.close()
 
 
-async def test_a_server_that_speaks_something_else_is_given_up(db):
+async def test_a_server_that_speaks_something_else_is_given_up(db, caplog):
     def answer(reader, writer):
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     store = RedisStore(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
     assert await answers(store) == [False]
+    assert "Fatal error" not in caplog.text
     await store.close()
     server.close()
 
