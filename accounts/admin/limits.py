@@ -11,9 +11,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
-from unfold.forms import PaginationInlineFormSet
 
 from accounts.models import Budget, RateLimit, Scoped
+from registry.admin.rows import UniqueRows
 
 SCOPE_FIELDS = ("key", "team", "user")
 TWICE = "There is already a limit of this metric and window. Change that one."
@@ -69,34 +69,13 @@ class ScopedBudgetForm(OneScope, BudgetForm):
         fields = (*SCOPE_FIELDS, *BudgetForm.Meta.fields)
 
 
-class OfEachKind(PaginationInlineFormSet):
-    """Rows of one key, team or user, of which no two say the same."""
-
-    kind: tuple[str, ...]
-    complaint: str
-
-    def clean(self) -> None:
-        # The database's own constraint includes columns that are not in the form, so that
-        # Django does not check it there.
-        super().clean()
-        seen: set[tuple[Any, ...]] = set()
-        for form in self.forms:
-            values = getattr(form, "cleaned_data", {})
-            kind = tuple(values.get(name) for name in self.kind)
-            if values.get("DELETE") or None in kind:
-                continue
-            if kind in seen:
-                form.add_error(self.kind[0], self.complaint)
-            seen.add(kind)
-
-
-class LimitFormSet(OfEachKind):
-    kind = ("metric", "window_s")
+class LimitFormSet(UniqueRows):
+    unique = ("window_s", "metric")
     complaint = TWICE
 
 
-class BudgetFormSet(OfEachKind):
-    kind = ("period",)
+class BudgetFormSet(UniqueRows):
+    unique = ("period",)
     complaint = BUDGET_TWICE
 
 

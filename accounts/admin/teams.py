@@ -10,16 +10,16 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.admin import TabularInline
-from unfold.forms import PaginationInlineFormSet
 
 from accounts.admin.limits import BudgetInline, LimitInline
 from accounts.models import Membership, Team
 from registry.admin.managed import ManagedAdmin, OriginFilter
+from registry.admin.rows import UniqueRows
 
 
-class MembershipFormSet(PaginationInlineFormSet):
-    def get_unique_error_message(self, unique_check: Any) -> str:
-        return "This person is in the list twice."
+class MembershipFormSet(UniqueRows):
+    unique = ("user",)
+    complaint = "This person is in the list twice."
 
 
 class MembershipInline(TabularInline):

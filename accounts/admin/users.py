@@ -17,6 +17,7 @@ from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 from accounts.admin.limits import BudgetInline, LimitInline
 from accounts.models import ApiKey, Membership, User
 from registry.admin.labels import label
+from registry.admin.rows import UniqueRows
 
 #: What gives power over others: only those who have it all may hand it out.
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -36,8 +37,14 @@ class ChoosingMany(ModelAdmin):
         return field
 
 
+class TeamsFormSet(UniqueRows):
+    unique = ("team",)
+    complaint = "This team is in the list twice."
+
+
 class TeamsInline(TabularInline):
     model = Membership
+    formset = TeamsFormSet
     extra = 0
     fields = ("team", "role")
     autocomplete_fields = ("team",)

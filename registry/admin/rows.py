@@ -17,19 +17,19 @@ class UniqueRows(PaginationInlineFormSet):
     unique: tuple[str, ...]
     complaint: str
 
-    def clean(self) -> None:
-        super().clean()
-        deleted = [form.instance.pk for form in self.forms if self._is_deleted(form)]
+    def validate_unique(self) -> None:
+        deleted = [form.instance.pk for form in self.forms if _is_deleted(form)]
         stored = self.get_queryset().exclude(pk__in=[pk for pk in deleted if pk])
+        seen: list[dict[str, Any]] = []
         for form in self.forms:
-            if form.errors or not form.has_changed() or self._is_deleted(form):
+            if form.errors or _is_deleted(form) or not (form.has_changed() or form.instance.pk):
                 continue
-            alike = {name: form.cleaned_data[name] for name in self.unique}
-            if stored.filter(**alike).exclude(pk=form.instance.pk).exists():
+            row = {name: form.cleaned_data[name] for name in self.unique}
+            others = stored.filter(**row).exclude(pk=form.instance.pk)
+            if row in seen or (form.has_changed() and others.exists()):
                 form.add_error(self.unique[-1], self.complaint)
+            seen.append(row)
 
-    def get_unique_error_message(self, unique_check: Any) -> str:
-        return self.complaint
 
-    def _is_deleted(self, form: Any) -> bool:
-        return bool(getattr(form, "cleaned_data", {}).get("DELETE"))
+def _is_deleted(form: Any) -> bool:
+    return bool(getattr(form, "cleaned_data", {}).get("DELETE"))

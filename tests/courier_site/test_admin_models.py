@@ -151,7 +151,7 @@ class TestBadRoute:
         found = self.complaints(browser, forms.route(provider), forms.route(provider))
 
         sentence = "Two routes lead to the same upstream model of the same provider."
-        assert sentence in found["routes"]
+        assert found["routes.upstream_model"] == sentence
 
     def test_a_route_that_is_there_already_is_refused(self, browser, provider):
         model = make_model("gpt-4o")
@@ -253,7 +253,8 @@ class TestPrice:
     def test_two_from_the_same_moment_in_one_form_are_refused(self, browser):
         answer = add(browser, prices=[forms.price(), forms.price()])
 
-        assert "Two prices begin at the same moment." in forms.complaints(answer)["prices"]
+        sentence = "Two prices begin at the same moment."
+        assert forms.complaints(answer)["prices.starts_at"] == sentence
 
     def test_figures_are_shown_without_zeros_at_their_end(self, browser, model):
         price = make_price(model, input="2.5", output="10")
