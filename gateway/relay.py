@@ -65,6 +65,10 @@ class EventStream(HttpResponseBase):
             await self._break_off(self._ended_by or errors.ShuttingDown())
         except CourierError as error:
             await self._break_off(error)
+        except OSError:
+            # What came from the upstream is mapped: this is a server's way to say that the
+            # client has left.
+            await self._client_left()
         except Exception:
             await self._break_off(errors.InternalError("Courier failed in the middle of this."))
             raise

@@ -213,7 +213,8 @@ def _mapped(error: BaseException, target: Addressee) -> BaseException:
     if not isinstance(error, httpx.TransportError | aiohttp.ClientError | OSError):
         return error
     name = target.provider_name
-    cause: Any = error.__cause__ or error
+    # httpx's errors are made from aiohttp's, which tell more.
+    cause: Any = (isinstance(error, httpx.TransportError) and error.__cause__) or error
     if isinstance(cause, aiohttp.ClientSSLError | ssl.SSLError):
         return errors.UpstreamTlsFailed(f"Provider {name!r} could not be reached safely by TLS.")
     if isinstance(cause, asyncio.TimeoutError | httpx.TimeoutException):

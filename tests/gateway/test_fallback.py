@@ -86,11 +86,11 @@ def cut_off(upstream, stream):
     if stream:
         upstream.will_answer(OPENING, b"data: {", CUT)
     else:
-        upstream.will_answer(completion()[:50], b"", CUT)
+        upstream.will_answer(completion()[:50], CUT)
 
 
 def reset_midway(upstream, stream):
-    upstream.will_answer(OPENING if stream else completion()[:50], b"", RESET)
+    upstream.will_answer(OPENING if stream else completion()[:50], RESET)
 
 
 def malformed(upstream, stream):

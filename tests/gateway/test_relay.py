@@ -1,0 +1,285 @@
+"""Streams that are silent, stall, or outlive their server."""
+
+import asyncio
+import json
+
+import pytest
+
+from courier_site import protocol
+from gateway import relay
+from gateway.reply import KEEP_ALIVE
+from tests import factories
+from tests.e2e.client import Call
+from tests.fakes.upstream import (
+    DONE,
+    HELLO,
+    OPENING,
+    STALL,
+    STOP,
+    STREAM,
+    USAGE,
+    Pause,
+    chunk,
+    error_body,
+)
+from tests.gateway.conftest import HELLO as SAY_HELLO
+from tests.gateway.conftest import until
+
+UNASKED = b"".join(part for part in STREAM if part != USAGE)
+
+
+@pytest.fixture(autouse=True)
+def _quick_pulse(monkeypatch):
+    monkeypatch.setattr(relay, "PULSE_S", 0.02)
+
+
+@pytest.fixture
+def _chatty(settings):
+    settings.COURIER_KEEP_ALIVE_S = 0.1
+
+
+@pytest.fixture
+def hasty(courier, upstream):
+    """Make a model `hasty` whose provider has these time-outs."""
+
+    async def make(**fields):
+        def rows():
+            provider = factories.make_provider(base_url=upstream.url, **fields)
+            factories.make_model("hasty", provider, max_attempts=1)
+
+        await courier.make(rows)
+
+    return make
+
+
+@pytest.mark.usefixtures("_chatty")
+async def test_a_silence_is_broken_by_comments(chat, upstream):
+    upstream.will_answer(OPENING, HELLO, Pause(0.5), STOP, DONE)
+
+    reply = await chat(stream=True)
+
+    assert KEEP_ALIVE in reply.content
+    assert reply.content.replace(KEEP_ALIVE, b"") == OPENING + HELLO + STOP + DONE
+
+
+@pytest.mark.usefixtures("_chatty")
+async def test_a_silence_before_the_first_output_is_broken_too(chat, upstream, courier):
+    upstream.will_answer(*STREAM, delay=0.5)
+
+    reply = await chat(stream=True)
+
+    assert reply.content.startswith(KEEP_ALIVE)
+    assert reply.content.replace(KEEP_ALIVE, b"") == UNASKED
+    assert reply.headers["x-courier-model-served"] == "tiny"
+    assert (await courier.record(reply.request_id)).outcome == "ok"
+
+
+@pytest.mark.usefixtures("_chatty")
+async def test_a_failure_after_comments_is_told_inside_the_stream(chat, upstream, courier):
+    upstream.always(error_body("Secret words."), status=500, delay=0.4)
+
+    reply = await chat(stream=True)
+
+    assert (reply.status, reply.failure["code"]) == (200, "upstream_unavailable")
+    assert b"[DONE]" not in reply.content
+    assert b"Secret words" not in reply.content
+    assert (await courier.record(reply.request_id)).outcome == "upstream_unavailable"
+
+
+@pytest.mark.usefixtures("_chatty")
+async def test_another_route_may_answer_after_comments(chat, upstream):
+    upstream.will_answer(error_body(), status=500, delay=0.4)
+
+    reply = await chat(stream=True)
+
+    assert reply.content.replace(KEEP_ALIVE, b"") == UNASKED
+
+
+@pytest.mark.usefixtures("_chatty")
+async def test_whole_answers_have_no_comments(chat, upstream):
+    upstream.will_answer(b'{"choices": []}', delay=0.4)
+
+    assert (await chat()).content == b'{"choices": []}'
+
+
+async def test_a_stream_that_goes_silent_is_ended(chat, upstream, courier, hasty):
+    await hasty(idle_timeout_s=0.3)
+    upstream.will_answer(OPENING, HELLO, STALL)
+
+    reply = await chat(model="hasty", stream=True)
+
+    assert reply.failure["code"] == "upstream_stalled"
+    assert DONE not in reply.content
+    await until(lambda: upstream.departures)
+    record = await courier.record(reply.request_id)
+    assert (record.outcome, record.end_reason) == ("upstream_stalled", "timeout")
+    assert (record.usage_source, record.output_tokens) == ("estimated", 1)
+
+
+async def test_a_stream_that_never_ends_is_ended(chat, upstream, courier, hasty):
+    await hasty(total_timeout_s=0.5)
+    drip = [part for _ in range(100) for part in (HELLO, Pause(0.05))]
+    upstream.will_answer(*drip)
+
+    reply = await chat(model="hasty", stream=True)
+
+    assert reply.failure["code"] == "upstream_stalled"
+    assert (await courier.record(reply.request_id)).end_reason == "timeout"
+
+
+async def test_a_whole_answer_that_never_ends_is_given_up(chat, upstream, courier, hasty):
+    await hasty(total_timeout_s=0.3)
+    upstream.will_answer(b'{"choices":', b" ", STALL)
+
+    reply = await chat(model="hasty")
+
+    assert (reply.status, reply.code) == (504, "upstream_timeout")
+    assert (await courier.record(reply.request_id)).end_reason == "timeout"
+
+
+async def test_a_client_that_does_not_read_is_left(upstream, courier, key, monkeypatch):
+    monkeypatch.setattr(relay, "WRITE_STALL_S", 0.3)
+    monkeypatch.setattr(protocol, "STALL_S", 1.0)
+    upstream.will_answer(OPENING, *[chunk("x" * 60_000)] * 1000, DONE)
+    call = Call(courier, key=key.secret, stream=True)
+    async with call:
+        call.writer.transport.pause_reading()
+        record = await courier.last_record()
+        await until(lambda: upstream.departures)
+        await until(lambda: not courier.server.server_state.connections)
+
+    assert (record.outcome, record.end_reason) == ("client_stalled", "client_gone")
+
+
+async def test_progress_of_a_long_stream_is_noted(chat, upstream, monkeypatch):
+    monkeypatch.setattr(relay, "LONG_STREAM_S", 0.1)
+    monkeypatch.setattr(relay, "PROGRESS_S", 0.05)
+    noted = []
+    monkeypatch.setattr(relay.recorder, "progress", lambda *told: noted.append(told))
+    upstream.will_answer(OPENING, chunk("x" * 40), Pause(0.5), STOP, DONE)
+
+    reply = await chat(stream=True)
+
+    assert (reply.request_id, 10) in noted
+
+
+async def test_a_stream_that_cannot_be_looked_at_harms_no_other(chat, upstream, hasty, monkeypatch):
+    await hasty(idle_timeout_s=0.4)
+
+    class Broken:
+        def beat(self, now):
+            raise ZeroDivisionError
+
+    broken = Broken()
+    relay.pulse.watched.add(broken)
+    upstream.will_answer(OPENING, HELLO, STALL)
+
+    reply = await chat(model="hasty", stream=True)
+
+    assert reply.failure["code"] == "upstream_stalled"
+    assert broken not in relay.pulse.watched
+
+
+async def test_a_stop_is_told_inside_open_streams(courier, upstream, key, quiet_logs):
+    upstream.will_answer(OPENING, HELLO, STALL)
+    call = Call(courier, key=key.secret, stream=True)
+    async with call:
+        await call.read_head()
+        await call.read_piece()
+        stopping = asyncio.ensure_future(courier.stop())
+        while not call.reply.ended:
+            await call.read_piece()
+        await stopping
+
+    quiet_logs.clear()
+    assert b'"code":"shutting_down"' in call.reply.body
+    assert DONE not in call.reply.body
+    record = await courier.last_record()
+    assert (record.outcome, record.end_reason) == ("shutting_down", "interrupted")
+    assert (record.usage_source, record.output_tokens) == ("estimated", 1)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_stop_is_told_to_those_who_wait(courier, upstream, key, quiet_logs, stream):
+    upstream.will_not_answer()
+    call = Call(courier, key=key.secret, stream=stream)
+    async with call:
+        await until(lambda: upstream.busy_connections)
+        stopping = asyncio.ensure_future(courier.stop())
+        reply = await call.read()
+        await stopping
+
+    quiet_logs.clear()
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "shutting_down", "1")
+    record = await courier.last_record()
+    assert (record.end_reason, record.status) == ("interrupted", 503)
+
+
+async def test_a_stream_that_ends_in_time_is_not_touched_by_a_stop(courier, upstream, key):
+    upstream.will_answer(OPENING, HELLO, Pause(0.3), STOP, DONE)
+    call = Call(courier, key=key.secret, stream=True)
+    async with call:
+        await call.read_head()
+        stopping = asyncio.ensure_future(courier.stop())
+        while not call.reply.ended:
+            await call.read_piece()
+        await stopping
+
+    assert call.reply.body == OPENING + HELLO + STOP + DONE
+    assert (await courier.last_record()).outcome == "ok"
+
+
+async def test_a_stop_ends_what_is_read_on_without_a_client(courier, upstream, key, hasty):
+    await hasty(on_disconnect="drain")
+    upstream.will_answer(OPENING, HELLO, STALL)
+    call = Call(courier, key=key.secret, model="hasty", stream=True)
+    async with call:
+        await call.read_head()
+        await call.read_piece()
+    await until(lambda: relay.pulse.draining)
+
+    await courier.stop()
+
+    assert (await courier.last_record()).outcome == "client_disconnected"
+
+
+class Server:
+    """An ASGI server whose client leaves while the message of this number is sent."""
+
+    def __init__(self, body, fails_at):
+        self.body = body
+        self.fails_at = fails_at
+        self.sent = 0
+
+    async def receive(self):
+        if self.body is None:
+            await asyncio.Event().wait()
+        body, self.body = self.body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message):
+        self.sent += 1
+        if self.sent >= self.fails_at:
+            raise BrokenPipeError
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
+async def test_a_server_that_cannot_send_says_that_the_client_has_left(
+    courier, upstream, key, fails_at
+):
+    upstream.will_answer(OPENING, HELLO, Pause(0.1), HELLO, STALL)
+    body = json.dumps({"model": "tiny", "messages": [SAY_HELLO], "stream": True}).encode()
+    server = Server(body, fails_at)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "query_string": b"",
+        "headers": [(b"x-api-key", key.secret.encode())],
+    }
+
+    await courier.application(scope, server.receive, server.send)
+
+    await until(lambda: upstream.departures)
+    assert (await courier.last_record()).outcome == "client_disconnected"
+    assert server.sent == fails_at
