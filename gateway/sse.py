@@ -53,6 +53,13 @@ def _last_end(data: bytes) -> int:
 
 def split(frames: bytes) -> list[bytes]:
     """The frames of a run of whole frames. Joined, they are the run again."""
+    if b"\r" not in frames:
+        *whole, rest = frames.split(b"\n\n")
+        return [*(frame + b"\n\n" for frame in whole), *filter(None, [rest])]
+    return _split_at_any_end(frames)
+
+
+def _split_at_any_end(frames: bytes) -> list[bytes]:
     found = []
     start = 0
     for end in _END_OF_FRAME.finditer(frames):

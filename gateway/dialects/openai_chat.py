@@ -28,6 +28,8 @@ _WORDS = re.compile(
 )
 #: As servers write it, compact or not. In a string the quotes would be escaped.
 _NULL_USAGE = (b',"usage":null', b', "usage": null')
+#: Clients that ask for usage get a null in every chunk but one: only that one is parsed.
+_REAL_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _ASK_FOR_USAGE = b'{"stream_options":{"include_usage":true},'
 #: Words kept for counting, per stream, in bytes. What lies beyond is counted by its length.
 MOST_WORDS = 512 * 1024
@@ -75,12 +77,12 @@ class ChatWatch(StreamWatch):
         if self._hides_usage:
             for null in _NULL_USAGE:
                 frames = frames.replace(null, b"")
-            if b'"usage"' not in frames:
-                return frames
+        if not _REAL_USAGE.search(frames):
+            return frames
         return b"".join(frame for frame in sse.split(frames) if self._is_for_the_client(frame))
 
     def _is_for_the_client(self, frame: bytes) -> bool:
-        if b'"usage"' not in frame:
+        if not _REAL_USAGE.search(frame):
             return True
         chunk = _parsed(frame)
         usage = read_usage(chunk.get("usage"))
