@@ -1,0 +1,84 @@
+"""Which models a key may use."""
+
+import pytest
+
+from registry.models import Provider
+from tests import factories
+
+
+@pytest.fixture
+async def some(courier):
+    def rows():
+        alpha = Provider.objects.get(name="alpha")
+        for name in ("meta/llama-3", "gpt-*", "zeta"):
+            factories.make_model(name, alpha)
+        factories.make_model("off", alpha, enabled=False)
+
+    await courier.make(rows)
+
+
+async def ids(courier, key):
+    reply = await courier.request("GET", "/v1/models", key=key)
+    return [model["id"] for model in reply.json["data"]]
+
+
+async def test_models_and_aliases_are_listed_in_openais_form(courier, key, tiny):
+    reply = await courier.request("GET", "/v1/models", key=key)
+
+    created = int(tiny.created_at.timestamp())
+    assert reply.json == {
+        "object": "list",
+        "data": [
+            {"id": name, "object": "model", "created": created, "owned_by": "courier"}
+            for name in ("small", "tiny")
+        ],
+    }
+
+
+@pytest.mark.usefixtures("some")
+async def test_neither_wildcards_nor_what_is_switched_off_are_listed(courier, key):
+    assert await ids(courier, key) == ["meta/llama-3", "small", "tiny", "zeta"]
+
+
+@pytest.mark.usefixtures("some")
+@pytest.mark.parametrize(
+    ("allowed", "listed"),
+    [(["tiny"], ["tiny"]), (["meta/*", "z*"], ["meta/llama-3", "zeta"]), ([], []), (["x"], [])],
+)
+async def test_a_key_sees_only_what_it_may_use(courier, team, allowed, listed):
+    key = await courier.make(lambda: factories.make_key(team, allowed_models=allowed))
+
+    assert await ids(courier, key) == listed
+
+
+@pytest.mark.usefixtures("some")
+@pytest.mark.parametrize("name", ["tiny", "small", "meta/llama-3", "gpt-9", "gpt-9/mini"])
+async def test_a_model_can_be_looked_up_by_any_of_its_names(courier, key, name):
+    reply = await courier.request("GET", f"/v1/models/{name}", key=key)
+
+    assert (reply.status, reply.json["id"]) == (200, name)
+
+
+@pytest.mark.usefixtures("some")
+@pytest.mark.parametrize("name", ["nothing", "off", "zeta"])
+async def test_what_a_key_may_not_use_does_not_exist_for_it(courier, team, name):
+    key = await courier.make(lambda: factories.make_key(team, allowed_models=["tiny", "off"]))
+
+    reply = await courier.request("GET", f"/v1/models/{name}", key=key)
+
+    assert (reply.status, reply.code, reply.error["param"]) == (404, "model_not_found", "model")
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/tiny"])
+async def test_a_key_may_be_kept_from_looking(courier, team, path):
+    key = await courier.make(lambda: factories.make_key(team, allowed_endpoints=["chat"]))
+
+    reply = await courier.request("GET", path, key=key)
+
+    assert (reply.status, reply.code) == (403, "endpoint_not_allowed")
+
+
+async def test_before_the_configuration_is_loaded_nothing_is_listed(courier, key, monkeypatch):
+    monkeypatch.setattr("registry.snapshot.is_loaded", lambda: False)
+
+    assert (await courier.request("GET", "/v1/models", key=key)).code == "not_ready"
