@@ -29,6 +29,16 @@ WEATHER = {
     },
 }
 ASK_WEATHER = [{"role": "user", "content": "What is the weather in Paris? Use the tool."}]
+#: What the upstream answers, and what the client is told.
+FAULTS = {
+    400: openai.BadRequestError,
+    401: openai.InternalServerError,
+    403: openai.InternalServerError,
+    422: openai.UnprocessableEntityError,
+    429: openai.RateLimitError,
+    500: openai.InternalServerError,
+    503: openai.InternalServerError,
+}
 
 
 class Person(pydantic.BaseModel):
@@ -73,6 +83,11 @@ MANIFEST = {
 }
 
 
+def failing(status):
+    """A model of its own for each fault: a provider at its limit is left alone for a while."""
+    return f"failing-{status}"
+
+
 @pytest.fixture(scope="module")
 def llmock():
     with others.llmock() as server:
@@ -85,7 +100,9 @@ def llmock_courier(launch, llmock):
         MANIFEST
         | {
             "providers": [provider("llmock", llmock.base_url("openai"))],
-            "models": models_of("llmock", "gpt-4o", "text-embedding-3-small"),
+            "models": models_of(
+                "llmock", "gpt-4o", "text-embedding-3-small", *map(failing, FAULTS)
+            ),
         }
     )
 
@@ -387,32 +404,19 @@ def test_a_limit_is_a_rate_limit_error_that_says_when_to_return(served, chat_mod
     assert float(told.value.response.headers["retry-after"]) > 0
 
 
-def fail(status, **options):
-    from llmock.scenarios import Fail
-
-    return Fail(status, times=None, **options)
-
-
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [
-        (400, openai.BadRequestError),
-        (401, openai.InternalServerError),
-        (403, openai.InternalServerError),
-        (422, openai.UnprocessableEntityError),
-        (429, openai.RateLimitError),
-        (500, openai.InternalServerError),
-        (503, openai.InternalServerError),
-    ],
-)
+@pytest.mark.parametrize(("status", "error"), FAULTS.items())
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_upstreams_failure_is_an_error_of_the_right_class(
     llmock_client, faults, status, error, stream
 ):
-    faults.add(fail(status))
+    from llmock.scenarios import Fail
+
+    faults.add(Fail(status, times=None))
 
     with pytest.raises(error) as told:
-        llmock_client.chat.completions.create(model="llmock/gpt-4o", messages=HELLO, stream=stream)
+        llmock_client.chat.completions.create(
+            model=f"llmock/{failing(status)}", messages=HELLO, stream=stream
+        )
 
     assert told.value.body["message"]
 
