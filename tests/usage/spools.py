@@ -83,6 +83,7 @@ class OwnSpool:
     def crash(self):
         """Leave everything as it is, as a process does that is killed."""
         self.spool._closing = True
+        self.spool._wake.set()
         self.spool._thread.join()
         os.close(self.spool._descriptor)
         self.slot.release()

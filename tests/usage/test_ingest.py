@@ -413,7 +413,7 @@ class History:
 
 @pytest.mark.django_db(transaction=True)
 @settings(
-    max_examples=int(os.environ.get("COURIER_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("SPOOL_EXAMPLES", "60")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
