@@ -139,7 +139,8 @@ async def send(request: UpstreamRequest, target: Target) -> Answer:
         "POST",
         url,
         headers=request.headers,
-        content=request.body,
+        # Not `content`: that prepares headers which aiohttp then makes itself.
+        stream=httpx.ByteStream(request.body),
         extensions={
             "timeout": {
                 "connect": target.connect_timeout_s,
@@ -147,6 +148,7 @@ async def send(request: UpstreamRequest, target: Target) -> Answer:
             }
         },
     )
+    message.read()
     try:
         response = await _transport_for(url.scheme).handle_async_request(message)
     except Exception as error:
