@@ -82,6 +82,17 @@ class TestModel:
         assert answer.status_code == 302
         assert Alias.objects.get().name == "before"
 
+    def test_can_take_its_alias_for_its_name_when_the_alias_goes(self, browser):
+        model = make_model("before", aliases=["after"])
+        page = reverse("admin:registry_servedmodel_change", args=(model.pk,))
+        gone = {"id": model.aliases.get().pk, "name": "after", "DELETE": "on"}
+
+        sent = forms.model(name="after") | forms.inline("aliases", gone, initial=1)
+        answer = browser.post(page, sent)
+
+        assert answer.status_code == 302
+        assert not Alias.objects.exists()
+
 
 class TestBadModel:
     @pytest.mark.parametrize(
