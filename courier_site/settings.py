@@ -89,6 +89,11 @@ if ON_POSTGRESQL:
     DATABASES["default"]["OPTIONS"] = {
         **DATABASES["default"].get("OPTIONS", {}),
         "connect_timeout": 5,
+        # A server that vanishes without a word is noticed in half a minute, not in hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
         "pool": {"min_size": 0, "max_size": env.int("COURIER_DB_POOL", default=10), "timeout": 5},
     }
 else:
