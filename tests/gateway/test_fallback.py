@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gateway import attempt
 from tests import factories, services
 from tests.fakes.upstream import (
     CUT,
@@ -133,6 +134,10 @@ def endless_line(upstream, stream):
     upstream.will_answer(*parts)
 
 
+def silent_refusal(upstream, _):
+    upstream.will_answer(error_body()[:5], STALL, status=500)
+
+
 def compressed(upstream, _):
     upstream.will_answer(b"\x1f\x8b\x08junk", headers={"content-encoding": "gzip"})
 
@@ -166,6 +171,7 @@ FAULTS = {
     "over before it began": over_before_it_began,
     "endless line": endless_line,
     "compressed": compressed,
+    "silent refusal": silent_refusal,
 }
 
 
@@ -340,7 +346,7 @@ AFTER_OUTPUT = {
     "a reason but no end": (STOP,),
     "an error": (frame({"error": {"message": "Secret words."}}), STALL),
     "a malformed error": (b'data: {"error": \n\n', STALL),
-    "a malformed usage": (b'data: {"usage": \n\n', STALL),
+    "a malformed usage": (b'data: {"usage": {\n\n', STALL),
     "an endless line": (b"data: ", *[b"x" * 65536] * 20, STALL),
 }
 
@@ -384,3 +390,15 @@ async def test_many_at_once_do_not_get_each_others_answers(chat, upstream):
     )
 
     assert [r.json["choices"][0]["message"]["content"] for r in replies] == questions
+
+
+async def test_a_stream_that_only_opens_is_not_held_for_ever(
+    ask, pair, courier, upstream, monkeypatch
+):
+    monkeypatch.setattr(attempt, "MOST_HELD", 10_000)
+    await pair()
+    upstream.will_answer(*[OPENING] * 200, STALL)
+
+    reply = await ask(True)
+
+    assert (reply.content, reply.headers["x-courier-attempts"]) == (STREAMED, "2")

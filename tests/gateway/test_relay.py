@@ -7,7 +7,8 @@ import pytest
 
 from courier_site import protocol
 from gateway import relay
-from gateway.reply import KEEP_ALIVE
+from gateway.dialects.openai_chat import ChatWatch
+from gateway.reply import KEEP_ALIVE, Reply
 from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import (
@@ -283,3 +284,74 @@ async def test_a_server_that_cannot_send_says_that_the_client_has_left(
     await until(lambda: upstream.departures)
     assert (await courier.last_record()).outcome == "client_disconnected"
     assert server.sent == fails_at
+
+
+async def test_a_bug_in_the_middle_is_told_and_recorded(
+    chat, upstream, courier, monkeypatch, quiet_logs
+):
+    see = ChatWatch.see
+
+    def broken(self, frames):
+        if b"boom" in frames:
+            raise RuntimeError("the secret plan")
+        return see(self, frames)
+
+    monkeypatch.setattr(ChatWatch, "see", broken)
+    upstream.will_answer(OPENING, HELLO, Pause(0.2), chunk("boom"), STALL)
+
+    reply = await chat(stream=True)
+
+    assert quiet_logs.pop().getMessage().startswith("Exception in ASGI application")
+    assert reply.failure["code"] == "internal_error"
+    assert b"secret plan" not in reply.content
+    record = await courier.record(reply.request_id)
+    assert (record.outcome, record.end_reason) == ("internal_error", "interrupted")
+    await until(lambda: upstream.departures)
+
+
+async def test_a_stop_and_a_departure_at_once_are_recorded_once(courier, upstream, key):
+    upstream.will_answer(OPENING, HELLO, STALL)
+    front_door = courier.application._front_door
+    call = Call(courier, key=key.secret, stream=True)
+    async with call:
+        await call.read_head()
+        await call.read_piece()
+        for _ in range(3):
+            for task in front_door.open:
+                task.cancel()
+            front_door.shut_down()
+        call.reset()
+        await until(lambda: not front_door.open)
+
+    await until(lambda: upstream.departures)
+    assert (await courier.last_record()).outcome in {"shutting_down", "client_disconnected"}
+
+
+async def test_a_stop_is_told_to_those_whose_body_is_still_on_its_way(courier, key, quiet_logs):
+    call = Call(courier, key=key.secret)
+    call.request = call.request[:-5]
+    async with call:
+        await until(lambda: courier.application._front_door.open)
+        stopping = asyncio.ensure_future(courier.stop())
+        reply = await call.read()
+        await stopping
+
+    quiet_logs.clear()
+    assert (reply.status, reply.code) == (503, "shutting_down")
+
+
+class Sent(list):
+    """A client that takes everything."""
+
+    async def send(self, message):
+        self.append(message)
+
+
+async def test_no_comment_follows_the_end():
+    sent = Sent()
+    reply = Reply(sent.send, [])
+    await reply.send_whole(200, [], b"{}")
+
+    await reply.keep_alive(())
+
+    assert len(sent) == 2
