@@ -271,8 +271,9 @@ def test_signing_in_leads_to_the_front_page(client, root):
     assert (answer.status_code, answer.url) == (302, reverse("admin:index"))
 
 
-def test_no_page_is_cached_or_loads_anything_from_elsewhere(browser):
-    answer = browser.get(reverse("admin:index"))
+@pytest.mark.parametrize("address", ["/", "/admin/", "/admin/login/"])
+def test_no_page_is_cached_or_loads_anything_from_elsewhere(browser, address):
+    answer = browser.get(address)
 
     assert "no-store" in answer["Cache-Control"]
     assert "default-src 'self'" in answer["Content-Security-Policy"]
