@@ -8,6 +8,7 @@ BIN := .venv/bin
 RUNTIME := .venv/.requirements
 DEVELOPMENT := .venv/.requirements-dev
 GATED := gateway/*,accounts/*
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup test check lint types layers migrations format bench requirements image
@@ -20,13 +21,13 @@ run: $(RUNTIME) ## start Courier in the foreground; Ctrl-C stops it
 
 setup: $(DEVELOPMENT) ## make .venv with all that developing and testing needs
 
-test: check ## everything: static checks, tests on SQLite, and on PostgreSQL and Redis where they are
+test: check ## all of it: check, the tests on SQLite, and on PostgreSQL and Redis where they are
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report= -m "not e2e and not browser"
-	$(BIN)/pytest -m "e2e or browser"
-	$(BIN)/python -m tests.services -- $(BIN)/pytest -n 2 --dist loadgroup --cov --cov-append --cov-report= -m "not e2e and not browser"
+	$(PYTEST) -m "not e2e and not browser" --cov --cov-report=
 	$(BIN)/coverage report --fail-under=85
 	$(BIN)/coverage report --fail-under=90 --include='$(GATED)'
+	$(BIN)/python -m tests.services -- $(PYTEST) -m "not e2e and not browser" -p tests.database_only
+	$(PYTEST) -m "e2e or browser" --dist loadscope
 
 check: lint types layers migrations ## all that needs no test run: format, lint, types, layers, migrations
 
