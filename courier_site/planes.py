@@ -83,9 +83,10 @@ class Courier:
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
+        # The admin calls upstreams too, when somebody sends a test request.
+        await upstream.close()
         if self._serves_api:
             await admission.stop()
-            await upstream.close()
             await asyncio.to_thread(recorder.stop)
 
     async def _end_open_requests(self, front_door: FrontDoor) -> None:
