@@ -18,7 +18,17 @@ from tests.factories import make_key, make_limit, make_team, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-in_thread = sync_to_async(thread_sensitive=False)
+
+def in_thread(function):
+    """The function, to be awaited; its connection goes back to the pool."""
+
+    def work(*arguments, **fields):
+        try:
+            return function(*arguments, **fields)
+        finally:
+            connection.close()
+
+    return sync_to_async(work, thread_sensitive=False)
 
 
 @pytest.fixture(autouse=True)
