@@ -379,3 +379,14 @@ async def test_tls_is_used_and_verified(redis_server, redis_url, certificate, tr
         store = RedisStore(f"rediss://localhost:{port}/0{trust.format(certificate)}")
         assert await answers(store) == [answered]
         await store.close()
+
+
+async def test_two_instances_admit_as_many_as_one(redis_url):
+    stores = [RedisStore(redis_url), RedisStore(redis_url)]
+    limits = (a_limit("requests", 600, 86400), a_limit("tokens", 100_000, 86400))
+    asked = (stores[n % 2].admit(limits, f"lease-{n}", 10) for n in range(1000))
+    verdicts = await asyncio.gather(*asked)
+    assert sum(verdict.refused < 0 for verdict in verdicts) == 600
+    assert list((await stores[0].look(limits)).used) == [600, 6000]
+    for store in stores:
+        await store.close()
