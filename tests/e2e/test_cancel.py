@@ -46,8 +46,9 @@ async def call_and_leave(courier, number):
 
 async def read_some(call, pieces):
     await call.read_head()
-    for _ in range(pieces):
+    while pieces and not call.reply.ended:
         await call.read_piece()
+        pieces -= 1
 
 
 async def cancel_storm(courier):
