@@ -41,8 +41,8 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
     recorder.check_writable()
     held = question.dialect.input_estimate(question.body)
     held += question.dialect.output_bound(question.body)
-    reservation = await admission.admit(principal, caller.request_id, tokens=held)
-    exchange = Exchange(caller, principal, question, model, reservation)
+    exchange = Exchange(caller, principal, question, model)
+    exchange.reservation = await admission.admit(principal, caller.request_id, tokens=held)
     try:
         recorder.open_request(exchange.record)
         return await _answer(exchange)
@@ -103,19 +103,20 @@ def _metered_whole(question: Question, whole: WholeAnswer) -> Metered:
 class Exchange:
     """One admitted request: what it holds, what it has tried, and its one record."""
 
+    #: Given at admission, after which nothing may come between it and its settlement.
+    reservation: Reservation
+
     def __init__(
         self,
         caller: Caller,
         principal: Principal,
         question: Question,
         model: Model,
-        reservation: Reservation,
     ) -> None:
         self.caller = caller
         self.principal = principal
         self.question = question
         self.model = model
-        self.reservation = reservation
         self.target: Target | None = None
         self.has_ended = False
         #: Seconds spent on upstreams, waits between attempts included.
@@ -224,8 +225,16 @@ class Exchange:
         if self.has_ended:
             return
         self.has_ended = True
-        record = self.record
-        self._add_usage(record, metered)
+        try:
+            self._fill_in(metered)
+            record = self.record
+            record.outcome, record.end_reason, record.status = outcome, end_reason, status
+            recorder.close_request(record)
+        finally:
+            self.reservation.settle(metered.usage.total_tokens)
+
+    def _fill_in(self, metered: Metered) -> None:
+        record, usage = self.record, metered.usage
         if self.target:
             record.provider_name = self.target.provider_name
             record.upstream_model = self.target.upstream_model
@@ -233,14 +242,6 @@ class Exchange:
         record.attempts = self.attempts.made
         record.first_token_ms = _ms(first - received_at) if first else None
         record.total_ms = _ms(self._loop.time() - received_at)
-        record.outcome, record.end_reason, record.status = outcome, end_reason, status
-        try:
-            recorder.close_request(record)
-        finally:
-            self.reservation.settle(metered.usage.total_tokens)
-
-    def _add_usage(self, record: Record, metered: Metered) -> None:
-        usage = metered.usage
         record.usage_source = metered.source
         record.input_tokens = usage.input_tokens
         record.cached_input_tokens = usage.cached_input_tokens
