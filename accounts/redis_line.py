@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import hiredis
+from django.conf import settings
 from redis.asyncio.connection import SSLConnection, parse_url
 
 logger = logging.getLogger(__name__)
 
-#: How long a caller waits for an answer, connecting included.
-DEADLINE_S = 0.1
 #: If the event loop itself was late, answers may lie unread: look once more after this.
 GRACE_S = 0.01
 CONNECT_S = 0.3
@@ -156,6 +155,8 @@ class RedisLine:
     """The way to one Redis: connects by itself, and refuses at once while Redis is away."""
 
     def __init__(self, url: str, scripts: Sequence[Script]) -> None:
+        #: Seconds that a caller waits for an answer, connecting included.
+        self._deadline_s: float = settings.COURIER_REDIS_DEADLINE_S
         self._options: dict[str, Any] = dict(parse_url(url))
         self._scripts = scripts
         self._calls: list[Command] = []
@@ -192,7 +193,7 @@ class RedisLine:
 
     async def close(self) -> None:
         """Send what waits, hear the answers if they come soon, and hang up."""
-        deadline = self._loop.time() + CONNECT_S + DEADLINE_S
+        deadline = self._loop.time() + CONNECT_S + self._deadline_s
         while self._posts or (self._wire and self._wire.awaited):
             if self._loop.time() > deadline:
                 break
@@ -300,12 +301,12 @@ class RedisLine:
         """See to it that the oldest command is looked at when its time is over."""
         oldest = self._oldest()
         if self._watching is None and oldest is not None:
-            self._watching = self._loop.call_at(oldest + DEADLINE_S, self._check)
+            self._watching = self._loop.call_at(oldest + self._deadline_s, self._check)
 
     def _check(self) -> None:
         self._watching = None
         oldest = self._oldest()
-        if oldest is None or oldest + DEADLINE_S > self._loop.time():
+        if oldest is None or oldest + self._deadline_s > self._loop.time():
             self._is_late = False
             self._watch()
         elif not self._is_late:

@@ -15,6 +15,7 @@ atexit.register(shutil.rmtree, os.environ["COURIER_DATA_DIR"], ignore_errors=Tru
 from courier_site.settings import *  # noqa: E402, F403
 from courier_site.settings import DATA_DIR, DATABASES, ON_POSTGRESQL  # noqa: E402
 
+COURIER_REDIS_DEADLINE_S = 1.0
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if not ON_POSTGRESQL:
     # A file: threads that share one in-memory database lock each other out at once.

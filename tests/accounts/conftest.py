@@ -26,9 +26,9 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch):
+def _patience(monkeypatch, settings):
     """Machines that run tests may be slower than those that serve."""
-    monkeypatch.setattr(redis_line, "DEADLINE_S", 1.0)
+    settings.COURIER_REDIS_DEADLINE_S = 1.0
     monkeypatch.setattr(redis_line, "CONNECT_S", 3.0)
 
 

@@ -85,6 +85,8 @@ class Courier:
             **{name: value for name, value in os.environ.items() if not name.startswith(OURS)},
             "COURIER_DATA_DIR": str(self.directory),
             "COURIER_ALLOW_PRIVATE_UPSTREAMS": "127.0.0.0/8",
+            # Machines that run tests may be slower than those that serve.
+            "COURIER_REDIS_DEADLINE": "1",
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             **database.environment(),
