@@ -31,7 +31,7 @@ class Ledger:
         self.connection.close()
 
 
-def limit_keys(redis_url):
-    """How many keys the gateway holds in Redis."""
+def keeps_limits(redis_url):
+    """Whether the gateway counts a limit in Redis."""
     with redis.Redis.from_url(redis_url) as store:
-        return store.dbsize()
+        return next(store.scan_iter("courier:limit:*"), None) is not None

@@ -23,7 +23,7 @@ import time
 
 import machine
 import report
-from ledger import Ledger, limit_keys
+from ledger import Ledger, keeps_limits
 from target import HERE, MORE, Target, Unavailable
 
 DEFAULT_TARGETS = ["direct", "nginx", "floor-ninja-lean", "litellm", "courier"]
@@ -195,7 +195,7 @@ def measure_target(target, names):
         if target.keeps_records:
             ledger = Ledger(target.values["postgresql"])
             settle(ledger)
-            if not limit_keys(target.values["redis"]):
+            if not keeps_limits(target.values["redis"]):
                 raise Wrong("No limit is kept in Redis.")
         for name in names:
             yield measure(target, name, ledger)
