@@ -11,6 +11,10 @@ for name in [name for name in os.environ if name.startswith("COURIER_")]:
         del os.environ[name]
 os.environ["COURIER_DATA_DIR"] = tempfile.mkdtemp(prefix="courier-test-")
 atexit.register(shutil.rmtree, os.environ["COURIER_DATA_DIR"], ignore_errors=True)
+# Tests that run at the same time share a Redis, but no database of it.
+if os.environ.get("REDIS_URL") and (worker := os.environ.get("PYTEST_XDIST_WORKER")):
+    server, _, _ = os.environ["REDIS_URL"].rpartition("/")
+    os.environ["REDIS_URL"] = f"{server}/{worker.removeprefix('gw')}"
 
 from courier_site.settings import *  # noqa: E402, F403
 from courier_site.settings import DATA_DIR, DATABASES, ON_POSTGRESQL  # noqa: E402
