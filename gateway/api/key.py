@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import orjson
-from accounts.admission import LimitState
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
 from accounts import admission
+from accounts.admission import LimitState
 from gateway.api.request import request_of
 from gateway.dialects.base import Json
 
