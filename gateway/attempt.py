@@ -22,6 +22,8 @@ from registry.snapshot import Target
 MOST_HELD = 1024 * 1024
 #: How much of a refusal is read, in bytes.
 MOST_OF_A_REFUSAL = 64 * 1024
+#: How long its body may take, in seconds: its status has said enough to go on.
+REFUSAL_S = 2.0
 
 
 @dataclass(slots=True)
@@ -53,14 +55,17 @@ class OpenStream:
 
 async def whole_answer(question: Question, target: Target, limit_s: float) -> WholeAnswer:
     """The target's whole answer. A connection that breaks halfway is a failed attempt."""
-    answer = await _ask(question, target, limit_s)
+    now = asyncio.get_running_loop().time
     try:
-        async with asyncio.timeout(target.total_timeout_s):
-            content = await answer.read(settings.COURIER_MAX_ANSWER)
+        async with asyncio.timeout(limit_s) as time_left:
+            answer = await _ask(question, target)
+            try:
+                time_left.reschedule(now() + target.total_timeout_s)
+                content = await answer.read(settings.COURIER_MAX_ANSWER)
+            finally:
+                await answer.close()
     except TimeoutError as error:
         raise _too_slow(target) from error
-    finally:
-        await answer.close()
     body = _parsed(question.dialect, content, target)
     return WholeAnswer(target, content, body, question.dialect.usage_in(body))
 
@@ -71,27 +76,21 @@ async def open_stream(question: Question, target: Target, limit_s: float) -> Ope
     Formats open with chunks that say nothing (a role, a lifecycle event), and quotas fail
     after those: so they are held back, and until then another target may still answer.
     """
-    loop = asyncio.get_running_loop()
-    started_at = loop.time()
-    answer = await _ask(question, target, limit_s)
+    started_at = asyncio.get_running_loop().time()
     try:
-        _expect(answer, "text/event-stream", target)
-        stream = OpenStream(
-            target,
-            question.dialect.watch(question.body),
-            b"",
-            WholeFrames(answer, target),
-            answer,
-            started_at,
-        )
-        async with asyncio.timeout(max(limit_s - (loop.time() - started_at), 0.001)):
-            await _hold_until_output(stream)
+        async with asyncio.timeout(limit_s):
+            answer = await _ask(question, target)
+            watch = question.dialect.watch(question.body)
+            frames = WholeFrames(answer, target)
+            stream = OpenStream(target, watch, b"", frames, answer, started_at)
+            try:
+                _expect(answer, "text/event-stream", target)
+                await _hold_until_output(stream)
+            except BaseException:
+                await answer.close()
+                raise
     except TimeoutError as error:
-        await answer.close()
         raise _too_slow(target) from error
-    except BaseException:
-        await answer.close()
-        raise
     return stream
 
 
@@ -124,7 +123,7 @@ class WholeFrames:
             return rest + b"\n\n"
 
 
-async def _ask(question: Question, target: Target, limit_s: float) -> Answer:
+async def _ask(question: Question, target: Target) -> Answer:
     provider = provider_of(target.kind)
     dialect = provider.dialect_for(question.dialect)
     if dialect is None:
@@ -132,20 +131,16 @@ async def _ask(question: Question, target: Target, limit_s: float) -> Answer:
             f"Provider {target.provider_name!r} does not offer this operation."
         )
     body = dialect.readdress(question.raw, question.body, target.upstream_model)
-    try:
-        async with asyncio.timeout(limit_s):
-            answer = await upstream.send(provider.request(target, dialect, body), target)
-    except TimeoutError as error:
-        raise _too_slow(target) from error
+    answer = await upstream.send(provider.request(target, dialect, body), target)
     if 200 <= answer.status < 300:
         return answer
-    raise await _refusal(answer, target, limit_s)
+    raise await _refusal(answer, target)
 
 
-async def _refusal(answer: Answer, target: Target, limit_s: float) -> errors.UpstreamError:
+async def _refusal(answer: Answer, target: Target) -> errors.UpstreamError:
     content = b""
     try:
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout(REFUSAL_S):
             content = await answer.read(MOST_OF_A_REFUSAL)
     except (errors.UpstreamError, TimeoutError):
         content = b""  # the status says enough
