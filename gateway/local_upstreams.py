@@ -30,9 +30,11 @@ class Body(httpx.AsyncByteStream):
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._pieces:
-            yield piece
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await self._pieces.__anext__()
 
     async def aclose(self) -> None:
         close = getattr(self._pieces, "aclose", None)
@@ -111,7 +113,7 @@ async def _malformed(asked: Any, argument: str) -> httpx.Response:
 
     if asked.get("stream"):
         return _stream(pieces())
-    return httpx.Response(200, headers={"content-type": "application/json"}, content=b"{not json")
+    return _whole(200, {}, b"{not json")
 
 
 async def _flaky(asked: Any, argument: str) -> httpx.Response:
@@ -159,8 +161,15 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None) -> 
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> httpx.Response:
-    all_headers = {"content-type": "application/json", **(headers or {})}
-    return httpx.Response(status, headers=all_headers, content=orjson.dumps(body))
+    return _whole(status, headers or {}, orjson.dumps(body))
+
+
+def _whole(status: int, headers: dict[str, str], content: bytes) -> httpx.Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield content
+
+    all_headers = {"content-type": "application/json", **headers}
+    return httpx.Response(status, headers=all_headers, stream=Body(pieces()))
 
 
 def _stream(pieces: AsyncIterator[bytes]) -> httpx.Response:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,7 +15,7 @@ import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
 from django.conf import settings
-from httpx_aiohttp import AiohttpTransport
+from yarl import URL
 
 from gateway import errors
 from gateway.local_upstreams import ChaosTransport, EchoTransport
@@ -60,20 +60,73 @@ def _is_allowed(address: str) -> bool:
     return True
 
 
+class Network(httpx.AsyncBaseTransport):
+    """httpx's interface on aiohttp's engine, and nothing in between (decision 4)."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        limits = request.extensions["timeout"]
+        answer = await self._session.request(
+            request.method,
+            _engine_url(str(request.url)),
+            headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
+            data=request.content,
+            allow_redirects=False,
+            timeout=_engine_limits(limits["connect"], limits["pool"]),
+        )
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=NetworkBody(answer))
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
+class NetworkBody(httpx.AsyncByteStream):
+    """A body as the network gives it. Whoever was cancelled while reading may read on.
+
+    It is a class with `__anext__`, for an async generator that is left before its end costs
+    a task to clean up.
+    """
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+        self._read = answer.content.readany
+
+    def __aiter__(self) -> NetworkBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self._read()
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        self._answer.release()
+
+
+@lru_cache(maxsize=1024)
+def _engine_url(url: str) -> URL:
+    return URL(url, encoded=True)
+
+
+@lru_cache(maxsize=256)
+def _engine_limits(connect_s: float, pool_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(connect=pool_s, sock_connect=connect_s)
+
+
 class Answer:
     """An upstream's answer: status and headers, and a body still to be read.
 
-    Iterating gives the body as the network gives it. A reader that was cancelled may
-    iterate again and goes on where it stopped. It is a class with `__anext__`, for an
-    async generator that is left before its end costs a task to clean up.
+    Iterating gives the body as the network gives it.
     """
 
-    __slots__ = ("_body", "_response", "_target", "headers", "status")
+    __slots__ = ("_body", "_target", "headers", "status")
 
     def __init__(self, response: httpx.Response, target: Addressee) -> None:
-        self._response = response
         self._target = target
-        self._body = self._stream().__aiter__()
+        self._body: Any = response.stream
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
@@ -82,14 +135,12 @@ class Answer:
 
     async def __anext__(self) -> bytes:
         try:
-            return await self._body.__anext__()
+            piece: bytes = await self._body.__anext__()
         except StopAsyncIteration:
-            raise
-        except asyncio.CancelledError:
-            self._body = self._stream().__aiter__()
             raise
         except Exception as error:
             raise _mapped(error, self._target) from error
+        return piece
 
     async def read(self, most: int) -> bytes:
         """The whole body. One larger than `most` bytes is refused."""
@@ -115,16 +166,7 @@ class Answer:
     async def close(self) -> None:
         """Close the answer. A body that was not read to its end takes its connection along."""
         with contextlib.suppress(httpx.HTTPError, aiohttp.ClientError, OSError):
-            await self._stream().aclose()
-            # Left to the garbage collector, a suspended generator costs a task to clean up.
-            if isinstance(self._body, AsyncGenerator):
-                await self._body.aclose()
-
-    def _stream(self) -> httpx.AsyncByteStream:
-        stream = self._response.stream
-        if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError("A transport must give an asynchronous body.")
-        return stream
+            await self._body.aclose()
 
 
 async def send(request: UpstreamRequest, target: Target) -> Answer:
@@ -177,7 +219,7 @@ def _transport_for(scheme: str) -> httpx.AsyncBaseTransport:
     return transports[scheme]
 
 
-def _network_transport() -> AiohttpTransport:
+def _network_transport() -> Network:
     connector = aiohttp.TCPConnector(
         limit=0,
         keepalive_timeout=KEEP_ALIVE_S,
@@ -196,7 +238,7 @@ def _network_transport() -> AiohttpTransport:
         max_line_size=32 * 1024,
         max_field_size=32 * 1024,
     )
-    return AiohttpTransport(client=session)
+    return Network(session)
 
 
 def _resolver() -> AbstractResolver:
@@ -215,14 +257,12 @@ def _mapped(error: BaseException, target: Addressee) -> BaseException:
     if not isinstance(error, httpx.TransportError | aiohttp.ClientError | OSError):
         return error
     name = target.provider_name
-    # httpx's errors are made from aiohttp's, which tell more.
-    cause: Any = (isinstance(error, httpx.TransportError) and error.__cause__) or error
-    if isinstance(cause, aiohttp.ClientSSLError | ssl.SSLError):
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return errors.UpstreamTlsFailed(f"Provider {name!r} could not be reached safely by TLS.")
-    if isinstance(cause, asyncio.TimeoutError | httpx.TimeoutException):
+    if isinstance(error, asyncio.TimeoutError | httpx.TimeoutException):
         return errors.UpstreamTimeout(f"Connecting to provider {name!r} took too long.")
-    if isinstance(cause, aiohttp.ClientPayloadError | httpx.ReadError):
+    if isinstance(error, aiohttp.ClientPayloadError | httpx.ReadError):
         return errors.UpstreamUnavailable(f"Provider {name!r} broke off its answer.")
-    if isinstance(cause, aiohttp.ClientResponseError):
+    if isinstance(error, aiohttp.ClientResponseError):
         return errors.UpstreamBadResponse(f"Provider {name!r} did not answer in proper HTTP.")
     return errors.UpstreamUnreachable(f"Provider {name!r} could not be reached.")

@@ -7,7 +7,7 @@ from tests.sources import CHECKOUT, modules
 
 PYPROJECT = CHECKOUT / "pyproject.toml"
 #: What opens connections, and who may import it.
-CLIENTS = re.compile(r"^\s*(import|from) (httpx|aiohttp|httpx_aiohttp)\b", re.MULTILINE)
+CLIENTS = re.compile(r"^\s*(import|from) (httpx|aiohttp)\b", re.MULTILINE)
 MAY_CONNECT = {
     # Types of answers, for the transports that answer in process.
     "gateway/local_upstreams.py",
