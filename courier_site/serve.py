@@ -30,6 +30,8 @@ class CannotListen(Exception):
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that has this address. Connections wait until a server accepts them."""
+    if not 0 < port < 65536:
+        raise CannotListen(f"PORT cannot be {port}: it is a number from 1 to 65535.")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)

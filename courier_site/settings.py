@@ -13,7 +13,20 @@ from courier_site import navigation, secret_files
 from lib.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.FileAwareEnv()
+
+
+class Environment(environ.FileAwareEnv):
+    """The environment, where NAME may also be given as NAME_FILE. Complains in a sentence."""
+
+    def get_value(self, var: str, *args: Any, **fields: Any) -> Any:
+        try:
+            return super().get_value(var, *args, **fields)
+        except ValueError:
+            # Its own words would quote the value, which may be a secret.
+            raise ImproperlyConfigured(f"{var} is malformed.") from None
+
+
+env = Environment()
 
 #: True where real users are served: secrets must then be given and are never made up.
 PRODUCTION: bool = env.bool("COURIER_PRODUCTION", default=False)

@@ -189,6 +189,23 @@ def test_a_port_in_use_is_told_at_once(up, tmp_path):
     assert not (tmp_path / "courier.sqlite3").exists()
 
 
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"PORT": "70000"}, "PORT cannot be 70000: it is a number from 1 to 65535.\n"),
+        ({"PORT": "http"}, "PORT is malformed.\n"),
+        ({"COURIER_DRAIN": "soon"}, "COURIER_DRAIN is malformed.\n"),
+        ({"HOST": "192.0.2.1"}, "The address 192.0.2.1:"),
+    ],
+)
+def test_an_impossible_setting_is_told_in_a_sentence(up, environment, expected):
+    started = up(**environment)
+
+    assert started.process.wait(15) == 1
+    assert started.printed.startswith(expected)
+    assert "Traceback" not in started.printed
+
+
 def test_several_servers_without_redis_are_refused(up):
     started = up(COURIER_WORKERS="2")
 
