@@ -8,7 +8,7 @@ BIN := .venv/bin
 RUNTIME := .venv/.requirements
 DEVELOPMENT := .venv/.requirements-dev
 GATED := gateway/*,accounts/*
-PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 2
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 3
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup test check lint types layers migrations format bench requirements image
