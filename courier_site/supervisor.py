@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -30,6 +31,8 @@ class Child:
     environ: Mapping[str, str]
     #: File descriptors that it inherits.
     inherits: Sequence[int] = ()
+    #: How long it has after SIGTERM, in seconds, if less than the others.
+    grace_s: float = math.inf
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     pause_s: float = FIRST_PAUSE_S
     started_at: float = 0.0
@@ -90,13 +93,16 @@ class Supervisor:
         for child in self.children:
             if child.runs:
                 child.signal(signal.SIGTERM)
-        give_up_at = time.monotonic() + GRACE_S
-        while time.monotonic() < give_up_at and any(child.runs for child in self.children):
+        told_at = time.monotonic()
+        while any(self._may_go_on(child, time.monotonic() - told_at) for child in self.children):
             time.sleep(CHECK_EVERY_S)
         for child in self.children:
             child.signal(signal.SIGKILL)
             if child.process is not None:
                 child.process.wait()
+
+    def _may_go_on(self, child: Child, waited_s: float) -> bool:
+        return child.runs and waited_s < min(child.grace_s, GRACE_S)
 
     def _stop(self, *_: object) -> None:
         self._is_stopping = True

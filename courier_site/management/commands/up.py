@@ -22,6 +22,7 @@ from courier_site.supervisor import Child, Supervisor
 
 #: Open streams may take this long when all is stopped, so that Ctrl-C takes less than 5 s.
 LONGEST_DRAIN_S = 1.5
+WORKER_GRACE_S = 1.5
 QUIET = {
     # On a laptop people may well be root; Celery's sermon about it is many lines long.
     "PYTHONWARNINGS": "ignore::UserWarning:celery.platforms,ignore::RuntimeWarning:celery.platforms"
@@ -71,7 +72,9 @@ def _children(listener: socket.socket) -> list[Child]:
         Child(f"server {number}", server, serving, inherits=[descriptor])
         for number in range(1, settings.COURIER_WORKERS + 1)
     ]
-    return [*servers, Child("worker", [sys.executable, *WORKER], {**os.environ, **QUIET})]
+    # Its tasks are idempotent and come again; left alone, it takes five seconds to stop.
+    worker = [sys.executable, *WORKER]
+    return [*servers, Child("worker", worker, {**os.environ, **QUIET}, grace_s=WORKER_GRACE_S)]
 
 
 def _is_ready() -> bool:
