@@ -74,10 +74,9 @@ async def _answer(exchange: Exchange) -> HttpResponseBase:
     if question.wants_stream:
         with relay.Waiting(exchange):
             stream = await exchange.first_success(targets, attempt.open_stream)
-        exchange.target, exchange.first_output_at = stream.target, exchange.now()
+        exchange.first_output_at = exchange.now()
         return relay.EventStream(stream, exchange)
     whole = await exchange.first_success(targets, attempt.whole_answer)
-    exchange.target = whole.target
     content = question.dialect.content_for(question.body, whole.content, whole.body)
     exchange.complete(_metered_whole(question, whole))
     return Whole(content, {"content-type": "application/json", **exchange.answer_headers()})
@@ -117,6 +116,7 @@ class Exchange:
         self.principal = principal
         self.question = question
         self.model = model
+        #: The one tried last: of an answer, the one that gave it.
         self.target: Target | None = None
         self.has_ended = False
         #: Seconds spent on upstreams, waits between attempts included.
@@ -135,7 +135,7 @@ class Exchange:
     def _deadline(self) -> float:
         """When the first byte must be there. A provider that is allowed more time gets it."""
         slowest = max((target.first_byte_timeout_s for target in self.model.targets), default=0)
-        return self._loop.time() + max(settings.COURIER_FIRST_BYTE_DEADLINE_S, slowest)
+        return self.now() + max(settings.COURIER_FIRST_BYTE_DEADLINE_S, slowest)
 
     async def first_success(
         self,
@@ -154,18 +154,18 @@ class Exchange:
             breakers.succeeded(target)
             return answer
 
-        began_at = self._loop.time()
+        began_at = self.now()
         try:
             return await failover.first_success(targets, attempt_at, self.attempts)
         finally:
-            self.upstream_s = self._loop.time() - began_at
+            self.upstream_s = self.now() - began_at
 
     def now(self) -> float:
         return self._loop.time()
 
     def answer_headers(self) -> dict[str, str]:
         """What the answer tells about itself."""
-        elapsed = self._loop.time() - self.caller.received_at
+        elapsed = self.now() - self.caller.received_at
         overhead_ms = max(elapsed - self.upstream_s, 0.0) * 1000
         return {
             **self.early_headers(),
@@ -241,7 +241,7 @@ class Exchange:
         received_at, first = self.caller.received_at, self.first_output_at
         record.attempts = self.attempts.made
         record.first_token_ms = _ms(first - received_at) if first else None
-        record.total_ms = _ms(self._loop.time() - received_at)
+        record.total_ms = _ms(self.now() - received_at)
         record.usage_source = metered.source
         record.input_tokens = usage.input_tokens
         record.cached_input_tokens = usage.cached_input_tokens

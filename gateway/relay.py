@@ -36,7 +36,7 @@ MOST_DRAINING = 64
 
 
 class EventStream(HttpResponseBase):
-    """A streaming answer. `send_to` relays it; whatever happens, its exchange ends."""
+    """A streaming answer. `relay` passes it on; whatever happens, its exchange ends."""
 
     streaming = True
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 import httpx
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import ResolveResult
 from django.conf import settings
 from yarl import URL
 
@@ -223,7 +223,7 @@ def _network_transport() -> Network:
     connector = aiohttp.TCPConnector(
         limit=0,
         keepalive_timeout=KEEP_ALIVE_S,
-        resolver=_resolver(),
+        resolver=GuardedResolver(),
         ttl_dns_cache=10,
         ssl=ssl.create_default_context(),
     )
@@ -239,10 +239,6 @@ def _network_transport() -> Network:
         max_field_size=32 * 1024,
     )
     return Network(session)
-
-
-def _resolver() -> AbstractResolver:
-    return GuardedResolver()
 
 
 async def close() -> None:
