@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from registry.models import Alias, Price, Route, ServedModel
 from tests.courier_site import forms
-from tests.factories import make_admin, make_model, make_price, make_provider, make_route
+from tests.factories import make_model, make_price, make_provider, make_route
 
 pytestmark = pytest.mark.django_db
 
@@ -17,12 +17,6 @@ ADD = "/admin/registry/servedmodel/add/"
 LIST = "/admin/registry/servedmodel/"
 ADD_PRICE = "/admin/registry/price/add/"
 PRICES = "/admin/registry/price/"
-
-
-@pytest.fixture
-def browser(client):
-    client.force_login(make_admin())
-    return client
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from courier_site.overview import DAYS, NAMED, TOP, overview
 from registry import health
 from tests.courier_site.rows import make_day, make_record
 from tests.factories import (
-    make_admin,
     make_key,
     make_model,
     make_price,
@@ -31,12 +30,6 @@ START = "/admin/"
 @pytest.fixture(autouse=True)
 def _own_spool(settings, tmp_path):
     settings.SPOOL_DIR = tmp_path / "spool"
-
-
-@pytest.fixture
-def browser(client):
-    client.force_login(make_admin())
-    return client
 
 
 @pytest.fixture

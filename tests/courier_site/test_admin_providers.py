@@ -9,19 +9,13 @@ from registry import conditions
 from registry.health import HealthUnknown, ProviderHealth
 from registry.models import Provider, UpstreamKey
 from tests.courier_site import forms
-from tests.factories import make_admin, make_model, make_provider, make_upstream_key
+from tests.factories import make_model, make_provider, make_upstream_key
 
 pytestmark = pytest.mark.django_db
 
 ADD = "/admin/registry/provider/add/"
 LIST = "/admin/registry/provider/"
 SECRET = "sk-entered-in-the-form"
-
-
-@pytest.fixture
-def browser(client):
-    client.force_login(make_admin())
-    return client
 
 
 def page(provider):

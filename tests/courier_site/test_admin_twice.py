@@ -4,15 +4,9 @@ import pytest
 from django.urls import reverse
 
 from tests.courier_site import forms
-from tests.factories import make_admin, make_team, make_user
+from tests.factories import make_team, make_user
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def browser(client):
-    client.force_login(make_admin())
-    return client
 
 
 @pytest.mark.parametrize(
