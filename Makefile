@@ -55,8 +55,8 @@ bench: $(DEVELOPMENT) ## measure this gateway beside others; see bench/README.md
 
 requirements: $(DEVELOPMENT) ## pin requirements*.in anew, with hashes
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements.txt requirements.in
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements-dev.txt requirements-dev.in
+	$(BIN)/uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements.txt requirements.in
+	$(BIN)/uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements-dev.txt requirements-dev.in
 
 image: ## build the container image
 	docker build --file docker/Dockerfile --tag courier:latest .

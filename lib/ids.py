@@ -24,6 +24,11 @@ def made_at(request_id: UUID) -> datetime:
     return datetime.fromtimestamp((request_id.int >> 80) / 1000, tz=UTC)
 
 
+def hour_of(request_id: UUID) -> datetime:
+    """The beginning of the hour, in UTC, in which a UUIDv7 was made."""
+    return made_at(request_id).replace(minute=0, second=0, microsecond=0)
+
+
 def lowest_at(moment: datetime) -> UUID:
     """The id that is not above any made at `moment` and above all made a millisecond before."""
     return UUID(int=(moment - EPOCH) // timedelta(milliseconds=1) << 80)

@@ -1,4 +1,4 @@
-"""Token counts of one answer, by class."""
+"""What one answer used, by class."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 class TokenUsage:
     """What one answer used. Names are OpenTelemetry's.
 
-    `cached_input_tokens` and `cache_write_tokens` are parts of `input_tokens`;
-    `reasoning_tokens` are a part of `output_tokens`.
+    `cached_input_tokens`, `cache_write_tokens` and `audio_input_tokens` are disjoint parts of
+    `input_tokens`, and `cache_write_1h_tokens` is the part of `cache_write_tokens` that is
+    kept for an hour. `reasoning_tokens` and `audio_output_tokens` are disjoint parts of
+    `output_tokens`. Images made and search units are counted, not tokens.
     """
 
     input_tokens: int = 0
@@ -18,6 +20,11 @@ class TokenUsage:
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    images: int = 0
+    search_units: int = 0
 
     @property
     def total_tokens(self) -> int:

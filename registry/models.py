@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -226,51 +227,96 @@ class PriceQuerySet(models.QuerySet["Price"]):
         return self.order_by("model_id", "-starts_at")
 
 
-class Price(models.Model):
-    """What a model costs from a moment on, in US dollars per million tokens.
+def _figure(verbose_name: str, help_text: str) -> models.DecimalField[Any, Any]:
+    """A figure of a price that may be left out."""
+    return models.DecimalField(
+        verbose_name,
+        max_digits=12,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=help_text,
+    )
 
-    Three states: a price row with figures, a row marked free, and no row at all, which
-    means that the price is unknown (never zero).
+
+class Price(models.Model):
+    """What a model, or one route of it, costs from a moment on.
+
+    US dollars per million tokens, and per request, image and search unit. Three states: a
+    price row with figures, a row marked free, and no row at all, which means that the price
+    is unknown (never zero). A row is never changed once requests may have been priced by it.
     """
 
     model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="prices")
+    route = models.ForeignKey(
+        Route,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="prices",
+        help_text="Only what this route answers has this price. Empty: all that have none.",
+    )
     starts_at = models.DateTimeField("valid from", default=timezone.now)
     free = models.BooleanField(default=False)
     input = models.DecimalField(
         max_digits=12, decimal_places=6, default=Decimal(0), validators=[MinValueValidator(0)]
     )
-    cached_input = models.DecimalField(
-        max_digits=12,
-        decimal_places=6,
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(0)],
-        help_text="Empty: as input.",
-    )
-    cache_write = models.DecimalField(
-        max_digits=12,
-        decimal_places=6,
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(0)],
-        help_text="Empty: as input.",
-    )
+    cached_input = _figure("cached input", "Empty: as input.")
+    cache_write = _figure("cache write, 5 minutes", "Empty: as input.")
+    cache_write_1h = _figure("cache write, 1 hour", "Empty: as the write for 5 minutes.")
     output = models.DecimalField(
         max_digits=12, decimal_places=6, default=Decimal(0), validators=[MinValueValidator(0)]
     )
+    reasoning = _figure("reasoning", "Empty: as output.")
+    audio_input = _figure("audio input", "Empty: as input.")
+    audio_output = _figure("audio output", "Empty: as output.")
+    request = _figure("per request", "US dollars for each. Empty: nothing.")
+    image = _figure("per image", "US dollars for each. Empty: nothing.")
+    search_unit = _figure("per search unit", "US dollars for each. Empty: nothing.")
+    source = models.CharField(
+        max_length=100,
+        blank=True,
+        editable=False,
+        help_text="The price list that it was taken from. Empty: a person entered it.",
+    )
 
     objects = PriceQuerySet.as_manager()
+
+    #: All figures, in the order in which people read them.
+    FIGURES = (
+        "input",
+        "cached_input",
+        "cache_write",
+        "cache_write_1h",
+        "output",
+        "reasoning",
+        "audio_input",
+        "audio_output",
+        "request",
+        "image",
+        "search_unit",
+    )
 
     class Meta:
         ordering = ["model", "-starts_at"]
         constraints = [
             models.UniqueConstraint(
-                fields=["model", "starts_at"], name="registry_price_one_per_start"
+                fields=["model", "route", "starts_at"],
+                name="registry_price_one_per_start",
+                nulls_distinct=False,
             ),
             models.CheckConstraint(
                 condition=Q(input__gte=0, output__gte=0)
                 & (Q(cached_input=None) | Q(cached_input__gte=0))
-                & (Q(cache_write=None) | Q(cache_write__gte=0)),
+                & (Q(cache_write=None) | Q(cache_write__gte=0))
+                & (Q(cache_write_1h=None) | Q(cache_write_1h__gte=0))
+                & (Q(reasoning=None) | Q(reasoning__gte=0))
+                & (Q(audio_input=None) | Q(audio_input__gte=0))
+                & (Q(audio_output=None) | Q(audio_output__gte=0))
+                & (Q(request=None) | Q(request__gte=0))
+                & (Q(image=None) | Q(image__gte=0))
+                & (Q(search_unit=None) | Q(search_unit__gte=0)),
                 name="registry_price_not_negative",
             ),
         ]
@@ -279,8 +325,10 @@ class Price(models.Model):
         return f"{self.model.name} from {self.starts_at:%Y-%m-%d}"
 
     def clean(self) -> None:
-        if self.free and any((self.input, self.output, self.cached_input, self.cache_write)):
+        if self.free and any(getattr(self, name) for name in self.FIGURES):
             raise ValidationError({"free": "A free model has no figures: clear them, or untick."})
+        if self.route is not None and self.route.model_id != self.model_id:
+            raise ValidationError({"route": "This is a route of another model."})
 
 
 class Revision(models.Model):

@@ -17,11 +17,12 @@ from uuid import UUID
 from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
+from lib.ids import hour_of
 from lib.tokens import TokenUsage
 from registry.models import Price
 from registry.snapshot import price_of
 from usage import frames, spool
-from usage.models import QuarantinedRecord, SpoolCursor, StaleDay, UsageRecord
+from usage.models import QuarantinedRecord, SpoolCursor, StaleHour, UsageRecord
 from usage.rows import COLUMNS, UNREADABLE, Refused, Row, content_of, refused, row_of
 from usage.spool import Line, Segment, Spool
 
@@ -38,7 +39,6 @@ BATCH = 500
 #: this thread, surely gets its turn.
 AT_A_TIME = 50
 PAUSE_S = 0.0002
-DAY = COLUMNS.index("day")
 #: What the database says when a row, not the database, is at fault.
 ROW_AT_FAULT = (DataError, IntegrityError, OverflowError, ValueError)
 
@@ -87,8 +87,8 @@ def store(batch: Batch, segment: Path) -> None:
     """Write a batch in one transaction, with the place in the segment that it ends at."""
     with transaction.atomic():
         _quarantine(batch.refused + _insert(batch.rows))
-        days = {row.values[DAY] for row in batch.rows}
-        StaleDay.objects.bulk_create(StaleDay(day=day) for day in days)
+        hours = {hour_of(row.values[0]) for row in batch.rows}
+        StaleHour.objects.bulk_create(StaleHour(hour=hour) for hour in hours)
         SpoolCursor.objects.bulk_create(
             [SpoolCursor(segment=spool.id_of(segment), position=batch.end)],
             update_conflicts=True,

@@ -15,6 +15,25 @@ LARGEST_NUMBER = 2**63 - 1
 
 
 @dataclass(slots=True)
+class Attempt:
+    """One upstream call of a request, as `UsageAttempt` keeps it."""
+
+    started_at: datetime
+    provider_name: str
+    upstream_model: str
+    outcome: str
+    received: bool = False
+    route_id: int | None = None
+    upstream_key_id: int | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usage_source: str = "none"
+    cost_nano: int | None = None
+    price_id: int | None = None
+    total_ms: int = 0
+
+
+@dataclass(slots=True)
 class Record:
     """One request as known so far: a field for each column that the recorder's caller fills.
 
@@ -42,8 +61,15 @@ class Record:
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    images: int = 0
+    search_units: int = 0
     usage_source: str = "none"
     cost_nano: int | None = None
+    provider_cost_nano: int | None = None
+    markup_bp: int = 0
     price_id: int | None = None
     first_token_ms: int | None = None
     total_ms: int = 0
@@ -52,6 +78,8 @@ class Record:
     status: int = 0
     client_request_id: str = ""
     trace_id: str = ""
+    #: Labels, sorted, with commas between.
+    tags: str = ""
 
 
 def encoded(kind: bytes, content: object) -> bytes:

@@ -17,6 +17,7 @@ LOCK = 7_232_416
 SUMS: dict[str, Aggregate | Coalesce] = {
     # Names may change during a day. Any will do, as long as it is always the same.
     "team_name": Max("team_name"),
+    "user_name": Max("user_name"),
     "key_name": Max("key_name"),
     "requests": Count("pk"),
     "errors": Count("pk", filter=FAILED),
@@ -56,7 +57,9 @@ def _sums(day: date) -> Iterator[dict[str, Any]]:
     by_model = UsageRecord.objects.on(day).annotate(
         sum_model=Coalesce(NullIf("model_served", Value("")), F("model_asked"))
     )
-    groups = by_model.order_by().values("team_id", "key_id", "sum_model", "provider_name")
+    groups = by_model.order_by().values(
+        "team_id", "user_id", "key_id", "sum_model", "provider_name"
+    )
     # The prefix keeps them apart from the columns that they sum.
     for group in groups.annotate(**{f"sum_{name}": sum_ for name, sum_ in SUMS.items()}):
         yield {name.removeprefix("sum_"): value for name, value in group.items()}
@@ -69,8 +72,8 @@ def _take_stale_days() -> list[date]:
     not removed either, and its day is summed again next time.
     """
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM usage_staleday RETURNING day")
-        return sorted({date.fromisoformat(str(day)) for (day,) in cursor.fetchall()})
+        cursor.execute("DELETE FROM usage_stalehour RETURNING hour")
+        return sorted({date.fromisoformat(str(hour)[:10]) for (hour,) in cursor.fetchall()})
 
 
 def _is_the_only_one() -> bool:

@@ -82,11 +82,11 @@ def _text(longest: int) -> Callable[[Any], str]:
     return fit
 
 
-def _number(largest: int) -> Callable[[Any], int | None]:
+def _number(largest: int, least: int = 0) -> Callable[[Any], int | None]:
     def fit(value: Any) -> int | None:
-        if value is None or (type(value) is int and 0 <= value <= largest):
+        if value is None or (type(value) is int and least <= value <= largest):
             return value
-        return min(max(int(value), 0), largest)
+        return min(max(int(value), least), largest)
 
     return fit
 
@@ -95,8 +95,10 @@ def _fit(field: models.Field[Any, Any]) -> Callable[[Any], Any]:
     kind = type(field).__name__
     if field.max_length:
         return _text(field.max_length)
+    if kind == "IntegerField":
+        return _number(2**31 - 1, -(2**31))
     if kind in LIMITS:
-        return _number(MOST_NANO if field.name == "cost_nano" else LIMITS[kind])
+        return _number(MOST_NANO if field.name.endswith("cost_nano") else LIMITS[kind])
     return bool if kind == "BooleanField" else datetime.fromisoformat
 
 

@@ -10,11 +10,11 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib.ids import uuid7
+from lib.ids import hour_of, uuid7
 from tests import factories
 from tests.usage.spools import OwnSpool, make_record
 from usage import frames, ingest, spool
-from usage.models import QuarantinedRecord, SpoolCursor, StaleDay, UsageRecord
+from usage.models import QuarantinedRecord, SpoolCursor, StaleHour, UsageRecord
 from usage.records import encoded
 
 pytestmark = pytest.mark.django_db
@@ -79,13 +79,13 @@ def test_the_cursor_says_how_far_a_segment_is_shipped(own):
     assert cursor.position == segment.written
 
 
-def test_a_day_that_got_a_record_is_marked(own):
+def test_an_hour_that_got_a_record_is_marked(own):
     own.record(make_record(), make_record())
 
     own.ship()
 
-    days = set(UsageRecord.objects.values_list("day", flat=True))
-    assert set(StaleDay.objects.values_list("day", flat=True)) == days
+    hours = {hour_of(record.request_id) for record in UsageRecord.objects.all()}
+    assert set(StaleHour.objects.values_list("hour", flat=True)) == hours
 
 
 def test_a_shipped_segment_that_was_left_behind_is_deleted(own):

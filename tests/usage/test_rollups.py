@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from tests.usage.spools import make_record, record_on
 from usage import rollups, tasks
-from usage.models import DailyUsage, StaleDay, UsageRecord
+from usage.models import DailyUsage, StaleHour, UsageRecord
 
 pytestmark = pytest.mark.django_db
 
@@ -145,7 +145,7 @@ def test_a_roll_up_that_fails_leaves_all_as_it_was(own, monkeypatch):
         with pytest.raises(ConnectionError):
             rollups.roll_up()
 
-    assert StaleDay.objects.count() == 1
+    assert StaleHour.objects.count() == 1
     assert rollups.roll_up() == 1
 
 

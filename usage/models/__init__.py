@@ -1,0 +1,51 @@
+"""What was used, what it adds up to, and what people are told of it."""
+
+from usage.models.alerts import Alert, Delivery, Webhook
+from usage.models.exports import Export, ReportDefinition
+from usage.models.records import (
+    FAILED,
+    TeamTag,
+    UsageAdjustment,
+    UsageAttempt,
+    UsageRecord,
+    UsageRecordQuerySet,
+)
+from usage.models.rollups import (
+    DailyTagUsage,
+    DailyUsage,
+    Dimensions,
+    HourlyAttempts,
+    HourlyTagUsage,
+    HourlyUsage,
+    Measures,
+    Reconciliation,
+    RollupMark,
+    StaleHour,
+)
+from usage.models.spooled import QuarantinedRecord, SpoolCursor
+
+__all__ = [
+    "FAILED",
+    "Alert",
+    "DailyTagUsage",
+    "DailyUsage",
+    "Delivery",
+    "Dimensions",
+    "Export",
+    "HourlyAttempts",
+    "HourlyTagUsage",
+    "HourlyUsage",
+    "Measures",
+    "QuarantinedRecord",
+    "Reconciliation",
+    "ReportDefinition",
+    "RollupMark",
+    "SpoolCursor",
+    "StaleHour",
+    "TeamTag",
+    "UsageAdjustment",
+    "UsageAttempt",
+    "UsageRecord",
+    "UsageRecordQuerySet",
+    "Webhook",
+]

@@ -1,0 +1,32 @@
+"""What became of spooled records: how far they were read, and those that made no row."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+
+class SpoolCursor(models.Model):
+    """How far a segment of a spool has been written to the database."""
+
+    segment = models.UUIDField(primary_key=True)
+    position = models.PositiveBigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.segment} at {self.position}"
+
+
+class QuarantinedRecord(models.Model):
+    """A spooled record that the database refused. Kept as it was, with the reason."""
+
+    #: SHA-256 of `raw`, so that a replay does not keep it twice.
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    raw = models.BinaryField()
+    reason = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.created_at:%Y-%m-%d %H:%M} {self.reason[:60]}"
