@@ -1,10 +1,15 @@
-"""CSV of usage records, streamed in constant memory, and safe to open in a spreadsheet."""
+"""CSV of usage records, streamed in constant memory, and safe to open in a spreadsheet.
+
+The corrections of the records follow them as rows of their own, with signed differences, so
+that the sum of a column is what the ledger says.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Generator, Iterator
-from typing import Any
+from datetime import UTC
+from typing import Any, TypeAlias
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
@@ -16,19 +21,22 @@ from django.db.models import (
     Expression,
     F,
     Func,
+    Model,
     QuerySet,
+    Subquery,
     TextField,
     UUIDField,
     Value,
     When,
 )
-from django.db.models.functions import Cast, Concat, LPad, Replace
+from django.db.models.functions import Abs, Cast, Concat, LPad, Replace, TruncDate
 from django.utils import timezone
 
-from usage.models import Export, UsageRecord
+from usage.models import Export, UsageAdjustment, UsageRecord
+from usage.snapshots import one_snapshot
 
 #: Goes into the file name. Add columns at the end, and raise it when one changes its meaning.
-VERSION = 1
+VERSION = 2
 COLUMNS = (
     "request_id",
     "day",
@@ -62,13 +70,30 @@ COLUMNS = (
     "status",
     "client_request_id",
     "trace_id",
+    "cache_write_1h_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
+    "images",
+    "search_units",
+    "provider_cost_nano",
+    "markup_bp",
+    "tags",
+    "recorded_at",
+    "kind",
+    "reason",
+    "note",
 )
 #: A cell that begins so is run by spreadsheets as a formula: signs, also of full width, and
 #: what they skip before one.
 FORMULA = "^[\x01-\x20=+\\-@\uff1d\uff0b\uff0d\uff20]"
 NANO_PER_DOLLAR = 10**9
 ROWS_AT_A_TIME = 500
+#: An empty cell.
+NOTHING = Value(None, output_field=TextField())
 LONGEST_NAME = 150
+
+#: Rows whose values are the cells of `COLUMNS`, as text or numbers.
+Table: TypeAlias = "QuerySet[Any, Any]"
 
 
 class Moment(Func):
@@ -112,15 +137,31 @@ def csv_of(records: QuerySet[UsageRecord], export: Export) -> Generator[bytes]:
 
 
 def _chunks(records: QuerySet[UsageRecord]) -> Iterator[bytes]:
-    cells = records.order_by("-request_id").annotate(
-        **{f"cell_{name}": cell for name, cell in _cells().items()}
-    )
-    table = cells.values_list(*(f"cell_{name}" for name in COLUMNS))
     yield ",".join(COLUMNS).encode() + b"\r\n"
-    yield from (_copied(table) if connection.vendor == "postgresql" else _written(table))
+    write = _copied if connection.vendor == "postgresql" else _written
+    with one_snapshot():
+        yield from write(requests_table(records))
+        yield from write(adjustments_table(records))
 
 
-def _copied(table: QuerySet[UsageRecord, Any]) -> Iterator[bytes]:
+def requests_table(records: QuerySet[UsageRecord]) -> Table:
+    """The cells of these records, the newest first."""
+    return _table(records.order_by("-request_id"), _cells_of_requests())
+
+
+def adjustments_table(records: QuerySet[UsageRecord]) -> Table:
+    """The cells of the corrections of these records."""
+    ids = Subquery(records.order_by().values("request_id"))
+    adjustments = UsageAdjustment.objects.filter(request_id__in=ids)
+    return _table(adjustments.order_by("-started_at", "-pk"), _cells_of_adjustments())
+
+
+def _table(rows: QuerySet[Any], cells: dict[str, Any]) -> Table:
+    annotated: Table = rows.annotate(**{f"cell_{name}": cell for name, cell in cells.items()})
+    return annotated.values_list(*(f"cell_{name}" for name in COLUMNS))
+
+
+def _copied(table: Table) -> Iterator[bytes]:
     """By COPY, which is twenty times as fast as reading rows."""
     try:
         sql, parameters = table.query.sql_with_params()
@@ -141,7 +182,7 @@ class _Lines(list[str]):
     write = list.append
 
 
-def _written(table: QuerySet[UsageRecord, Any]) -> Iterator[bytes]:
+def _written(table: Table) -> Iterator[bytes]:
     lines = _Lines()
     writer = csv.writer(lines)
     for row in table.iterator(chunk_size=ROWS_AT_A_TIME):
@@ -153,11 +194,30 @@ def _written(table: QuerySet[UsageRecord, Any]) -> Iterator[bytes]:
         yield "".join(lines).encode()
 
 
-def _cells() -> dict[str, Expression | F]:
+def _cells_of_requests() -> dict[str, Any]:
     """What stands in each column: text made harmless, numbers as they are."""
-    described = {field.attname: field for field in UsageRecord._meta.concrete_fields}
-    cells = {name: _cell(described[name]) for name in COLUMNS if name in described}
-    return cells | {"cost_usd": _dollars()}
+    return _own_cells(UsageRecord) | {
+        "cost_usd": _dollars(),
+        "kind": Value("request"),
+        "reason": NOTHING,
+        "note": NOTHING,
+    }
+
+
+def _cells_of_adjustments() -> dict[str, Any]:
+    """The same for a correction. What it does not change is left empty."""
+    cells = dict.fromkeys(COLUMNS, NOTHING) | _own_cells(UsageAdjustment)
+    return cells | {
+        "day": TruncDate("started_at", tzinfo=UTC),
+        "model_served": _harmless("model"),
+        "cost_usd": _dollars(),
+        "kind": Value("adjustment"),
+    }
+
+
+def _own_cells(model: type[Model]) -> dict[str, Any]:
+    described = {field.attname: field for field in model._meta.concrete_fields}
+    return {name: _cell(described[name]) for name in COLUMNS if name in described}
 
 
 def _cell(field: Any) -> Expression | F:
@@ -183,8 +243,9 @@ def _harmless(name: str) -> Expression:
 
 def _dollars() -> Expression:
     """The exact cost with nine places. Nothing at all where it is unknown."""
-    nano = F("cost_nano")
+    nano = Abs("cost_nano")
     exact = Concat(
+        Case(When(cost_nano__lt=0, then=Value("-")), default=Value("")),
         Cast(nano / Value(NANO_PER_DOLLAR), TextField()),
         Value("."),
         LPad(Cast(nano % Value(NANO_PER_DOLLAR), TextField()), 9, Value("0")),

@@ -7,6 +7,7 @@ from uuid import UUID
 from lib.ids import lowest_at, made_at, uuid7
 from usage import spool
 from usage.ingest import Shipper
+from usage.models import UsageAdjustment
 from usage.recorder import Recorder
 from usage.records import Record
 
@@ -45,6 +46,19 @@ def record_on(day, **fields):
     start = datetime.combine(day, datetime.min.time(), UTC)
     unique = uuid7().int & (1 << 62) - 1
     return make_record(request_id=UUID(int=lowest_at(start).int | unique), **fields)
+
+
+def make_adjustment(record, **fields):
+    """A correction of a record that has been made."""
+    names = ("request_id", "started_at", "key_id", "key_name", "team_id", "team_name",
+             "user_id", "user_name", "provider_name", "tags")  # fmt: skip
+    facts = {name: getattr(record, name) for name in names}
+    facts |= {
+        "identity": f"test:{uuid7()}",
+        "reason": "rerate",
+        "model": record.model_served or record.model_asked,
+    }
+    return UsageAdjustment.objects.create(**facts | fields)
 
 
 class ByHand(Shipper):

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from django.db.models import Sum
 from django.utils import timezone
 
-from tests.usage.spools import make_record
+from tests.usage.spools import make_adjustment, make_record
 from usage import exports
-from usage.models import Export, UsageRecord
+from usage.models import Export, UsageAdjustment, UsageRecord
 
 pytestmark = pytest.mark.django_db
 
@@ -52,13 +53,22 @@ def test_a_row_has_every_column_of_the_record(own):
         client_request_id="mine",
         trace_id="ab" * 16,
     )
+    UsageRecord.objects.update(recorded_at=started)
 
     (row,) = rows_of(csv_of())
 
-    expected = {name: str(getattr(record, name)) for name in record.__slots__}
+    recorded = UsageRecord.objects.get()
+    attempts = {"tries"}  # rows of another table
+    expected = {name: shown(record, name) for name in set(record.__slots__) - attempts}
     expected |= {"streamed": "true", "started_at": "2026-11-21T08:30:15.250Z"}
-    expected |= {"day": str(UsageRecord.objects.get().day), "cost_usd": "0.000020000"}
+    expected |= {"day": str(recorded.day), "cost_usd": "0.000020000", "kind": "request"}
+    expected |= {"recorded_at": "2026-11-21T08:30:15.250Z", "reason": "", "note": ""}
     assert row == expected
+
+
+def shown(record, name):
+    value = getattr(record, name)
+    return "" if value is None else str(value)
 
 
 def test_the_newest_is_first(own):
@@ -105,6 +115,39 @@ def test_other_text_stays_as_it_is(own, name):
 
 def test_text_stays_on_one_line(own):
     assert cell(own, "key_name", key_name="two\r\nlines\nand more") == "two  lines and more"
+
+
+def test_a_correction_is_a_row_with_signed_differences(own):
+    record = stored(own)
+    make_adjustment(record, cost_nano=-1_500_000_001, output_tokens=-3, note="=a\nnote")
+
+    _, row = rows_of(csv_of())
+
+    assert (row["kind"], row["reason"], row["note"]) == ("adjustment", "rerate", "'=a note")
+    assert (row["cost_usd"], row["cost_nano"]) == ("-1.500000001", "-1500000001")
+    assert (row["output_tokens"], row["input_tokens"], row["outcome"]) == ("-3", "0", "")
+    assert (row["request_id"], row["model_served"]) == (str(record.request_id), "small")
+
+
+def test_the_sum_of_an_export_is_what_the_ledger_says(own):
+    for number in range(9):
+        record = stored(own, cost_nano=10**9 + number)
+        make_adjustment(record, cost_nano=number - 4)
+
+    total = sum(Decimal(row["cost_usd"]) for row in rows_of(csv_of()))
+
+    charged = UsageRecord.objects.totals()["cost_nano"]
+    corrected = UsageAdjustment.objects.aggregate(sum=Sum("cost_nano"))["sum"]
+    assert total * 10**9 == charged + corrected
+
+
+def test_only_corrections_of_what_is_asked_for_are_exported(own):
+    make_adjustment(stored(own, outcome="upstream_timeout"))
+    make_adjustment(stored(own))
+
+    rows = rows_of(csv_of(UsageRecord.objects.failed()))
+
+    assert [row["kind"] for row in rows] == ["request", "adjustment"]
 
 
 def test_lines_end_as_the_standard_says(own):
@@ -164,7 +207,7 @@ def test_an_export_that_is_broken_off_notes_it(own):
 def test_the_file_name_says_what_is_in_it():
     name = exports.file_name({"day_from": "2026-11-01", "model": 'a/"b"\r\n'})
 
-    assert name.startswith("usage-v1_20")
+    assert name.startswith("usage-v2_20")
     assert name.endswith("Z_day_from-2026-11-01_model-a--b---.csv")
 
 
