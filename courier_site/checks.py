@@ -15,6 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 logger = logging.getLogger(__name__)
 
 TAG = "courier"
+UNPRICED = ("refuse", "allow")
 ROLES = ("all", "gateway", "admin")
 SECRETS = ("SECRET_KEY", "COURIER_ENCRYPTION_KEYS", "COURIER_KEY_PEPPER")
 SHORTEST_SECRET = 32
@@ -103,6 +104,16 @@ def check_debug(**_: Any) -> Iterator[CheckMessage]:
             "COURIER_DEBUG is on in production: its error pages show settings and data.",
             hint="Unset COURIER_DEBUG.",
             id="courier.E007",
+        )
+
+
+@register(TAG)
+def check_unpriced(**_: Any) -> Iterator[CheckMessage]:
+    if settings.COURIER_UNPRICED not in UNPRICED:
+        yield Error(
+            f'COURIER_UNPRICED cannot be "{settings.COURIER_UNPRICED}".',
+            hint="Choose refuse, or allow, which serves requests that no budget holds.",
+            id="courier.E008",
         )
 
 

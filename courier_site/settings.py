@@ -220,6 +220,8 @@ COURIER_MAX_ANSWER: int = env.int("COURIER_MAX_ANSWER", default=32 * 1024 * 1024
 #: Seconds: until the first byte of an answer over all attempts; of silence before a comment.
 COURIER_FIRST_BYTE_DEADLINE_S: float = env.float("COURIER_FIRST_BYTE_DEADLINE", default=60)
 COURIER_KEEP_ALIVE_S: float = env.float("COURIER_KEEP_ALIVE", default=15)
+#: What becomes of a request whose price is unknown: "refuse", or "allow", which marks it.
+COURIER_UNPRICED: str = env.str("COURIER_UNPRICED", default="refuse").strip().lower()
 #: Seconds until Redis counts as away. Short, for every request waits for it.
 COURIER_REDIS_DEADLINE_S: float = env.float("COURIER_REDIS_DEADLINE", default=0.1)
 #: Seconds that open streams get after SIGTERM.

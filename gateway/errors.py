@@ -38,6 +38,13 @@ class ModelNotFound(CourierError):
     code = "model_not_found"
 
 
+class ModelNotPriced(BadRequest):
+    """Nobody knows what the model costs, so that no budget could hold."""
+
+    code = "model_not_priced"
+    should_retry = False
+
+
 class UnknownUrl(CourierError):
     status = 404
     type = "invalid_request_error"

@@ -28,8 +28,13 @@ from registry.models import Provider, Revision, Route, ServedModel, UpstreamKey
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 0.5
-#: Dollars per million tokens, times this, are nano-dollars per token.
-NANO_PER_TOKEN = Decimal(1000)
+#: Prices are held in pico-dollars, of which every stored figure is a whole number: a dollar
+#: per million tokens is a million of them per token.
+PICO_PER_TOKEN = 10**6
+PICO_PER_DOLLAR = 10**12
+PICO_PER_NANO = 1000
+#: Hundredths of a percent in one whole.
+BASIS_POINTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +65,71 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price row in memory, in nano-dollars per token."""
+    """A price row in memory: pico-dollars per token, and per request, image and search unit."""
 
     id: int
     starts_at: datetime
-    input: Decimal
-    cached_input: Decimal
-    cache_write: Decimal
-    output: Decimal
+    input: int
+    cached_input: int
+    cache_write: int
+    cache_write_1h: int
+    audio_input: int
+    output: int
+    reasoning: int
+    audio_output: int
+    request: int
+    image: int
+    search_unit: int
 
     def cost_nano(self, usage: TokenUsage) -> int:
-        """Nano-dollars, rounded up: a fraction of a nano-dollar is never given away."""
-        plain = max(usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens, 0)
-        cost = (
-            plain * self.input
-            + usage.cached_input_tokens * self.cached_input
-            + usage.cache_write_tokens * self.cache_write
-            + usage.output_tokens * self.output
+        """What the provider charges for one answer, in nano-dollars.
+
+        Every token is charged in one class. Rounded up: a fraction is never given away.
+        """
+        cached, written = usage.cached_input_tokens, usage.cache_write_tokens
+        written_1h, audio_in = usage.cache_write_1h_tokens, usage.audio_input_tokens
+        reasoning, audio_out = usage.reasoning_tokens, usage.audio_output_tokens
+        plain_in = usage.input_tokens - cached - written - audio_in
+        plain_out = usage.output_tokens - reasoning - audio_out
+        # Somebody else's figures may name parts that are more than their whole.
+        pico = (
+            self.request
+            + (plain_in * self.input if plain_in > 0 else 0)
+            + cached * self.cached_input
+            + (plain_out * self.output if plain_out > 0 else 0)
+            + reasoning * self.reasoning
         )
-        return int(cost.to_integral_value(rounding="ROUND_CEILING"))
+        if written:
+            pico += max(written - written_1h, 0) * self.cache_write
+            pico += written_1h * self.cache_write_1h
+        if audio_in or audio_out:
+            pico += audio_in * self.audio_input + audio_out * self.audio_output
+        if usage.images or usage.search_units:
+            pico += usage.images * self.image + usage.search_units * self.search_unit
+        return _nano(pico)
+
+    def hold_nano(self, input_tokens: int, output_tokens: int) -> int:
+        """The most that one request with so many tokens can cost, of whichever class they are.
+
+        Images and search units are not in it: tokens do not bound them.
+        """
+        dearest_input = max(
+            self.input, self.cached_input, self.cache_write, self.cache_write_1h, self.audio_input
+        )
+        dearest_output = max(self.output, self.reasoning, self.audio_output)
+        return _nano(self.request + input_tokens * dearest_input + output_tokens * dearest_output)
+
+
+def _nano(pico: int) -> int:
+    return -(-pico // PICO_PER_NANO)
+
+
+def charged_nano(cost_nano: int, markup_bp: int) -> int:
+    """What a team is charged for what a provider charges. Rounded up, and never negative.
+
+    `markup_bp` is in hundredths of a percent; negative, it is a discount.
+    """
+    return max(-(-cost_nano * (BASIS_POINTS + markup_bp) // BASIS_POINTS), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +142,33 @@ class Model:
     created_at: datetime
     max_attempts: int
     targets: tuple[Target, ...]
-    #: Oldest first.
+    #: Its own, oldest first.
     prices: tuple[Price, ...]
+    #: Those of single routes, by the route's id, oldest first.
+    route_prices: Mapping[int, tuple[Price, ...]] = field(default_factory=dict)
 
     def price_at(self, moment: datetime) -> Price | None:
-        """The price in force at `moment`; None where it is unknown."""
-        index = bisect_right(self.prices, moment, key=lambda price: price.starts_at)
-        return self.prices[index - 1] if index else None
+        """The model's own price in force at `moment`; None where it has none."""
+        return _in_force(self.prices, moment)
+
+    def price_for(self, target: Target, moment: datetime) -> Price | None:
+        """What an answer of `target` costs at `moment`: its route's price, else the model's.
+
+        None where it is unknown, which is not the same as free.
+        """
+        own = self.route_prices.get(target.route_id)
+        return (_in_force(own, moment) if own else None) or self.price_at(moment)
+
+    def priced_targets(self, moment: datetime) -> tuple[Target, ...]:
+        """The targets of which is known what their answers cost at `moment`."""
+        if self.price_at(moment):
+            return self.targets
+        return tuple(target for target in self.targets if self.price_for(target, moment))
+
+
+def _in_force(prices: tuple[Price, ...], moment: datetime) -> Price | None:
+    index = bisect_right(prices, moment, key=lambda price: price.starts_at)
+    return prices[index - 1] if index else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +250,7 @@ def _refresh_and_let_go() -> None:
 def load(revision: int) -> Snapshot:
     """Read the whole configuration from the database."""
     targets = _targets_by_model()
-    prices = _prices_by_model()
+    prices, route_prices = _prices()
     models: dict[str, Model] = {}
     names: dict[str, str] = {}
     for row in ServedModel.objects.filter(enabled=True).prefetch_related("aliases"):
@@ -191,6 +262,7 @@ def load(revision: int) -> Snapshot:
             max_attempts=row.max_attempts,
             targets=tuple(targets.get(row.pk, ())),
             prices=tuple(prices.get(row.pk, ())),
+            route_prices=route_prices.get(row.pk, {}),
         )
         names[row.name] = row.name
         for alias in row.aliases.all():
@@ -257,22 +329,46 @@ def _target(route: Route, key: UpstreamKey | None, secret: str) -> Target:
     )
 
 
-def _prices_by_model() -> dict[int, list[Price]]:
-    prices: dict[int, list[Price]] = {}
-    for row in PriceRow.objects.order_by("model_id", "starts_at"):
-        prices.setdefault(row.model_id, []).append(price_of(row))
-    return prices
+def _prices() -> tuple[dict[int, list[Price]], dict[int, dict[int, tuple[Price, ...]]]]:
+    """The prices of models, and those of routes by model and route, each oldest first."""
+    of_models: dict[int, list[Price]] = {}
+    of_routes: dict[int, dict[int, tuple[Price, ...]]] = {}
+    for row in PriceRow.objects.order_by("starts_at"):
+        if row.route_id is None:
+            of_models.setdefault(row.model_id, []).append(price_of(row))
+        else:
+            routes = of_routes.setdefault(row.model_id, {})
+            routes[row.route_id] = (*routes.get(row.route_id, ()), price_of(row))
+    return of_models, of_routes
 
 
 def price_of(row: PriceRow) -> Price:
-    """The arithmetic of a price row."""
-    cached = row.input if row.cached_input is None else row.cached_input
-    write = row.input if row.cache_write is None else row.cache_write
+    """The arithmetic of a price row: what a figure that is left out falls back to."""
+    cache_write = _else(row.cache_write, row.input)
     return Price(
         id=row.pk,
         starts_at=row.starts_at,
-        input=row.input * NANO_PER_TOKEN,
-        cached_input=cached * NANO_PER_TOKEN,
-        cache_write=write * NANO_PER_TOKEN,
-        output=row.output * NANO_PER_TOKEN,
+        input=_per_token(row.input),
+        cached_input=_per_token(_else(row.cached_input, row.input)),
+        cache_write=_per_token(cache_write),
+        cache_write_1h=_per_token(_else(row.cache_write_1h, cache_write)),
+        audio_input=_per_token(_else(row.audio_input, row.input)),
+        output=_per_token(row.output),
+        reasoning=_per_token(_else(row.reasoning, row.output)),
+        audio_output=_per_token(_else(row.audio_output, row.output)),
+        request=_each(row.request),
+        image=_each(row.image),
+        search_unit=_each(row.search_unit),
     )
+
+
+def _else(figure: Decimal | None, fallback: Decimal) -> Decimal:
+    return fallback if figure is None else figure
+
+
+def _per_token(per_million: Decimal) -> int:
+    return int(per_million * PICO_PER_TOKEN)
+
+
+def _each(dollars: Decimal | None) -> int:
+    return int((dollars or 0) * PICO_PER_DOLLAR)

@@ -1,11 +1,14 @@
 """Rows for tests, made by plain functions with defaults."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
 
 from accounts.models import Membership, RateLimit, Team, User
 from registry.models import Alias, Price, Provider, Route, ServedModel, UpstreamKey
 
+#: Any price that a test adds to a model is newer.
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 PASSWORD = "a long enough passphrase"
 _numbers = count(1)
 
@@ -55,13 +58,15 @@ def make_upstream_key(provider, secret="sk-upstream-of-a-test", name="default", 
     return key
 
 
-def make_model(name=None, *providers, aliases=(), **fields):
-    """A model, with a route of falling priority to each provider."""
+def make_model(name=None, *providers, aliases=(), priced=True, **fields):
+    """A model, with a route of falling priority to each provider. Free, unless not `priced`."""
     model = ServedModel.objects.create(name=name or f"model-{next(_numbers)}", **fields)
     for priority, provider in enumerate(providers):
         make_route(model, provider, priority=priority)
     for alias in aliases:
         Alias.objects.create(model=model, name=alias)
+    if priced:
+        Price.objects.create(model=model, free=True, starts_at=BEGINNING)
     return model
 
 

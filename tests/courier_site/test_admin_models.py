@@ -205,7 +205,7 @@ class TestBadRoute:
 class TestPrice:
     @pytest.fixture
     def model(self):
-        return make_model("gpt-4o")
+        return make_model("gpt-4o", priced=False)
 
     def add(self, browser, model, **changed):
         return browser.post(ADD_PRICE, forms.price(model=model.pk, **changed))
@@ -303,7 +303,7 @@ class TestLists:
         assert state in browser.get(LIST).text
 
     def test_a_model_without_a_price_is_not_called_free(self, browser):
-        make_model("gpt-4o")
+        make_model("gpt-4o", priced=False)
 
         shown = browser.get(LIST).text
 
@@ -312,7 +312,7 @@ class TestLists:
 
     @pytest.mark.parametrize("state", ["now", "later", "past"])
     def test_prices_can_be_filtered_by_their_state(self, browser, state):
-        model = make_model("gpt-4o")
+        model = make_model("gpt-4o", priced=False)
         moments = {"past": "2020-01-01", "now": "2021-01-01", "later": "2090-01-01"}
         for moment in moments.values():
             make_price(model, starts_at=f"{moment}T00:00:00Z")

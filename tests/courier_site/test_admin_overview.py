@@ -175,7 +175,7 @@ class TestAttention:
         assert "All is well." in browser.get(START).text
 
     def test_a_model_without_a_price(self, in_order):
-        make_model("costly", make_provider())
+        make_model("costly", make_provider(), priced=False)
 
         assert self.texts() == ["Model “costly” has no price."]
 
@@ -208,7 +208,7 @@ class TestAttention:
         ]
 
     def test_every_item_leads_to_a_page(self, browser, db):
-        make_model("lost")
+        make_model("lost", priced=False)
         QuarantinedRecord.objects.create(raw=b"{", reason="The record is no JSON.")
 
         links = [item.link for item in seen().attention]
@@ -274,7 +274,7 @@ class TestWhoSeesWhat:
         assert seen({"usage.view_usagerecord"}).days is None
 
     def test_nothing_to_attend_to_that_one_may_not_see(self):
-        make_model("lost")
+        make_model("lost", priced=False)
         QuarantinedRecord.objects.create(raw=b"{", reason="The record is no JSON.")
 
         assert seen(set()).attention == []

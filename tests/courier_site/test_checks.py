@@ -131,3 +131,16 @@ def test_a_database_without_its_migrations_is_refused(monkeypatch):
 
     with pytest.raises(checks.Misconfigured, match="migrations have not been run"):
         checks.require()
+
+
+@pytest.mark.parametrize("word", ["refuse", "allow"])
+def test_what_becomes_of_an_unknown_price_has_two_words(settings, word):
+    settings.COURIER_UNPRICED = word
+
+    assert faults() == []
+
+
+def test_another_word_for_it_is_refused(settings):
+    settings.COURIER_UNPRICED = "alow"
+
+    assert faults() == ["courier.E008"]

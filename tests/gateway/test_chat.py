@@ -168,7 +168,7 @@ async def test_a_fraction_of_a_nano_dollar_is_never_given_away(chat, courier, up
 
 
 async def test_an_unknown_price_is_no_price_and_not_zero(chat, courier):
-    await courier.make(lambda: factories.make_model("free", alpha()))
+    await courier.make(lambda: factories.make_model("free", alpha(), priced=False))
 
     record = await courier.record((await chat(model="free")).request_id)
 

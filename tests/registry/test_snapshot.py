@@ -1,8 +1,11 @@
 """The configuration in memory: what is in it, and what a request costs by it."""
 
 import logging
+import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -209,7 +212,7 @@ class TestRefresh:
 class TestPriceInForce:
     @pytest.fixture
     def model(self):
-        model = make_model("m")
+        model = make_model("m", priced=False)
         make_price(model, input="1", starts_at=NEW_YEAR)
         make_price(model, input="2", starts_at=NEW_YEAR + timedelta(days=31))
         return loaded().model("m")
@@ -218,34 +221,100 @@ class TestPriceInForce:
         assert model.price_at(NEW_YEAR - timedelta(microseconds=1)) is None
 
     def test_the_first_from_its_very_start(self, model):
-        assert model.price_at(NEW_YEAR).input == 1000
+        assert model.price_at(NEW_YEAR).input == 1_000_000
 
     def test_the_first_until_the_next_begins(self, model):
         last_moment = NEW_YEAR + timedelta(days=31) - timedelta(microseconds=1)
 
-        assert model.price_at(last_moment).input == 1000
+        assert model.price_at(last_moment).input == 1_000_000
 
     def test_the_next_from_its_very_start(self, model):
-        assert model.price_at(NEW_YEAR + timedelta(days=31)).input == 2000
-
-    def test_cached_tokens_cost_as_input_where_nothing_else_is_said(self, model):
-        price = model.price_at(NEW_YEAR)
-
-        assert (price.cached_input, price.cache_write) == (price.input, price.input)
+        assert model.price_at(NEW_YEAR + timedelta(days=31)).input == 2_000_000
 
     def test_a_free_model_has_a_price_of_zero(self):
-        PriceRow.objects.create(model=make_model("free"), free=True, starts_at=NEW_YEAR)
+        make_model("free")
 
         price = loaded().model("free").price_at(NEW_YEAR)
 
         assert price.cost_nano(TokenUsage(1000, output_tokens=1000)) == 0
 
 
-def price(**dollars):
-    """A price in dollars per million tokens."""
-    figures = {"input": "0", "cached_input": "0", "cache_write": "0", "output": "0"} | dollars
-    per_token = {name: Decimal(each) * snapshot.NANO_PER_TOKEN for name, each in figures.items()}
-    return snapshot.Price(id=1, starts_at=NEW_YEAR, **per_token)
+@pytest.mark.django_db
+class TestPriceOfARoute:
+    @pytest.fixture
+    def row(self):
+        return make_model("m", make_provider("dear"), make_provider("plain"), priced=False)
+
+    @pytest.fixture
+    def of_the_dear_route(self, row):
+        dear = row.routes.get(provider__name="dear")
+        return make_price(row, route=dear, input="5", starts_at=NEW_YEAR)
+
+    @staticmethod
+    def at(moment):
+        model = loaded().model("m")
+        prices = {t.provider_name: model.price_for(t, moment) for t in model.targets}
+        return {name: price and price.input for name, price in prices.items()}
+
+    def test_holds_for_that_route_only(self, row, of_the_dear_route):
+        make_price(row, input="1", starts_at=NEW_YEAR)
+
+        assert self.at(NEW_YEAR) == {"dear": 5_000_000, "plain": 1_000_000}
+
+    def test_goes_before_a_younger_one_of_the_model(self, row, of_the_dear_route):
+        make_price(row, input="1", starts_at=NEW_YEAR + timedelta(days=1))
+
+        assert self.at(NEW_YEAR + timedelta(days=2))["dear"] == 5_000_000
+
+    def test_leaves_that_of_the_model_in_force_until_it_begins(self, row, of_the_dear_route):
+        make_price(row, input="1", starts_at=NEW_YEAR - timedelta(days=2))
+
+        assert self.at(NEW_YEAR - timedelta(days=1))["dear"] == 1_000_000
+
+    def test_does_not_tell_what_other_routes_cost(self, of_the_dear_route):
+        model = loaded().model("m")
+
+        assert [t.provider_name for t in model.priced_targets(NEW_YEAR)] == ["dear"]
+
+    def test_is_no_price_of_the_model(self, of_the_dear_route):
+        assert loaded().model("m").price_at(NEW_YEAR) is None
+
+
+@pytest.mark.django_db
+class TestTargetsWhosePriceIsKnown:
+    """Pain 2 of field.md: a price has three states."""
+
+    def test_none_of_a_model_without_a_price(self):
+        make_model("m", make_provider(), priced=False)
+
+        assert loaded().model("m").priced_targets(NEW_YEAR) == ()
+
+    def test_all_of_a_free_model(self):
+        make_model("m", make_provider(), make_provider())
+
+        assert len(loaded().model("m").priced_targets(NEW_YEAR)) == 2
+
+    def test_none_before_its_first_price_begins(self):
+        make_price(make_model("m", make_provider(), priced=False), starts_at=NEW_YEAR)
+
+        assert loaded().model("m").priced_targets(NEW_YEAR - timedelta(seconds=1)) == ()
+
+
+def price(**figures):
+    """The price of a row with these figures, in dollars, and 0 for input and output."""
+    given = {name: Decimal(figure) for name, figure in figures.items()}
+    return snapshot.price_of(PriceRow(id=1, starts_at=NEW_YEAR, **given))
+
+
+#: One nano-dollar per token of the class named, and far more for all others of its side.
+FALLBACKS = [
+    ("cached_input", TokenUsage(1, cached_input_tokens=1), "input"),
+    ("cache_write", TokenUsage(1, cache_write_tokens=1), "input"),
+    ("cache_write_1h", TokenUsage(1, 0, 1, cache_write_1h_tokens=1), "cache_write"),
+    ("audio_input", TokenUsage(1, audio_input_tokens=1), "input"),
+    ("reasoning", TokenUsage(output_tokens=1, reasoning_tokens=1), "output"),
+    ("audio_output", TokenUsage(output_tokens=1, audio_output_tokens=1), "output"),
+]
 
 
 class TestCost:
@@ -256,19 +325,62 @@ class TestCost:
         # 600 x 2500 + 400 x 1250 + 200 x 10000
         assert gpt.cost_nano(usage) == 4_000_000
 
-    def test_tokens_written_to_a_cache_cost_their_own_price(self):
-        claude = price(input="3", cached_input="0.30", cache_write="3.75", output="15")
-        usage = TokenUsage(input_tokens=100, cached_input_tokens=30, cache_write_tokens=50)
+    def test_every_class_at_once(self):
+        """Pain 6 of field.md: classes are disjoint, none is charged twice."""
+        omni = price(
+            input="1",
+            cached_input="0.1",
+            cache_write="1.25",
+            cache_write_1h="2",
+            audio_input="40",
+            output="10",
+            reasoning="12",
+            audio_output="80",
+            request="0.01",
+            image="0.04",
+            search_unit="0.002",
+        )
+        usage = TokenUsage(
+            input_tokens=1000,
+            cached_input_tokens=300,
+            cache_write_tokens=200,
+            cache_write_1h_tokens=50,
+            audio_input_tokens=100,
+            output_tokens=500,
+            reasoning_tokens=100,
+            audio_output_tokens=40,
+            images=2,
+            search_units=3,
+        )
 
-        assert claude.cost_nano(usage) == 20 * 3000 + 30 * 300 + 50 * 3750
+        tokens_in = 400 * 1000 + 300 * 100 + 150 * 1250 + 50 * 2000 + 100 * 40_000
+        tokens_out = 360 * 10_000 + 100 * 12_000 + 40 * 80_000
+        others = 10_000_000 + 2 * 40_000_000 + 3 * 2_000_000
+        assert omni.cost_nano(usage) == tokens_in + tokens_out + others
+
+    @pytest.mark.parametrize(("name", "usage", "fallback"), FALLBACKS)
+    def test_a_class_has_its_own_figure(self, name, usage, fallback):
+        assert price(**{fallback: "7", name: "0.001"}).cost_nano(usage) == 1
+
+    @pytest.mark.parametrize(("name", "usage", "fallback"), FALLBACKS)
+    def test_a_class_without_a_figure_costs_as_the_one_it_is_a_part_of(self, name, usage, fallback):
+        assert price(**{fallback: "0.001"}).cost_nano(usage) == 1
+
+    def test_an_hours_cache_write_costs_as_input_where_no_write_has_a_figure(self):
+        usage = TokenUsage(1, cache_write_tokens=1, cache_write_1h_tokens=1)
+
+        assert price(input="0.001").cost_nano(usage) == 1
+
+    def test_an_answer_without_any_tokens_costs_what_a_request_does(self):
+        assert price(request="0.000001").cost_nano(TokenUsage()) == 1000
 
     def test_a_fraction_of_a_nano_dollar_is_rounded_up(self):
-        assert price(input="0.0000001").cost_nano(TokenUsage(input_tokens=1)) == 1
+        assert price(input="0.000001").cost_nano(TokenUsage(input_tokens=1)) == 1
 
-    def test_reasoning_is_a_part_of_the_output(self):
-        usage = TokenUsage(output_tokens=10, reasoning_tokens=8)
+    def test_it_is_rounded_once_and_not_for_each_class(self):
+        usage = TokenUsage(input_tokens=500, output_tokens=500)
 
-        assert price(output="1").cost_nano(usage) == 10_000
+        assert price(input="0.000001", output="0.000001").cost_nano(usage) == 1
 
     def test_more_cached_than_input_tokens_never_earn_money(self):
         usage = TokenUsage(input_tokens=10, cached_input_tokens=30)
@@ -278,34 +390,110 @@ class TestCost:
 
 tokens = st.integers(0, 10**9)
 dollars = st.decimals(0, 10_000, places=6)
-usages = st.builds(TokenUsage, tokens, tokens, tokens, tokens, tokens)
-prices = st.builds(price, input=dollars, cached_input=dollars, cache_write=dollars, output=dollars)
+optional = st.none() | dollars
+usages = st.builds(TokenUsage, *[tokens] * 10)
+#: Usage as dialects read it: no part is larger than what it is a part of.
+parts = st.builds(
+    lambda plain, cached, write, hour, audio, spoken, thought, said: TokenUsage(
+        input_tokens=plain + cached + write + hour + audio,
+        cached_input_tokens=cached,
+        cache_write_tokens=write + hour,
+        cache_write_1h_tokens=hour,
+        audio_input_tokens=audio,
+        output_tokens=spoken + thought + said,
+        reasoning_tokens=thought,
+        audio_output_tokens=said,
+    ),
+    *[tokens] * 8,
+)
+rows = st.fixed_dictionaries(
+    {name: dollars if name in ("input", "output") else optional for name in PriceRow.FIGURES}
+)
+prices = rows.map(lambda row: snapshot.price_of(PriceRow(id=1, starts_at=NEW_YEAR, **row)))
+#: One more token of each class, with the whole that it is a part of, and one more of the rest.
+ONE_MORE = [
+    ("input_tokens",),
+    ("input_tokens", "cached_input_tokens"),
+    ("input_tokens", "cache_write_tokens"),
+    ("input_tokens", "cache_write_tokens", "cache_write_1h_tokens"),
+    ("input_tokens", "audio_input_tokens"),
+    ("output_tokens",),
+    ("output_tokens", "reasoning_tokens"),
+    ("output_tokens", "audio_output_tokens"),
+    ("images",),
+    ("search_units",),
+]
 
 
-@given(prices, usages)
-def test_a_cost_is_never_negative(any_price, usage):
-    assert any_price.cost_nano(usage) >= 0
+class TestMoney:
+    """S-40: whole nano-dollars, never negative, and never less for more."""
+
+    @given(prices, usages)
+    def test_a_cost_is_a_whole_number_and_never_negative(self, any_price, usage):
+        cost = any_price.cost_nano(usage)
+
+        assert isinstance(cost, int)
+        assert cost >= 0
+
+    @given(prices, usages, st.sampled_from(ONE_MORE), tokens)
+    def test_more_of_anything_never_costs_less(self, any_price, usage, classes, more):
+        grown = {name: getattr(usage, name) + more for name in classes}
+
+        assert any_price.cost_nano(replace(usage, **grown)) >= any_price.cost_nano(usage)
+
+    @given(rows, parts)
+    def test_it_is_the_exact_sum_rounded_up(self, row, usage):
+        def figure(name, *fallbacks):
+            return next(row[each] for each in (name, *fallbacks) if row[each] is not None)
+
+        exact = sum(
+            Fraction(figure(*names)) * 1000 * count
+            for names, count in (
+                (("input",), usage.input_tokens - usage.cached_input_tokens
+                 - usage.cache_write_tokens - usage.audio_input_tokens),
+                (("cached_input", "input"), usage.cached_input_tokens),
+                (("cache_write", "input"), usage.cache_write_tokens - usage.cache_write_1h_tokens),
+                (("cache_write_1h", "cache_write", "input"), usage.cache_write_1h_tokens),
+                (("audio_input", "input"), usage.audio_input_tokens),
+                (("output",), usage.output_tokens - usage.reasoning_tokens
+                 - usage.audio_output_tokens),
+                (("reasoning", "output"), usage.reasoning_tokens),
+                (("audio_output", "output"), usage.audio_output_tokens),
+            )
+        ) + Fraction(row["request"] or 0) * 10**9  # fmt: skip
+
+        any_price = snapshot.price_of(PriceRow(id=1, starts_at=NEW_YEAR, **row))
+        assert any_price.cost_nano(usage) == math.ceil(exact)
+
+    @given(prices, parts)
+    def test_what_is_held_before_the_call_covers_any_mix_of_classes(self, any_price, usage):
+        held = any_price.hold_nano(usage.input_tokens, usage.output_tokens)
+
+        assert held >= any_price.cost_nano(usage)
 
 
-@given(prices, usages, tokens)
-def test_more_output_never_costs_less(any_price, usage, more):
-    longer = TokenUsage(
-        usage.input_tokens,
-        usage.cached_input_tokens,
-        usage.cache_write_tokens,
-        usage.output_tokens + more,
-    )
-
-    assert any_price.cost_nano(longer) >= any_price.cost_nano(usage)
+costs = st.integers(0, 10**15)
+markups = st.integers(-10_000, 100_000)
 
 
-@given(prices, usages, tokens)
-def test_more_input_never_costs_less(any_price, usage, more):
-    longer = TokenUsage(
-        usage.input_tokens + more,
-        usage.cached_input_tokens,
-        usage.cache_write_tokens,
-        usage.output_tokens,
-    )
+class TestMarkup:
+    def test_half_a_percent_is_added(self):
+        assert snapshot.charged_nano(1_000_000, 50) == 1_005_000
 
-    assert any_price.cost_nano(longer) >= any_price.cost_nano(usage)
+    def test_none_changes_nothing(self):
+        assert snapshot.charged_nano(123_456_789, 0) == 123_456_789
+
+    def test_a_discount_is_taken_off_and_a_fraction_is_rounded_up(self):
+        assert snapshot.charged_nano(3, -5000) == 2
+
+    def test_a_discount_of_everything_leaves_nothing(self):
+        assert snapshot.charged_nano(3, -10_000) == 0
+
+    def test_more_than_everything_is_never_paid_out(self):
+        assert snapshot.charged_nano(3, -20_000) == 0
+
+    @given(costs, markups, costs)
+    def test_a_dearer_answer_is_never_charged_less(self, cost, markup, more):
+        charged = snapshot.charged_nano(cost, markup)
+
+        assert 0 <= charged <= snapshot.charged_nano(cost + more, markup)
