@@ -96,19 +96,33 @@ DATABASES: dict[str, Any] = {
     "default": env.db_url_config(DATABASE_URL or f"sqlite:///{DATA_DIR / 'courier.sqlite3'}")
 }
 ON_POSTGRESQL = "postgresql" in DATABASES["default"]["ENGINE"]
-if ON_POSTGRESQL:
+#: A role that can only add to the ledger. Usage is then written through it.
+LEDGER_DATABASE_URL: str = env.str("COURIER_LEDGER_DATABASE_URL", default="")
+LEDGER_DATABASE = "ledger" if LEDGER_DATABASE_URL else "default"
+if LEDGER_DATABASE_URL:
+    DATABASES["ledger"] = env.db_url_config(LEDGER_DATABASE_URL)
+
+
+def on_postgresql(database: dict[str, Any], *, connections: int) -> None:
+    """Complete the description of a PostgreSQL database."""
     # Under ASGI a connection kept per thread is never returned: pool instead of CONN_MAX_AGE.
-    DATABASES["default"]["CONN_MAX_AGE"] = 0
-    DATABASES["default"]["OPTIONS"] = {
-        **DATABASES["default"].get("OPTIONS", {}),
+    database["CONN_MAX_AGE"] = 0
+    database["OPTIONS"] = {
+        **database.get("OPTIONS", {}),
         "connect_timeout": 5,
         # A server that vanishes without a word is noticed in half a minute, not in hours.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
-        "pool": {"min_size": 0, "max_size": env.int("COURIER_DB_POOL", default=10), "timeout": 5},
+        "pool": {"min_size": 0, "max_size": connections, "timeout": 5},
     }
+
+
+if ON_POSTGRESQL:
+    on_postgresql(DATABASES["default"], connections=env.int("COURIER_DB_POOL", default=10))
+    if LEDGER_DATABASE_URL:
+        on_postgresql(DATABASES["ledger"], connections=2)
 else:
     # IMMEDIATE and WAL: without them concurrent writers fail at once with "database is locked".
     DATABASES["default"]["OPTIONS"] = {
@@ -227,4 +241,10 @@ COURIER_REDIS_DEADLINE_S: float = env.float("COURIER_REDIS_DEADLINE", default=0.
 #: Seconds that open streams get after SIGTERM.
 COURIER_DRAIN_S: float = env.float("COURIER_DRAIN", default=30)
 SPOOL_DIR = DATA_DIR / "spool"
+#: Different tags that a team may have. What comes beyond is recorded as `~other`.
+COURIER_TEAM_TAGS: int = env.int("COURIER_TEAM_TAGS", default=1000)
+#: Days that each is kept; 0: for good. Sums per day are kept for good.
+COURIER_KEEP_RECORDS_DAYS: int = env.int("COURIER_KEEP_RECORDS_DAYS", default=0)
+COURIER_KEEP_ROLLUPS_DAYS: int = env.int("COURIER_KEEP_ROLLUPS_DAYS", default=0)
+COURIER_KEEP_EXPORTS_DAYS: int = env.int("COURIER_KEEP_EXPORTS_DAYS", default=30)
 DATA_UPLOAD_MAX_MEMORY_SIZE = COURIER_MAX_BODY

@@ -1,7 +1,22 @@
 """The usage application."""
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class UsageConfig(AppConfig):
     name = "usage"
+
+    def ready(self) -> None:
+        post_migrate.connect(_finish_tables, sender=self)
+
+
+def _finish_tables(using: str, **_: Any) -> None:
+    """Give the ledger's tables what no model describes."""
+    from usage import append_only, partitions
+
+    if using == "default":
+        append_only.guard()
+        partitions.look_after()

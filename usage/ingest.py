@@ -9,38 +9,28 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
-from uuid import UUID
 
-from django.db import DataError, IntegrityError, connection, transaction
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from lib.ids import hour_of
-from lib.tokens import TokenUsage
-from registry.models import Price
-from registry.snapshot import price_of
-from usage import frames, spool
-from usage.models import QuarantinedRecord, SpoolCursor, StaleHour, UsageRecord
-from usage.rows import COLUMNS, UNREADABLE, Refused, Row, content_of, refused, row_of
+from usage import frames, ledger, spool, tags
+from usage.models import QuarantinedRecord, SpoolCursor, StaleHour
+from usage.purges import retained
+from usage.recovery import Unclosed
+from usage.rows import Refused, Row, row_of
 from usage.spool import Line, Segment, Spool
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 SHIP_EVERY_S = 0.25
 ADOPT_EVERY_S = 10.0
 LONGEST_BACKOFF_S = 5.0
 STOP_WITHIN_S = 2.0
 BATCH = 500
-#: So many lines or rows are handled before the event loop, which shares the interpreter with
-#: this thread, surely gets its turn.
-AT_A_TIME = 50
-PAUSE_S = 0.0002
-#: What the database says when a row, not the database, is at fault.
-ROW_AT_FAULT = (DataError, IntegrityError, OverflowError, ValueError)
 
 
 @dataclass(slots=True)
@@ -69,12 +59,13 @@ class Batch:
             self.refused.append(row)
         else:
             self.rows.append(row)
+            self.refused.extend(row.refused)
 
 
 def batches(lines: Iterable[Line]) -> Iterator[Batch]:
     """The closed requests in these lines, so many at a time."""
     batch, recorded_at = Batch(), timezone.now()
-    for line in _politely(lines):
+    for line in ledger.politely(lines):
         batch.add(line, recorded_at)
         if len(batch.rows) >= BATCH:
             yield batch
@@ -85,11 +76,14 @@ def batches(lines: Iterable[Line]) -> Iterator[Batch]:
 
 def store(batch: Batch, segment: Path) -> None:
     """Write a batch in one transaction, with the place in the segment that it ends at."""
-    with transaction.atomic():
-        _quarantine(batch.refused + _insert(batch.rows))
-        hours = {hour_of(row.values[0]) for row in batch.rows}
-        StaleHour.objects.bulk_create(StaleHour(hour=hour) for hour in hours)
-        SpoolCursor.objects.bulk_create(
+    using = ledger.database()
+    with transaction.atomic(using=using):
+        rows, purged = retained(batch.rows)
+        refused = ledger.add(tags.bounded(rows, using)) if rows else []
+        _quarantine(batch.refused + purged + refused)
+        hours = {hour_of(row.request_id) for row in rows}
+        StaleHour.objects.using(using).bulk_create(StaleHour(hour=hour) for hour in hours)
+        SpoolCursor.objects.using(using).bulk_create(
             [SpoolCursor(segment=spool.id_of(segment), position=batch.end)],
             update_conflicts=True,
             unique_fields=["segment"],
@@ -97,152 +91,49 @@ def store(batch: Batch, segment: Path) -> None:
         )
 
 
-def _insert(rows: list[Row]) -> list[Refused]:
-    """Insert the rows that are not there yet. Returns those that the database refuses."""
-    try:
-        with transaction.atomic():
-            _write(rows)
-    except ROW_AT_FAULT as error:
-        if len(rows) == 1:
-            return [refused(rows[0].raw, error)]
-        middle = len(rows) // 2
-        return _insert(rows[:middle]) + _insert(rows[middle:])
-    return []
-
-
-def _write(rows: list[Row]) -> None:
-    if connection.vendor == "postgresql":
-        _copy(rows)
-    else:
-        _execute(rows)
-
-
-TABLE = UsageRecord._meta.db_table
-NAMES = ", ".join(COLUMNS)
-MAKE_INCOMING = (
-    f"CREATE TEMPORARY TABLE IF NOT EXISTS usage_incoming (LIKE {TABLE}) ON COMMIT DELETE ROWS"
-)
-COPY = f"COPY usage_incoming ({NAMES}) FROM STDIN"
-MERGE = (
-    f"INSERT INTO {TABLE} ({NAMES}) SELECT {NAMES} FROM usage_incoming "  # noqa: S608  # constants
-    "ON CONFLICT (request_id) DO NOTHING"
-)
-INSERT = (
-    f"INSERT INTO {TABLE} ({NAMES}) VALUES ({', '.join(['%s'] * len(COLUMNS))}) "  # noqa: S608
-    "ON CONFLICT (request_id) DO NOTHING"
-)
-
-
-def _copy(rows: list[Row]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(MAKE_INCOMING)
-        with connection.wrap_database_errors, cursor.copy(COPY) as copy:
-            for row in _politely(rows):
-                copy.write_row(row.values)
-        cursor.execute(MERGE)
-
-
-def _execute(rows: list[Row]) -> None:
-    with connection.cursor() as cursor:
-        cursor.executemany(INSERT, [[_adapted(value) for value in row.values] for row in rows])
-
-
-def _adapted(value: Any) -> Any:
-    """As Django stores it in SQLite."""
-    if isinstance(value, UUID):
-        return value.hex
-    if isinstance(value, datetime):
-        return str(value.astimezone(UTC).replace(tzinfo=None))
-    return value.isoformat() if isinstance(value, date) else value
-
-
-def _politely(items: Iterable[T]) -> Iterator[T]:
-    for number, item in enumerate(items, 1):
-        yield item
-        if number % AT_A_TIME == 0:
-            time.sleep(PAUSE_S)
-
-
 def _quarantine(set_aside: list[Refused]) -> None:
     for raw, reason in set_aside:
         logger.error("a usage record was set aside: %s", reason)
-        QuarantinedRecord.objects.get_or_create(
+        QuarantinedRecord.objects.using(ledger.database()).get_or_create(
             digest=hashlib.sha256(raw).hexdigest(), defaults={"raw": raw, "reason": reason}
         )
 
 
-class Unclosed:
-    """The requests that a dead process left open, found by reading all that it wrote."""
+def bring_home(segments: list[Path]) -> int:
+    """Write all that a dead process left, and end what it had open. Returns how many records.
 
-    def __init__(self) -> None:
-        self._opened: dict[str, bytes] = {}
-        self._progress: dict[str, dict[str, Any]] = {}
-
-    def see(self, line: Line) -> None:
-        for payload in line.payloads:
-            with contextlib.suppress(*UNREADABLE):
-                self._see(payload, content_of(payload))
-
-    def _see(self, payload: bytes, content: dict[str, Any]) -> None:
-        request_id = content["request_id"]
-        match payload[:1]:
-            case frames.OPEN:
-                self._opened[request_id] = payload
-            case frames.PROGRESS:
-                self._progress[request_id] = content
-            case frames.CLOSE:
-                self._opened.pop(request_id, None)
-                self._progress.pop(request_id, None)
-
-    def batch(self) -> Batch:
-        """A last record for each: interrupted, with what is known of its usage."""
-        batch, now = Batch(), timezone.now()
-        for request_id, payload in self._opened.items():
-            try:
-                told = _interrupted(content_of(payload), self._progress.get(request_id))
-                batch.take(row_of(payload, now, **told))
-            except UNREADABLE as error:
-                batch.take(refused(payload, error))
-        return batch
-
-
-def _interrupted(opened: dict[str, Any], progress: dict[str, Any] | None) -> dict[str, Any]:
-    """What the last sign of life tells of a request that was never closed."""
-    started = datetime.fromisoformat(opened["started_at"]).timestamp()
-    lived_s = progress["at"] - started if progress else 0
-    output_tokens = progress["output_tokens"] if progress else 0
-    usage = TokenUsage(input_tokens=opened["input_tokens"], output_tokens=output_tokens)
-    price = Price.objects.filter(pk=opened["price_id"]).first()
-    return {
-        "output_tokens": output_tokens,
-        "usage_source": UsageRecord.Source.ESTIMATED,
-        "cost_nano": price_of(price).cost_nano(usage) if price else None,
-        "total_ms": max(round(lived_s * 1000), 0),
-        "outcome": "interrupted",
-        "end_reason": UsageRecord.EndReason.INTERRUPTED,
-        "status": 0,
-    }
-
-
-def ship_leftovers(segments: list[Path]) -> None:
-    """Bring home all that a dead process left, end what it had open, and clear its segments."""
-    unclosed = Unclosed()
+    The segments stay. To do it again changes nothing.
+    """
+    unclosed, records = Unclosed(), 0
     for segment in segments:
         for batch in batches(_unshipped(segment, unclosed)):
             store(batch, segment)
-    interrupted = unclosed.batch()
+            records += len(batch.rows)
+    interrupted = Batch()
+    for row in unclosed.rows(timezone.now()):
+        interrupted.take(row)
     if segments and not interrupted.is_empty:
         logger.warning("%d requests were interrupted by a crash", len(interrupted.rows))
         interrupted.end = segments[-1].stat().st_size
         store(interrupted, segments[-1])
+    return records + len(interrupted.rows)
+
+
+def ship_leftovers(segments: list[Path]) -> None:
+    """Bring home what a dead process of this machine left, and clear its segments."""
+    bring_home(segments)
     for segment in segments:
         segment.unlink()
-    SpoolCursor.objects.filter(segment__in=map(spool.id_of, segments)).delete()
+    _cursors().filter(segment__in=map(spool.id_of, segments)).delete()
+
+
+def _cursors() -> QuerySet[SpoolCursor]:
+    return SpoolCursor.objects.using(ledger.database())
 
 
 def _unshipped(segment: Path, unclosed: Unclosed) -> Iterator[Line]:
     """The lines behind the cursor. Those before it are only looked at."""
-    cursor = SpoolCursor.objects.filter(segment=spool.id_of(segment)).first()
+    cursor = _cursors().filter(segment=spool.id_of(segment)).first()
     shipped = cursor.position if cursor else 0
     for line in spool.lines_to_the_end(segment):
         unclosed.see(line)
@@ -293,14 +184,14 @@ class Shipper:
         # While it stops, the slot may already have its next owner.
         if self._own.is_finished(segment) and not self._stopping.is_set():
             self._own.discard(segment)
-            SpoolCursor.objects.filter(segment=spool.id_of(segment.path)).delete()
+            _cursors().filter(segment=spool.id_of(segment.path)).delete()
 
     def _run(self) -> None:
         stopping = False
         while not stopping:
             stopping = self._stopping.wait(self._backoff_s or SHIP_EVERY_S)
             self._try()
-        connection.close()
+        ledger.connection().close()
 
     def _try(self) -> None:
         try:
@@ -311,4 +202,4 @@ class Shipper:
                 logger.warning("usage is kept in the spool for now: %s", type(error).__name__)
             self._backoff_s = min(max(self._backoff_s * 2, SHIP_EVERY_S), LONGEST_BACKOFF_S)
             with contextlib.suppress(Exception):
-                connection.close()
+                ledger.connection().close()

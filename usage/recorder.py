@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.conf import settings
@@ -16,8 +17,8 @@ from django.conf import settings
 from usage import frames, spool
 from usage.errors import SpoolUnavailable
 from usage.ingest import Shipper
+from usage.records import Attempt, encoded
 from usage.records import Record as Record
-from usage.records import encoded
 from usage.spool import Segment, Spool
 
 logger = logging.getLogger(__name__)
@@ -42,10 +43,17 @@ class Recorder:
         self._open[record.request_id.int] = segment
         segment.open_requests += 1
 
-    def progress(self, request_id: UUID, output_tokens: int) -> None:
+    def progress(
+        self, request_id: UUID, output_tokens: int, tries: Sequence[Attempt] = ()
+    ) -> None:
         if request_id.int not in self._open:
             return
-        told = {"request_id": request_id, "output_tokens": output_tokens, "at": time.time()}
+        told = {
+            "request_id": request_id,
+            "output_tokens": output_tokens,
+            "at": time.time(),
+            "tries": tries,
+        }
         # It would only have served an estimate. The record itself is still to be written.
         with contextlib.suppress(SpoolUnavailable):
             self._spool.append(encoded(frames.PROGRESS, told))
@@ -98,9 +106,12 @@ def open_request(record: Record) -> None:
     _in_charge().open(record)
 
 
-def progress(request_id: UUID, output_tokens: int) -> None:
-    """Write down how far a stream has come, for the case that it never ends."""
-    _in_charge().progress(request_id, output_tokens)
+def progress(request_id: UUID, output_tokens: int, tries: Sequence[Attempt] = ()) -> None:
+    """Write down how far a stream has come, for the case that it never ends.
+
+    `tries` are the upstream calls so far, with the one that is under way as the last.
+    """
+    _in_charge().progress(request_id, output_tokens, tries)
 
 
 def close_request(record: Record) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -80,6 +82,8 @@ class Record:
     trace_id: str = ""
     #: Labels, sorted, with commas between.
     tags: str = ""
+    #: The upstream calls that were made for it, in their order.
+    tries: list[Attempt] = field(default_factory=list)
 
 
 def encoded(kind: bytes, content: object) -> bytes:
@@ -88,17 +92,25 @@ def encoded(kind: bytes, content: object) -> bytes:
         payload = kind + orjson.dumps(content, option=orjson.OPT_NAIVE_UTC)
     except orjson.JSONEncodeError:
         payload = b""
-    if not payload or len(payload) > frames.LONGEST:
-        plain = content if isinstance(content, dict) else asdict(content)  # type: ignore[call-overload]
-        fitted = {name: _fitted(value) for name, value in plain.items()}
-        payload = kind + orjson.dumps(fitted, option=orjson.OPT_NAIVE_UTC)
+    if payload and len(payload) <= frames.LONGEST:
+        return payload
+    fitted = _fitted(content)
+    payload = kind + orjson.dumps(fitted, option=orjson.OPT_NAIVE_UTC)
+    if len(payload) > frames.LONGEST:
+        # Attempts only explain: the record itself must be written down.
+        payload = kind + orjson.dumps(fitted | {"tries": []}, option=orjson.OPT_NAIVE_UTC)
     return payload
 
 
-def _fitted(value: object) -> object:
-    """Text without lone surrogates and no longer than any column; a number of 64 bits."""
-    if isinstance(value, str):
-        return value[:LONGEST_TEXT].encode("utf-8", "replace").decode()
-    if isinstance(value, int):
-        return max(min(value, LARGEST_NUMBER), -LARGEST_NUMBER)
-    return value
+def _fitted(value: Any) -> Any:
+    """Text without lone surrogates and no longer than any column; numbers of 64 bits."""
+    match value:
+        case str():
+            return value[:LONGEST_TEXT].encode("utf-8", "replace").decode()
+        case int():
+            return max(min(value, LARGEST_NUMBER), -LARGEST_NUMBER)
+        case list():
+            return [_fitted(item) for item in value]
+        case Mapping():
+            return {name: _fitted(item) for name, item in value.items()}
+    return _fitted(asdict(value)) if is_dataclass(value) else value  # type: ignore[arg-type]

@@ -12,8 +12,8 @@ import orjson
 from django.db import models
 
 from lib.ids import made_at
-from usage.models import UsageRecord
-from usage.records import Record
+from usage.models import UsageAttempt, UsageRecord
+from usage.records import Attempt, Record
 
 #: A count or cost beyond these is a lie, and would one day overflow the sum of a day.
 MOST_TOKENS = 10**12
@@ -28,18 +28,34 @@ LIMITS = {
 UNREADABLE = (ValueError, TypeError, KeyError, OverflowError)
 
 
-class Row(NamedTuple):
-    """The values of one usage record in the order of `COLUMNS`, and where they come from."""
-
-    values: Sequence[Any]
-    raw: bytes
-
-
 class Refused(NamedTuple):
     """Bytes of the spool that make no row, and why."""
 
     raw: bytes
     reason: str
+
+
+class Row(NamedTuple):
+    """The values of one usage record in the order of `COLUMNS`, and where they come from."""
+
+    values: Sequence[Any]
+    raw: bytes
+    #: Its attempts, whose values are in the order of `ATTEMPT_COLUMNS`.
+    attempts: Sequence[Row] = ()
+    #: Attempts that make no row. The record is none the worse for it.
+    refused: Sequence[Refused] = ()
+
+    @property
+    def request_id(self) -> UUID:
+        request_id: UUID = self.values[0]
+        return request_id
+
+    def value(self, column: str) -> Any:
+        return self.values[POSITIONS[column]]
+
+    def with_value(self, column: str, value: Any) -> Row:
+        at = POSITIONS[column]
+        return self._replace(values=(*self.values[:at], value, *self.values[at + 1 :]))
 
 
 class Column(NamedTuple):
@@ -65,7 +81,26 @@ def row_of(payload: bytes, recorded_at: datetime, **known_better: Any) -> Row | 
         told = [fit(content.get(name, default)) for name, fit, default in TOLD]
     except UNREADABLE as error:
         return refused(payload, error)
-    return Row((request_id, day, recorded_at, *told), payload)
+    row = Row((request_id, day, recorded_at, *told), payload)
+    return _with_attempts(row, content["tries"]) if content.get("tries") else row
+
+
+def _with_attempts(row: Row, tries: Any) -> Row:
+    told = tries if isinstance(tries, list) else [tries]
+    made = [_attempt_of(row, number, content) for number, content in enumerate(told, 1)]
+    return row._replace(
+        attempts=[attempt for attempt in made if isinstance(attempt, Row)],
+        refused=[attempt for attempt in made if isinstance(attempt, Refused)],
+    )
+
+
+def _attempt_of(row: Row, number: int, content: Any) -> Row | Refused:
+    raw = b"A" + orjson.dumps({"request_id": row.request_id, "number": number, "told": content})
+    try:
+        told = [fit(content.get(name, default)) for name, fit, default in TOLD_OF_ATTEMPTS]
+    except (*UNREADABLE, AttributeError) as error:
+        return refused(raw, error)
+    return Row((row.request_id, number, *map(row.value, ATTEMPT_SHARES), *told), raw)
 
 
 def refused(payload: bytes, error: Exception) -> Refused:
@@ -102,15 +137,25 @@ def _fit(field: models.Field[Any, Any]) -> Callable[[Any], Any]:
     return bool if kind == "BooleanField" else datetime.fromisoformat
 
 
-def _told() -> list[Column]:
+def _told(kind: type[Record | Attempt], model: type[models.Model]) -> list[Column]:
     """The columns that a spooled record tells; an older version's may leave some out."""
-    described = {field.attname: field for field in UsageRecord._meta.concrete_fields}
+    described = {field.attname: field for field in model._meta.concrete_fields}
     return [
         Column(f.name, _fit(described[f.name]), None if f.default is MISSING else f.default)
-        for f in fields(Record)
-        if f.name != "request_id"
+        for f in fields(kind)
+        if f.name in described and f.name != "request_id"
     ]
 
 
-TOLD = _told()
+TOLD = _told(Record, UsageRecord)
 COLUMNS = ["request_id", "day", "recorded_at", *(column.name for column in TOLD)]
+POSITIONS = {name: position for position, name in enumerate(COLUMNS)}
+TOLD_OF_ATTEMPTS = _told(Attempt, UsageAttempt)
+#: What an attempt has of its record.
+ATTEMPT_SHARES = ["recorded_at", "key_id", "team_id", "model_served"]
+ATTEMPT_COLUMNS = [
+    "request_id",
+    "number",
+    *ATTEMPT_SHARES,
+    *(column.name for column in TOLD_OF_ATTEMPTS),
+]

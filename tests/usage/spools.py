@@ -4,12 +4,15 @@ import os
 from datetime import UTC, datetime
 from uuid import UUID
 
+from django.db import connection
+
 from lib.ids import lowest_at, made_at, uuid7
 from usage import spool
+from usage.append_only import LEDGER
 from usage.ingest import Shipper
 from usage.models import UsageAdjustment
 from usage.recorder import Recorder
-from usage.records import Record
+from usage.records import Attempt, Record
 
 
 def make_record(**fields):
@@ -39,6 +42,31 @@ def make_record(**fields):
         "status": 200,
     }
     return Record(**finished | fields)
+
+
+def make_attempt(**fields):
+    """An upstream call that answered."""
+    answered = {
+        "started_at": datetime(2026, 11, 25, 12, tzinfo=UTC),
+        "provider_name": "local",
+        "upstream_model": "tiny",
+        "outcome": "ok",
+        "received": True,
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "usage_source": "provider",
+        "cost_nano": 20_000,
+        "total_ms": 1200,
+    }
+    return Attempt(**answered | fields)
+
+
+def empty_log():
+    """Forget all that was recorded, as retention does it: no statement can delete a row."""
+    with connection.cursor() as cursor:
+        for table in LEDGER:
+            postgresql = connection.vendor == "postgresql"
+            cursor.execute(f"TRUNCATE {table}" if postgresql else f"DELETE FROM {table}")
 
 
 def record_on(day, **fields):

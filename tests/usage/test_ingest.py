@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lib.ids import hour_of, uuid7
 from tests import factories
-from tests.usage.spools import OwnSpool, make_record
+from tests.usage.spools import OwnSpool, empty_log, make_record
 from usage import frames, ingest, spool
 from usage.models import QuarantinedRecord, SpoolCursor, StaleHour, UsageRecord
 from usage.records import encoded
@@ -36,8 +36,9 @@ def test_a_closed_request_becomes_a_row(own):
     own.ship()
 
     row = UsageRecord.objects.get()
-    assert {name: getattr(row, name) for name in record.__slots__} == {
-        name: getattr(record, name) for name in record.__slots__
+    told = set(record.__slots__) - {"tries"}
+    assert {name: getattr(row, name) for name in told} == {
+        name: getattr(record, name) for name in told
     }
 
 
@@ -308,11 +309,11 @@ def test_an_opening_that_cannot_be_understood_does_not_stop_the_rest(own):
 # In a transaction of its own, as in earnest: rows on their way are forgotten at its end.
 @pytest.mark.django_db(transaction=True)
 def test_only_the_rest_behind_the_cursor_is_shipped_after_a_crash(own):
-    own.record(first := make_record())
+    own.record(make_record())
     own.ship()
     own.record(second := make_record())
     # As if it had been removed since, by retention.
-    UsageRecord.objects.filter(pk=first.request_id).delete()
+    empty_log()
 
     crashed(own)
 
@@ -419,7 +420,7 @@ class History:
 )
 @given(actions=ACTIONS)
 def test_nothing_is_lost_and_nothing_doubled_whatever_happens(tmp_path, monkeypatch, actions):
-    UsageRecord.objects.all().delete()
+    empty_log()
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 4000)
     monkeypatch.setattr(ingest, "BATCH", 3)
     history = History(own := OwnSpool(tmp_path / str(uuid7())))

@@ -22,7 +22,7 @@ from usage.models.rollups import (
     RollupMark,
     StaleHour,
 )
-from usage.models.spooled import QuarantinedRecord, SpoolCursor
+from usage.models.spooled import PurgeReceipt, QuarantinedRecord, SpoolCursor
 
 __all__ = [
     "FAILED",
@@ -36,6 +36,7 @@ __all__ = [
     "HourlyTagUsage",
     "HourlyUsage",
     "Measures",
+    "PurgeReceipt",
     "QuarantinedRecord",
     "Reconciliation",
     "ReportDefinition",

@@ -1,4 +1,4 @@
-"""What became of spooled records: how far they were read, and those that made no row."""
+"""What became of spooled records: how far they were read, what made no row, what was purged."""
 
 from __future__ import annotations
 
@@ -30,3 +30,27 @@ class QuarantinedRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.created_at:%Y-%m-%d %H:%M} {self.reason[:60]}"
+
+
+class PurgeReceipt(models.Model):
+    """What retention removed. It stays, and keeps a purged request from being written again."""
+
+    class Kind(models.TextChoices):
+        RECORDS = "records", "Requests"
+        ATTEMPTS = "attempts", "Upstream attempts"
+        ADJUSTMENTS = "adjustments", "Adjustments"
+        HOURLY = "hourly", "Hourly sums"
+        EXPORTS = "exports", "Files of exports"
+
+    kind = models.CharField("what", max_length=12, choices=Kind)
+    #: In UTC, both included.
+    first_day = models.DateField("from")
+    last_day = models.DateField("to")
+    rows = models.PositiveBigIntegerField()
+    purged_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-purged_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.first_day} to {self.last_day}"

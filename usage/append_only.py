@@ -1,0 +1,26 @@
+"""On SQLite, what is written in the ledger cannot be changed. On PostgreSQL a migration sees to it.
+
+Every migration that rebuilds a table of SQLite loses its triggers, so they are made after all.
+"""
+
+from __future__ import annotations
+
+from django.db import connection
+
+from usage.models import UsageAdjustment, UsageAttempt, UsageRecord
+
+LEDGER = tuple(model._meta.db_table for model in (UsageRecord, UsageAttempt, UsageAdjustment))
+
+
+def guard() -> None:
+    """Refuse updates of the ledger's tables. Deletions are left to retention."""
+    if connection.vendor != "sqlite":
+        return
+    present = set(connection.introspection.table_names())
+    with connection.cursor() as cursor:
+        for table in present.intersection(LEDGER):
+            cursor.execute(
+                f"CREATE TRIGGER IF NOT EXISTS {table}_append_only BEFORE UPDATE ON {table} BEGIN "
+                "SELECT RAISE(ABORT, 'The ledger is append-only. Enter an adjustment instead.'); "
+                "END"
+            )
