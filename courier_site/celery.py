@@ -14,6 +14,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "courier_site.settings")
 from django.conf import settings  # noqa: E402  # after its module is named
 
 ROLL_UP_EVERY_S = 60
+#: They are made three days ahead.
+LOOK_AFTER_PARTITIONS_EVERY_S = 60 * 60
 #: Longer than any task takes: Redis delivers again what is not acknowledged by then.
 VISIBLE_AGAIN_AFTER_S = 4 * 60 * 60
 
@@ -61,7 +63,12 @@ app.conf.update(
             "schedule": ROLL_UP_EVERY_S,
             # While no worker runs, ticks must not pile up.
             "options": {"expires": ROLL_UP_EVERY_S},
-        }
+        },
+        "partitions": {
+            "task": "usage.tasks.look_after_partitions",
+            "schedule": LOOK_AFTER_PARTITIONS_EVERY_S,
+            "options": {"expires": LOOK_AFTER_PARTITIONS_EVERY_S},
+        },
     },
 )
 app.autodiscover_tasks()

@@ -18,7 +18,7 @@ from accounts.models import ApiKey
 from registry import conditions
 from registry.conditions import Condition, Level
 from registry.models import Provider, ServedModel
-from usage import backlog
+from usage import backlog, partitions
 from usage.models import FAILED, DailyUsage, QuarantinedRecord, UsageRecord
 
 DAYS = 14
@@ -218,6 +218,7 @@ def attention(may: May) -> Iterator[Attention]:
         yield from _quarantine()
     if may("usage.view_usagerecord"):
         yield from _spool()
+        yield from _partitions()
     if may("registry.view_servedmodel"):
         yield from _models()
     if may("registry.add_provider") and not Provider.objects.exists():
@@ -238,6 +239,12 @@ def _spool() -> Iterator[Attention]:
     if waiting := backlog.overdue(settings.SPOOL_DIR):
         text = f"{filesizeformat(waiting)} of usage wait on this machine. Run manage.py ship_spool."
         yield Attention(text, reverse("admin:usage_usagerecord_changelist"), "danger")
+
+
+def _partitions() -> Iterator[Attention]:
+    if partitions.has_strays():
+        text = "Requests lie in no partition of their own. Is the worker running?"
+        yield Attention(text, reverse("admin:usage_usagerecord_changelist"), "warning")
 
 
 def _models() -> Iterator[Attention]:

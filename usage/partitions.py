@@ -139,13 +139,16 @@ def _make(partition: Partition) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_WITHIN}'")
         cursor.execute(f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE")
-        cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+        cursor.execute(
+            f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
+        )
         # Only its owner can: for everybody else the ledger stays append-only.
         cursor.execute(f"ALTER TABLE {default} DISABLE TRIGGER {table}_append_only")
         cursor.execute(move, [first, behind])
         cursor.execute(f"ALTER TABLE {default} ENABLE TRIGGER {table}_append_only")
         cursor.execute(
-            f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{behind}')"
+            f"ALTER TABLE {table} ATTACH PARTITION {name} "
+            f"FOR VALUES FROM ('{first}') TO ('{behind}')"
         )
 
 

@@ -35,9 +35,7 @@ def retained(rows: Sequence[Row]) -> tuple[list[Row], list[Refused]]:
 def _purged(days: Iterable[date]) -> set[date]:
     _keep_purges_out()
     receipts = PurgeReceipt.objects.using(database()).filter(kind=PurgeReceipt.Kind.RECORDS)
-    return {
-        day for day in days if receipts.filter(first_day__lte=day, last_day__gte=day).exists()
-    }
+    return {day for day in days if receipts.filter(first_day__lte=day, last_day__gte=day).exists()}
 
 
 def _keep_purges_out() -> None:

@@ -43,9 +43,7 @@ class Recorder:
         self._open[record.request_id.int] = segment
         segment.open_requests += 1
 
-    def progress(
-        self, request_id: UUID, output_tokens: int, tries: Sequence[Attempt] = ()
-    ) -> None:
+    def progress(self, request_id: UUID, output_tokens: int, tries: Sequence[Attempt] = ()) -> None:
         if request_id.int not in self._open:
             return
         told = {

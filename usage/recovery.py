@@ -9,7 +9,7 @@ from typing import Any
 
 from lib.tokens import TokenUsage
 from registry.models import Price
-from registry.snapshot import price_of
+from registry.snapshot import charged_nano, price_of
 from usage import frames
 from usage.ledger import database
 from usage.models import UsageRecord
@@ -61,7 +61,7 @@ def _interrupted(opened: dict[str, Any], progress: dict[str, Any]) -> dict[str, 
         "output_tokens": output_tokens,
         "usage_source": UsageRecord.Source.ESTIMATED,
         "provider_cost_nano": cost,
-        "cost_nano": None if cost is None else _charged_nano(cost, opened.get("markup_bp", 0)),
+        "cost_nano": None if cost is None else charged_nano(cost, opened.get("markup_bp", 0)),
         "total_ms": lived_ms,
         "outcome": "interrupted",
         "end_reason": UsageRecord.EndReason.INTERRUPTED,
@@ -93,10 +93,7 @@ def _tried(
 
 
 def _cost_nano(price_id: int | None, usage: TokenUsage) -> int | None:
+    if price_id is None:
+        return None
     price = Price.objects.using(database()).filter(pk=price_id).first()
     return price_of(price).cost_nano(usage) if price else None
-
-
-def _charged_nano(cost_nano: int, markup_bp: int) -> int:
-    """Rounded up, never negative."""
-    return max(-(-cost_nano * (10_000 + markup_bp) // 10_000), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connections, transaction
@@ -49,7 +50,7 @@ def _told(row: Row) -> list[str]:
     return list(dict.fromkeys(valid))[:MOST_PER_REQUEST]
 
 
-def _unknown(rows: Sequence[Row], tagged: Mapping[object, list[str]]) -> dict[int, set[str]]:
+def _unknown(rows: Sequence[Row], tagged: Mapping[UUID, list[str]]) -> dict[int, set[str]]:
     """By team, the tags that have to be asked for: where there is room for any, that is."""
     unknown: dict[int, set[str]] = {}
     for row in rows:

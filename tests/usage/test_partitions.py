@@ -5,7 +5,6 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from django.core.management import call_command
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
 from tests.usage.spools import make_attempt, make_record, record_on
 from usage import partitions
@@ -139,10 +138,13 @@ def test_one_day_is_read_from_one_partition(own):
 
 
 def test_the_newest_are_read_in_order_without_sorting(own):
+    # The tables of a test are so small that anything would be quick.
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+
     plan = UsageRecord.objects.all()[:50].explain()
 
     assert "Merge Append" in plan
-    assert "Sort Key" in plan
     assert "->  Sort" not in plan
 
 
@@ -154,7 +156,6 @@ def test_the_partitions_can_be_taken_back_and_made_again_without_loss(own):
 
     call_command("migrate", "usage", "0003_ledger", verbosity=0)
     assert partitions.partitioned() == []
-    MigrationExecutor(connection).loader.build_graph()
     call_command("migrate", verbosity=0)
 
     assert list(UsageRecord.objects.values()) == before
