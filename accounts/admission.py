@@ -1,35 +1,59 @@
-"""May this caller go on now? Reserves in all of its limits or in none; settles at the end."""
+"""May this caller go on now? Reserves in all limits and budgets or in none; settles at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
-from uuid import UUID
+from uuid import UUID, uuid4
 from weakref import WeakSet
 
 from django.conf import settings
 
-from accounts.errors import RateLimited, RequestTooLargeForLimit, TokensLimited
+from accounts import budgets, wording
+from accounts.budgets import BudgetState
+from accounts.degraded import Fallback
+from accounts.errors import LimitsUnavailable
 from accounts.limits import (
-    CONCURRENCY,
-    REQUESTS,
+    RESERVED,
     TOKENS,
-    Limits,
+    UNKNOWN,
     LocalStore,
+    Settlement,
     Store,
     Verdict,
+    steady_us,
     whole_after_us,
 )
-from accounts.models import RateLimit
-from accounts.principals import Limit, Principal
+from accounts.principals import Principal
 from accounts.redis_limits import RedisStore
+from accounts.rules import Need, Rules
+from lib.errors import CourierError
 
 RENEW_EVERY_S = 20
-WINDOWS = {int(window): str(label) for window, label in RateLimit.Window.choices}
-SCOPES = {"key": "this key", "team": "this key's team", "user": "this key's owner"}
+PULSE_EVERY_S = 1.0
+DEGRADED = {"x-courier-limits": "degraded"}
+
+logger = logging.getLogger(__name__)
+
+
+class Mode(StrEnum):
+    """Who counts at the moment."""
+
+    #: Redis, or the only process there is.
+    NORMAL = "normal"
+    #: Each replica for itself, as far as it may; see `accounts.degraded`.
+    DEGRADED = "degraded"
+
+
+SEEN = {
+    Mode.NORMAL: "Redis counts them again",
+    Mode.DEGRADED: "Redis does not answer; hard budgets are closed, limits count by share",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,41 +67,90 @@ class LimitState:
     remaining: int
     #: Seconds until all of it is left again.
     reset_s: float
+    #: A pattern of served models; empty where all count.
+    model: str = ""
 
 
 class Reservation:
     """What one admitted request holds until it is settled."""
 
-    def __init__(self, limits: Limits, lease: str, tokens: int, verdict: Verdict) -> None:
-        self._limits = limits
+    def __init__(
+        self, counted_by: Store, rules: Rules, lease: str, need: Need, verdict: Verdict
+    ) -> None:
+        self._store = counted_by
+        self._rules = rules
         self._lease = lease
-        self._tokens = tokens
+        self._need = need
         self._verdict = verdict
         self._is_open = True
+
+    @property
+    def held_nano(self) -> int:
+        """What it may cost at most, as held in all budgets."""
+        return self._need.cost_nano
 
     @cached_property
     def headers(self) -> dict[str, str]:
         """The state of the limits in OpenAI's form, as response headers."""
-        return _headers(self._limits, self._verdict)
+        told = wording.headers(self._rules, self._verdict)
+        return told | DEGRADED if mode() is Mode.DEGRADED else told
 
-    def settle(self, tokens: int) -> None:
-        """Put the real number of tokens in place of the estimate. Only the first call counts."""
+    async def extend(self, cost_nano: int) -> bool:
+        """Hold so much more in all budgets. False if one has no room: then nothing changes.
+
+        Raises LimitsUnavailable where a hard budget is in doubt.
+        """
+        if not self._rules.budgets or not self._is_open:
+            return True
+        try:
+            answer = await self._extended(cost_nano)
+        except LimitsUnavailable:
+            if any(budget.hard for budget in self._rules.budgets):
+                raise
+            answer = 1
+        if answer:
+            self._need = self._need._replace(cost_nano=self.held_nano + cost_nano)
+        return bool(answer)
+
+    async def _extended(self, cost_nano: int) -> int:
+        asked = self._rules, self._lease, self.held_nano, cost_nano
+        answer = await self._store.extend(*asked)
+        if answer == UNKNOWN:
+            await budgets.make_known(self._rules.budgets)
+            answer = await self._store.extend(*asked)
+        if answer == UNKNOWN:
+            raise LimitsUnavailable
+        return answer
+
+    def settle(
+        self, *, input_tokens: int = 0, output_tokens: int = 0, cost_nano: int | None = 0
+    ) -> None:
+        """Put what was really used in place of what was held. Only the first call counts.
+
+        A cost that is unknown counts as nothing, as it does in the ledger.
+        """
         if not self._is_open:
             return
         self._is_open = False
         _open.discard(self)
-        if self._limits:
-            difference = max(tokens, 0) - self._tokens
-            store().settle(self._limits, self._lease, self._verdict.newest, difference)
+        if self._rules.is_empty:
+            return
+        used = Need(max(input_tokens, 0), max(output_tokens, 0), max(cost_nano or 0, 0))
+        end = Settlement(used, self._need, self._verdict.newest, self._verdict.windows)
+        self._store.settle(self._rules, self._lease, end)
 
     def renew(self) -> None:
         """Tell the store that the request is still running."""
-        store().renew(self._limits, self._lease)
+        self._store.renew(self._rules, self._lease, self.held_nano)
 
 
-NO_LIMITS = Verdict(-1, -1, 0, (), ())
+NOTHING_COUNTED = Verdict(RESERVED, -1, 0, (), (), (), (), (), ())
 _store: Store | None = None
-_renewing: asyncio.Task[None] | None = None
+_fallback = Fallback()
+_mode = Mode.NORMAL
+_beside: list[asyncio.Task[None]] = []
+#: Tells what this process has settled and not yet shipped, in a form of its own.
+_told: Callable[[], str] = str
 #: Weak: a reservation that somebody forgot is not renewed for ever.
 _open: WeakSet[Reservation] = WeakSet()
 
@@ -90,36 +163,49 @@ def store() -> Store:
     return _store
 
 
+def mode() -> Mode:
+    """Who counts at the moment, as far as this process knows."""
+    return _mode
+
+
+def tell_with(told: Callable[[], str]) -> None:
+    """Let every sign of life tell this too."""
+    global _told  # noqa: PLW0603  # one ledger per process
+    _told = told
+
+
 async def start() -> None:
-    """Begin to renew the leases of open reservations. The store connects when first asked."""
-    global _renewing  # noqa: PLW0603  # ended in stop()
-    _renewing = asyncio.create_task(_renew_leases())
+    """Renew the leases of running requests, and tell Redis that this replica is alive."""
+    _beside.append(asyncio.create_task(_renew_leases()))
+    counted_by = store()
+    if isinstance(counted_by, RedisStore):
+        _beside.append(asyncio.create_task(_beat(counted_by)))
 
 
 async def stop() -> None:
     """Tell the store what it was not told yet, and let go of it."""
-    global _store, _renewing  # noqa: PLW0603
-    if _renewing is not None:
-        _renewing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await _renewing
+    global _store, _mode, _fallback  # noqa: PLW0603
+    for task in _beside:
+        task.cancel()
+    await asyncio.gather(*_beside, return_exceptions=True)
+    _beside.clear()
     if _store is not None:
         await _store.close()
-    _store = _renewing = None
+    _store, _mode, _fallback = None, Mode.NORMAL, Fallback()
 
 
-async def admit(principal: Principal, request_id: UUID, *, tokens: int) -> Reservation:
-    """Hold one request and `tokens` in all limits. Raises RateLimited or LimitsUnavailable."""
-    limits = principal.limits
-    lease = request_id.hex
-    if not limits:
-        return Reservation(limits, lease, tokens, NO_LIMITS)
-    _check_size(limits, tokens)
-    verdict = await store().admit(limits, lease, tokens)
-    if verdict.refused >= 0:
-        raise _refusal(limits, verdict)
-    reservation = Reservation(limits, lease, tokens, verdict)
-    if any(limit.metric == CONCURRENCY for limit in limits):
+async def admit(principal: Principal, request_id: UUID, model_name: str, need: Need) -> Reservation:
+    """Hold what a request for this served model may use, in all that it has to keep to.
+
+    Raises RateLimited, TokensLimited, RequestTooLargeForLimit, BudgetExhausted, BudgetHeld
+    or LimitsUnavailable.
+    """
+    rules = principal.rules_for(model_name)
+    if rules.is_empty:
+        return Reservation(_fallback.store, rules, "", need, NOTHING_COUNTED)
+    _check_size(rules, need)
+    reservation = await _reserved(rules, request_id.hex, need)
+    if rules.is_leased:
         _open.add(reservation)
     return reservation
 
@@ -129,7 +215,7 @@ async def limit_states(principal: Principal) -> list[LimitState]:
     limits = principal.limits
     if not limits:
         return []
-    look = await store().look(limits)
+    look = await store().look(Rules(limits))
     return [
         LimitState(
             scope=limit.scope,
@@ -138,88 +224,91 @@ async def limit_states(principal: Principal) -> list[LimitState]:
             amount=limit.amount,
             remaining=max(limit.amount - used, 0),
             reset_s=whole_after_us(limit, newest, look.now_us) / 1_000_000,
+            model=limit.model,
         )
         for limit, used, newest in zip(limits, look.used, look.newest, strict=True)
     ]
 
 
+async def budget_states(principal: Principal) -> list[BudgetState]:
+    """What is left of each budget; unknown where the store does not answer."""
+    if not principal.budgets:
+        return []
+    look = None
+    with contextlib.suppress(LimitsUnavailable):
+        look = await store().look(Rules((), principal.budgets))
+    return budgets.states_of(principal.budgets, look, steady_us())
+
+
+async def _reserved(rules: Rules, lease: str, need: Need) -> Reservation:
+    counted_by = store()
+    try:
+        verdict = await counted_by.admit(rules, lease, need)
+    except LimitsUnavailable:
+        _see(Mode.DEGRADED)
+        return await _reserved_alone(rules, lease, need)
+    _see(Mode.NORMAL)
+    if verdict.refused == UNKNOWN:
+        await budgets.make_known(rules.budgets)
+        verdict = await counted_by.admit(rules, lease, need)
+    if verdict.refused == UNKNOWN:
+        raise LimitsUnavailable
+    return _granted(counted_by, rules, lease, need, verdict)
+
+
+async def _reserved_alone(rules: Rules, lease: str, need: Need) -> Reservation:
+    try:
+        share, verdict = await _fallback.admit(rules, lease, need)
+        return _granted(_fallback.store, share, lease, need, verdict)
+    except CourierError as error:
+        error.headers |= DEGRADED
+        raise
+
+
+def _granted(
+    counted_by: Store, rules: Rules, lease: str, need: Need, verdict: Verdict
+) -> Reservation:
+    if verdict.refused != RESERVED:
+        raise wording.refusal(rules, need, verdict)
+    return Reservation(counted_by, rules, lease, need, verdict)
+
+
+def _check_size(rules: Rules, need: Need) -> None:
+    for limit in rules.limits:
+        if limit.metric in TOKENS and need.of(limit.metric) > limit.amount:
+            raise wording.too_large(limit, need.of(limit.metric))
+
+
+def _see(seen: Mode) -> None:
+    global _mode  # noqa: PLW0603  # one state per process
+    if seen is not _mode:
+        _mode = seen
+        logger.warning("limits and budgets: %s", SEEN[seen])
+
+
 async def _renew_leases() -> None:
     while True:
         await asyncio.sleep(RENEW_EVERY_S)
-        for reservation in list(_open):
-            reservation.renew()
+        _renew_all()
 
 
-def _check_size(limits: Limits, tokens: int) -> None:
-    for limit in limits:
-        if limit.metric == TOKENS and tokens > limit.amount:
-            raise RequestTooLargeForLimit(
-                f"This request needs about {tokens} tokens, more than the limit for "
-                f"{_holder(limit)}: {_rule(limit)}. Make the prompt or max_tokens smaller."
-            )
+def _renew_all() -> None:
+    for reservation in list(_open):
+        reservation.renew()
 
 
-def _refusal(limits: Limits, verdict: Verdict) -> RateLimited:
-    limit = limits[verdict.refused]
-    kind = TokensLimited if limit.metric == TOKENS else RateLimited
-    wait_s = verdict.wait_us / 1_000_000
-    error = kind(
-        f"Rate limit reached for {_holder(limit)}: {_rule(limit)}. "
-        f"Try again in {math.ceil(wait_s)} s.",
-        retry_after=wait_s,
-    )
-    error.headers = _headers(limits, verdict)
-    name = f"x-ratelimit-remaining-{kind.type}"
-    if name in error.headers:
-        error.headers[name] = "0"
-    return error
-
-
-def _headers(limits: Limits, verdict: Verdict) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    tightest = _tightest(limits, verdict)
-    for metric, (remaining, index) in tightest.items():
-        limit = limits[index]
-        reset_us = whole_after_us(limit, verdict.newest[index], verdict.now_us)
-        headers[f"x-ratelimit-limit-{metric}"] = str(limit.amount)
-        headers[f"x-ratelimit-remaining-{metric}"] = str(max(remaining, 0))
-        headers[f"x-ratelimit-reset-{metric}"] = go_duration(reset_us)
-    return headers
-
-
-def _tightest(limits: Limits, verdict: Verdict) -> dict[str, tuple[int, int]]:
-    """Of each metric, the limit with the least left: how much, and its index."""
-    tightest: dict[str, tuple[int, int]] = {}
-    for index, limit in enumerate(limits):
-        if limit.metric == CONCURRENCY:
-            continue
-        left = (limit.amount - verdict.used[index], index)
-        if limit.metric not in tightest or left < tightest[limit.metric]:
-            tightest[limit.metric] = left
-    return tightest
-
-
-def go_duration(microseconds: int) -> str:
-    """As Go writes and parses durations: `12ms`, `1s`, `6m0s`. Rounded up."""
-    milliseconds = -(-microseconds // 1000)
-    if milliseconds < 1000:
-        return f"{milliseconds}ms" if milliseconds else "0s"
-    minutes, seconds = divmod(-(-milliseconds // 1000), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes}m{seconds}s"
-    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
-
-
-def _holder(limit: Limit) -> str:
-    return SCOPES[limit.scope.partition(":")[0]]
-
-
-def _rule(limit: Limit) -> str:
-    """The limit in words: "60 requests per minute"."""
-    noun = TOKENS if limit.metric == TOKENS else REQUESTS
-    noun = noun.removesuffix("s") if limit.amount == 1 else noun
-    if limit.metric == CONCURRENCY:
-        return f"{limit.amount} {noun} at the same time"
-    window = WINDOWS.get(limit.window_s, f"per {limit.window_s} s")
-    return f"{limit.amount} {noun} {window}"
+async def _beat(counted_by: RedisStore) -> None:
+    """Give a sign of life every second. A Redis that began anew learns of all that is held."""
+    replica, born_us = uuid4().hex, 0
+    while True:
+        try:
+            pulse = await counted_by.pulse(replica, _told())
+        except LimitsUnavailable:
+            _see(Mode.DEGRADED)
+        else:
+            _see(Mode.NORMAL)
+            _fallback.redis_answered(pulse.replicas)
+            if pulse.born_us != born_us:
+                born_us = pulse.born_us
+                _renew_all()
+        await asyncio.sleep(PULSE_EVERY_S)

@@ -31,13 +31,15 @@ class IdentityUnavailable(CourierError):
 
 
 class LimitsUnavailable(CourierError):
-    """The caller has limits and the store that counts them does not answer."""
+    """The caller has limits or budgets, and nobody can tell at the moment what is left."""
 
     status: ClassVar[int] = 503
     code: ClassVar[str | None] = "limits_unavailable"
 
     def __init__(self) -> None:
-        super().__init__("Rate limits cannot be checked at the moment. Try again.", retry_after=1)
+        super().__init__(
+            "Limits and budgets cannot be checked at the moment. Try again.", retry_after=1
+        )
 
 
 class RateLimited(CourierError):
@@ -58,3 +60,20 @@ class RequestTooLargeForLimit(TokensLimited):
     """The request alone is larger than a limit on tokens: waiting does not help."""
 
     should_retry: ClassVar[bool | None] = False
+
+
+class BudgetExhausted(CourierError):
+    """A budget has no room for the request, whatever becomes of those that are running."""
+
+    status: ClassVar[int] = 429
+    type: ClassVar[str] = "insufficient_quota"
+    code: ClassVar[str | None] = "insufficient_quota"
+    should_retry: ClassVar[bool | None] = False
+
+
+class BudgetHeld(CourierError):
+    """A budget has room for the request only if running ones cost less than they may."""
+
+    status: ClassVar[int] = 429
+    type: ClassVar[str] = "requests"
+    code: ClassVar[str | None] = "budget_held"

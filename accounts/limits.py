@@ -1,4 +1,4 @@
-"""Requests, tokens and concurrency per window: the arithmetic, and the store of one process.
+"""Limits and budgets: the arithmetic, and the store of one process.
 
 A window slides. It is a ring of slots: 60 make up the window, and one more is the oldest,
 which has partly left it and is counted whole. So no stretch of time as long as the window
@@ -9,15 +9,21 @@ The same arithmetic is in `accounts/lua/`, for the store that all processes shar
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from accounts.models import RateLimit
-from accounts.principals import Limit
+from accounts.purses import Purse
+from accounts.rules import BudgetRule, Limit, Need, Rules
 
 REQUESTS = RateLimit.Metric.REQUESTS.value
-TOKENS = RateLimit.Metric.TOKENS.value
 CONCURRENCY = RateLimit.Metric.CONCURRENCY.value
+#: Metrics that are corrected when the request has ended.
+TOKENS = (
+    RateLimit.Metric.TOKENS.value,
+    RateLimit.Metric.INPUT_TOKENS.value,
+    RateLimit.Metric.OUTPUT_TOKENS.value,
+)
 
 SLOTS = 60
 RING = SLOTS + 1
@@ -25,44 +31,103 @@ RING = SLOTS + 1
 LEASE_US = 60_000_000
 #: When to come back where only another request's end can make room.
 BUSY_US = 1_000_000
+#: What a verdict says instead of what refuses.
+RESERVED, UNKNOWN = -1, -2
 
 
 class Verdict(NamedTuple):
-    """What a store says of one request. Per limit: what is used, and the newest slot in use."""
+    """What a store says of one request.
 
-    #: The index of the limit that refuses for the longest, or -1: all are reserved.
+    Per limit: what is used, and the newest slot in use. Per budget: what is spent and held,
+    the window, and the amount with its raises.
+    """
+
+    #: RESERVED, UNKNOWN (a budget is), or the index of what refuses: limits, then budgets.
     refused: int
     wait_us: int
     now_us: int
     used: Sequence[int]
     newest: Sequence[int]
+    spent: Sequence[int]
+    reserved: Sequence[int]
+    windows: Sequence[int]
+    amounts: Sequence[int]
 
 
 class Look(NamedTuple):
-    """What is used of each limit at one moment, and the newest slot in use (0: none)."""
+    """The same at one moment, without asking for anything. Spent is -1 where it is unknown."""
 
     now_us: int
     used: Sequence[int]
     newest: Sequence[int]
+    spent: Sequence[int]
+    reserved: Sequence[int]
+    windows: Sequence[int]
+    amounts: Sequence[int]
 
 
-Limits = tuple[Limit, ...]
+class Settlement(NamedTuple):
+    """The end of a request: what it used, beside what it had reserved."""
+
+    used: Need
+    reserved: Need
+    #: The slots of the limits and the windows of the budgets that it was admitted in.
+    slots: Sequence[int]
+    windows: Sequence[int]
+
+
+class Claims(NamedTuple):
+    """Who builds budgets that are unknown: of each 0 known, 1 the asker, 2 somebody else."""
+
+    now_us: int
+    claims: Sequence[int]
+
+
+class Figures(NamedTuple):
+    """What a budget has spent according to the ledger, by window, and its newest window."""
+
+    budget: BudgetRule
+    window: int
+    spent: Mapping[int, int]
+
+
+class Mend(NamedTuple):
+    """A correction: raise what is spent to a floor, or lower it by a cut."""
+
+    budget: BudgetRule
+    window: int
+    floor: int = 0
+    cut: int = 0
+    #: What must be spent for it to be made; -1: anything.
+    expected: int = -1
 
 
 class Store(Protocol):
-    """Where limits are counted."""
+    """Where limits and budgets are counted. All that is awaited may raise LimitsUnavailable."""
 
-    async def admit(self, limits: Limits, lease: str, tokens: int) -> Verdict:
-        """Reserve in all limits or in none. Raises LimitsUnavailable."""
+    async def admit(self, rules: Rules, lease: str, need: Need) -> Verdict:
+        """Reserve in all limits and budgets or in none."""
 
-    def settle(self, limits: Limits, lease: str, slots: Sequence[int], difference: int) -> None:
-        """Correct the tokens that were reserved in `slots`, and end the lease. Soon."""
+    async def extend(self, rules: Rules, lease: str, held: int, more: int) -> int:
+        """Hold more in all budgets or in none: 1, 0 if one has no room, or UNKNOWN."""
 
-    def renew(self, limits: Limits, lease: str) -> None:
+    def settle(self, rules: Rules, lease: str, end: Settlement) -> None:
+        """Put what was used in place of what was reserved, and end the lease. Soon."""
+
+    def renew(self, rules: Rules, lease: str, held: int) -> None:
         """Prolong the lease of a request that is still running. Soon."""
 
-    async def look(self, limits: Limits) -> Look:
-        """What is used of each limit. Raises LimitsUnavailable."""
+    async def look(self, rules: Rules) -> Look:
+        """What is used of each."""
+
+    async def claim(self, budgets: Sequence[BudgetRule], token: str) -> Claims:
+        """Claim to build those that are unknown."""
+
+    async def build(self, figures: Sequence[Figures], token: str) -> list[bool]:
+        """Make claimed budgets known. False where the claim has passed to somebody else."""
+
+    async def mend(self, mends: Sequence[Mend]) -> list[int]:
+        """Correct budgets. Returns by how much each moved."""
 
     async def close(self) -> None:
         """Send what is still to be sent, and let go."""
@@ -155,57 +220,151 @@ class Leases:
         self.ends.pop(lease, None)
 
 
-Place = tuple[str, str, int]
+Place = tuple[str, str, int, str]
 
 
 class LocalStore:
-    """Limits of a single process. Nothing here awaits, so each call is one step."""
+    """Limits and budgets of a single process. Nothing here awaits, so each call is one step."""
 
     def __init__(self, now_us: Callable[[], int] = steady_us) -> None:
         self._now_us = now_us
         self._windows: dict[Place, Window] = {}
         self._leases: dict[Place, Leases] = {}
+        self._purses: dict[str, Purse] = {}
+        #: Settlements whose hold had ended before.
+        self.late = 0
 
-    async def admit(self, limits: Limits, lease: str, tokens: int) -> Verdict:
+    async def admit(self, rules: Rules, lease: str, need: Need) -> Verdict:
         now_us = self._now_us()
+        limits = rules.limits
         used = [self._used(limit, now_us) for limit in limits]
-        needs = [tokens if limit.metric == TOKENS else 1 for limit in limits]
-        after = [one + need for one, need in zip(used, needs, strict=True)]
-        waits = [
-            self._wait_us(limit, total - limit.amount, now_us)
-            for limit, total in zip(limits, after, strict=True)
-        ]
-        longest = max(waits, default=-1)
-        if longest >= 0:
+        purses = self._open_purses(rules, now_us)
+        amounts = [budget.amount_at(now_us) for budget in rules.budgets]
+        refused, wait_us = self._refusal(rules, need, used, now_us)
+        if refused == RESERVED:
+            newest = [self._reserve(limit, lease, need, now_us) for limit in limits]
+            used = [one + need.of(limit.metric) for one, limit in zip(used, limits, strict=True)]
+            for purse in purses:
+                purse.hold(lease, need.cost_nano, now_us)
+        else:
             newest = [self._newest(limit) for limit in limits]
-            return Verdict(waits.index(longest), longest, now_us, used, newest)
-        slots = [
-            self._reserve(limit, lease, need, now_us)
-            for limit, need in zip(limits, needs, strict=True)
-        ]
-        return Verdict(-1, -1, now_us, after, slots)
+        spent, reserved = [one.spent for one in purses], [one.reserved for one in purses]
+        windows = [one.window for one in purses]
+        return Verdict(refused, wait_us, now_us, used, newest, spent, reserved, windows, amounts)
 
-    def settle(self, limits: Limits, lease: str, slots: Sequence[int], difference: int) -> None:
+    async def extend(self, rules: Rules, lease: str, held: int, more: int) -> int:
         now_us = self._now_us()
-        for limit, slot in zip(limits, slots, strict=True):
+        purses = self._open_purses(rules, now_us)
+        if not all(purse.is_known for purse in purses):
+            return UNKNOWN
+        for budget, purse in zip(rules.budgets, purses, strict=True):
+            whole = purse.spent + purse.reserved - purse.held(lease) + held + more
+            if budget.hard and whole > budget.amount_at(now_us):
+                return 0
+        for purse in purses:
+            purse.hold(lease, held + more, now_us)
+        return 1
+
+    def settle(self, rules: Rules, lease: str, end: Settlement) -> None:
+        now_us = self._now_us()
+        for limit, slot in zip(rules.limits, end.slots, strict=True):
             if limit.metric == CONCURRENCY:
                 self._leases_of(limit).drop(lease)
-            elif limit.metric == TOKENS:
+            elif limit.metric in TOKENS:
+                difference = end.used.of(limit.metric) - end.reserved.of(limit.metric)
                 self._correct(self._window_of(limit), slot, difference, now_us)
+        for budget, window in zip(rules.budgets, end.windows, strict=True):
+            self._spend(self._purse_of(budget), lease, window, end.used.cost_nano)
 
-    def renew(self, limits: Limits, lease: str) -> None:
-        for limit in limits:
-            if limit.metric == CONCURRENCY:
-                self._leases_of(limit).take(lease, self._now_us())
-
-    async def look(self, limits: Limits) -> Look:
+    def renew(self, rules: Rules, lease: str, held: int) -> None:
         now_us = self._now_us()
-        used = [self._used(limit, now_us) for limit in limits]
-        return Look(now_us, used, [self._newest(limit) for limit in limits])
+        for limit in rules.limits:
+            if limit.metric == CONCURRENCY:
+                self._leases_of(limit).take(lease, now_us)
+        for budget in rules.budgets:
+            self._purse_of(budget).hold(lease, held, now_us)
+
+    async def look(self, rules: Rules) -> Look:
+        now_us = self._now_us()
+        used = [self._used(limit, now_us) for limit in rules.limits]
+        purses = self._open_purses(rules, now_us)
+        return Look(
+            now_us,
+            used,
+            [self._newest(limit) for limit in rules.limits],
+            [purse.spent if purse.is_known else -1 for purse in purses],
+            [purse.reserved for purse in purses],
+            [purse.window for purse in purses],
+            [budget.amount_at(now_us) for budget in rules.budgets],
+        )
+
+    async def claim(self, budgets: Sequence[BudgetRule], token: str) -> Claims:
+        now_us = self._now_us()
+        return Claims(now_us, [self._purse_of(one).claim(token, now_us) for one in budgets])
+
+    async def build(self, figures: Sequence[Figures], token: str) -> list[bool]:
+        return [
+            self._purse_of(one.budget).build(token, one.window, dict(one.spent)) for one in figures
+        ]
+
+    async def mend(self, mends: Sequence[Mend]) -> list[int]:
+        return [
+            self._purse_of(one.budget).mend(
+                one.window, floor=one.floor, cut=one.cut, expected=one.expected
+            )
+            for one in mends
+        ]
+
+    def forget_budgets(self) -> None:
+        """Make all budgets unknown."""
+        self._purses.clear()
+
+    def purse(self, budget: BudgetRule) -> Purse | None:
+        """What is known of a budget, as it was when somebody last used it."""
+        return self._purses.get(budget.place)
 
     async def close(self) -> None:
         self._windows.clear()
         self._leases.clear()
+        self._purses.clear()
+
+    def _refusal(
+        self, rules: Rules, need: Need, used: Sequence[int], now_us: int
+    ) -> tuple[int, int]:
+        """What refuses, and for how long. Purses are open."""
+        purses = [self._purse_of(budget) for budget in rules.budgets]
+        if not all(purse.is_known for purse in purses):
+            return UNKNOWN, BUSY_US
+        waits = [
+            self._wait_us(limit, one + need.of(limit.metric) - limit.amount, now_us)
+            for limit, one in zip(rules.limits, used, strict=True)
+        ]
+        tightest, least = -1, 0
+        for index, (budget, purse) in enumerate(zip(rules.budgets, purses, strict=True)):
+            left = budget.amount_at(now_us) - purse.spent
+            is_full = budget.hard and need.cost_nano > max(left - purse.reserved, 0)
+            is_exhausted = is_full and need.cost_nano > left
+            waits.append(BUSY_US if is_full and not is_exhausted else -1)
+            if is_exhausted and (tightest < 0 or left < least):
+                tightest, least = index, left
+        if tightest >= 0:
+            bounds = rules.bounds(now_us)[tightest]
+            wait_us = purses[tightest].wait_us(need.cost_nano - least, bounds, now_us)
+            return len(rules.limits) + tightest, wait_us
+        longest = max(waits, default=-1)
+        return (waits.index(longest), longest) if longest >= 0 else (RESERVED, -1)
+
+    def _open_purses(self, rules: Rules, now_us: int) -> list[Purse]:
+        purses = [self._purse_of(budget) for budget in rules.budgets]
+        for purse, bounds in zip(purses, rules.bounds(now_us), strict=True):
+            purse.open(bounds, now_us)
+        return purses
+
+    def _spend(self, purse: Purse, lease: str, window: int, cost_nano: int) -> None:
+        was_held = purse.end_hold(lease)
+        if cost_nano > 0:
+            self.late += not was_held
+            purse.spend(window, cost_nano)
 
     def _used(self, limit: Limit, now_us: int) -> int:
         if limit.metric == CONCURRENCY:
@@ -227,12 +386,12 @@ class LocalStore:
             return BUSY_US
         return self._window_of(limit).wait_us(excess, now_us)
 
-    def _reserve(self, limit: Limit, lease: str, need: int, now_us: int) -> int:
+    def _reserve(self, limit: Limit, lease: str, need: Need, now_us: int) -> int:
         if limit.metric == CONCURRENCY:
             self._leases_of(limit).take(lease, now_us)
             return 0
         window = self._window_of(limit)
-        window.add(window.slot, need)
+        window.add(window.slot, need.of(limit.metric))
         return window.slot
 
     @staticmethod
@@ -244,15 +403,21 @@ class LocalStore:
             window.take_back(slot, -difference)
 
     def _window_of(self, limit: Limit) -> Window:
-        place = (limit.scope, limit.metric, limit.window_s)
+        place = (limit.scope, limit.metric, limit.window_s, limit.model)
         window = self._windows.get(place)
         if window is None:
             window = self._windows[place] = Window(slot_us(limit))
         return window
 
     def _leases_of(self, limit: Limit) -> Leases:
-        place = (limit.scope, limit.metric, limit.window_s)
+        place = (limit.scope, limit.metric, limit.window_s, limit.model)
         leases = self._leases.get(place)
         if leases is None:
             leases = self._leases[place] = Leases()
         return leases
+
+    def _purse_of(self, budget: BudgetRule) -> Purse:
+        purse = self._purses.get(budget.place)
+        if purse is None:
+            purse = self._purses[budget.place] = Purse(budget.ring)
+        return purse

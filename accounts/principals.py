@@ -12,19 +12,19 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
 from django.db import close_old_connections
-from django.db.models import Q
 
+from accounts.allowances import Allowances
 from accounts.errors import IdentityUnavailable, InvalidApiKey
 from accounts.keys import digest, is_wellformed
-from accounts.models import ApiKey, RateLimit
+from accounts.models import ApiKey
+from accounts.rules import BudgetRule, Limit, Rules
 
 logger = logging.getLogger(__name__)
 
@@ -36,18 +36,6 @@ MAX_KNOWN = 50_000
 MAX_UNKNOWN = 10_000
 UNKNOWN_FOR_S = 5
 BATCH = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """One rate limit in memory."""
-
-    id: int
-    #: "key:7", "team:3" or "user:2": also a part of the store's key.
-    scope: str
-    metric: str
-    window_s: int
-    amount: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +53,14 @@ class Principal:
     allowed_endpoints: tuple[str, ...]
     #: When this secret ends: with the key, or earlier, if it was rotated out.
     expires_at: datetime | None
-    #: Of the key, its team and its owner.
+    #: Of the key or its plan, its team and its owner.
     limits: tuple[Limit, ...]
+    budgets: tuple[BudgetRule, ...] = ()
+    #: The team's: where its days begin, and what it pays above the price, in 1/100 percent.
+    time_zone: str = "UTC"
+    markup_bp: int = 0
+    #: By model: which of the limits count a request for it.
+    _rules: dict[str, Rules] = field(default_factory=dict, repr=False, compare=False)
 
     def may_use(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self.allowed_models)
@@ -74,9 +68,22 @@ class Principal:
     def may_call(self, operation: str) -> bool:
         return any(fnmatchcase(operation, pattern) for pattern in self.allowed_endpoints)
 
+    def rules_for(self, model: str) -> Rules:
+        """What a request for this served model has to keep to."""
+        rules = self._rules.get(model)
+        if rules is None:
+            counted = [one for one in self.limits if counts(one, model)]
+            rules = self._rules[model] = Rules(tuple(counted), self.budgets)
+        return rules
+
     @property
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
+
+
+def counts(limit: Limit, model: str) -> bool:
+    """Whether a limit counts requests for this served model."""
+    return not limit.model or fnmatchcase(model, limit.model)
 
 
 class Known:
@@ -214,17 +221,18 @@ def _read(digests: list[str]) -> dict[str, Principal]:
         ApiKey.objects.usable()
         .opened_by(digests)
         .exclude(owner__is_active=False)
+        .filter(team__archived_at=None)
         .select_related("team", "owner")
     )
-    limits = _limits_by_scope(keys)
+    allowances = Allowances(keys)
     former = {key.previous_digest: key for key in keys if key.previous_digest}
     current = {key.digest: key for key in keys}
     # The current secret of one key wins over a former one of another.
     opened = {**former, **current}
-    return {d: _known_as(opened[d], d, limits) for d in digests if d in opened}
+    return {d: _known_as(opened[d], d, allowances) for d in digests if d in opened}
 
 
-def _known_as(key: ApiKey, key_digest: str, limits: dict[str, list[Limit]]) -> Principal:
+def _known_as(key: ApiKey, key_digest: str, allowances: Allowances) -> Principal:
     return Principal(
         key_id=key.pk,
         key_name=key.name,
@@ -236,7 +244,10 @@ def _known_as(key: ApiKey, key_digest: str, limits: dict[str, list[Limit]]) -> P
         allowed_models=_texts(key.allowed_models),
         allowed_endpoints=_texts(key.allowed_endpoints),
         expires_at=_end_of(key, key_digest),
-        limits=tuple(limit for scope in _scopes(key) for limit in limits.get(scope, ())),
+        limits=allowances.limits_of(key),
+        budgets=allowances.budgets_of(key),
+        time_zone=key.team.time_zone,
+        markup_bp=int(key.team.markup_percent * 100),
     )
 
 
@@ -246,34 +257,6 @@ def _end_of(key: ApiKey, key_digest: str) -> datetime | None:
     # A former secret without an end would be one that nobody meant to keep: it has ended.
     ends = key.previous_until or datetime.min.replace(tzinfo=UTC)
     return min(ends, key.expires_at) if key.expires_at else ends
-
-
-def _scopes(key: ApiKey) -> Iterable[str]:
-    yield f"key:{key.pk}"
-    yield f"team:{key.team_id}"
-    if key.owner_id:
-        yield f"user:{key.owner_id}"
-
-
-def _limits_by_scope(keys: Sequence[ApiKey]) -> dict[str, list[Limit]]:
-    rows = RateLimit.objects.filter(
-        Q(key__in=[key.pk for key in keys])
-        | Q(team__in={key.team_id for key in keys})
-        | Q(user__in={key.owner_id for key in keys if key.owner_id})
-    ).order_by("pk")
-    limits: dict[str, list[Limit]] = {}
-    for row in rows if keys else ():
-        scope = _scope_of(row)
-        limits.setdefault(scope, []).append(
-            Limit(row.pk, scope, row.metric, row.window_s, row.amount)
-        )
-    return limits
-
-
-def _scope_of(row: RateLimit) -> str:
-    if row.key_id:
-        return f"key:{row.key_id}"
-    return f"team:{row.team_id}" if row.team_id else f"user:{row.user_id}"
 
 
 def _texts(values: object) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from accounts import admission
 from accounts.admission import Reservation
 from accounts.principals import Principal
+from accounts.rules import Need
 from gateway import attempt, errors, failover, metering, relay, routing
 from gateway.attempt import WholeAnswer
 from gateway.breaker import breakers
@@ -26,6 +27,7 @@ from gateway.question import Caller, Question
 from gateway.reply import Whole
 from lib.errors import CourierError
 from lib.ids import made_at
+from lib.tokens import TokenUsage
 from registry import snapshot
 from registry.snapshot import Model, Target
 from usage import recorder
@@ -39,10 +41,10 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
     """Answer `question` with one of the routes that serve its model."""
     model = permitted_model(principal, question)
     recorder.check_writable()
-    held = question.dialect.input_estimate(question.body)
-    held += question.dialect.output_bound(question.body)
     exchange = Exchange(caller, principal, question, model)
-    exchange.reservation = await admission.admit(principal, caller.request_id, tokens=held)
+    exchange.reservation = await admission.admit(
+        principal, caller.request_id, model.name, exchange.need()
+    )
     try:
         recorder.open_request(exchange.record)
         return await _answer(exchange)
@@ -160,6 +162,13 @@ class Exchange:
         finally:
             self.upstream_s = self.now() - began_at
 
+    def need(self) -> Need:
+        """What the request may use at most."""
+        asked = self.question.dialect.input_estimate(self.question.body)
+        answered = self.question.dialect.output_bound(self.question.body)
+        usage = TokenUsage(input_tokens=asked, output_tokens=answered)
+        return Need(asked, answered, self._price.cost_nano(usage) if self._price else 0)
+
     def now(self) -> float:
         return self._loop.time()
 
@@ -231,7 +240,11 @@ class Exchange:
             record.outcome, record.end_reason, record.status = outcome, end_reason, status
             recorder.close_request(record)
         finally:
-            self.reservation.settle(metered.usage.total_tokens)
+            self.reservation.settle(
+                input_tokens=metered.usage.input_tokens,
+                output_tokens=metered.usage.output_tokens,
+                cost_nano=self.record.cost_nano,
+            )
 
     def _fill_in(self, metered: Metered) -> None:
         record, usage = self.record, metered.usage

@@ -1,10 +1,12 @@
 """Rows for tests, made by plain functions with defaults."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 
-from accounts.models import Membership, RateLimit, Team, User
+from django.utils import timezone
+
+from accounts.models import Budget, BudgetRaise, Membership, RateLimit, Team, User
 from registry.models import Alias, Price, Provider, Route, ServedModel, UpstreamKey
 
 #: Any price that a test adds to a model is newer.
@@ -44,6 +46,20 @@ def make_key(team=None, name=None, **fields):
 def make_limit(*, metric="requests", amount=10, window_s=60, **scope):
     """A limit of the `key`, `team` or `user` given."""
     return RateLimit.objects.create(metric=metric, amount=amount, window_s=window_s, **scope)
+
+
+def make_budget(*, amount=10, period="month", **fields):
+    """A budget, in US dollars, of the `key`, `team`, `user` or `plan` given."""
+    return Budget.objects.create(amount=Decimal(amount), period=period, **fields)
+
+
+def raise_budget(budget, amount, *, starts_at=None, ends_at=None):
+    """So many US dollars more, for a day from now unless it is said otherwise."""
+    starts_at = starts_at or timezone.now()
+    ends_at = ends_at or starts_at + timedelta(days=1)
+    return BudgetRaise.objects.create(
+        budget=budget, amount=Decimal(amount), starts_at=starts_at, ends_at=ends_at, reason="test"
+    )
 
 
 def make_provider(name=None, *, kind="openai_compatible", base_url="http://127.0.0.1:9", **fields):

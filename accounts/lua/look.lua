@@ -1,12 +1,15 @@
--- What is used of each limit. Reserves nothing.
--- KEYS: one per limit. ARGV: length of a slot (0 for concurrency) of each; then clock.
--- Returns {now, used, newest}, the newest slot in use being 0 where there is none.
+-- What is used of each limit and budget. Reserves nothing.
+-- KEYS: the limits, then the budgets. ARGV: how many limits; length of a slot (0 for
+-- concurrency) of each; of each budget as in budgets.lua; then clock.
+-- Returns {now, used, newest, spent, reserved, windows, amounts}. The newest slot in use is 0
+-- where there is none; what is spent is -1 where it is unknown.
 
 local now = clock(tonumber(ARGV[#ARGV]))
-local used, newest = {}, {}
+local limits = tonumber(ARGV[1])
+local used, newest, spent, reserved, windows, amounts = {}, {}, {}, {}, {}, {}
 
-for index, key in ipairs(KEYS) do
-  local slot_us = tonumber(ARGV[index])
+for index = 1, limits do
+  local key, slot_us = KEYS[index], tonumber(ARGV[index + 1])
   if slot_us == 0 then
     used[index], newest[index] = open_leases(key, now), 0
   else
@@ -15,4 +18,12 @@ for index, key in ipairs(KEYS) do
   end
 end
 
-return { now, used, newest }
+local at = limits + 2
+for index = 1, #KEYS - limits do
+  local b
+  b, at = budget_at(KEYS[limits + index], at, now)
+  spent[index] = open_budget(b, now) and b.spent or -1
+  reserved[index], windows[index], amounts[index] = b.reserved, b.window, b.amount
+end
+
+return { now, used, newest, spent, reserved, windows, amounts }

@@ -1,7 +1,14 @@
--- Prolong the lease of a request that is still running.
--- KEYS: its limits on concurrency. ARGV: lease, clock.
+-- Prolong the leases of a request that is still running, also where Redis has forgotten them.
+-- KEYS: its limits on concurrency, then its budgets. ARGV: how many limits, what it holds of
+-- each budget, lease, clock.
 
-local now = clock(tonumber(ARGV[2]))
-for _, key in ipairs(KEYS) do
-  take_lease(key, ARGV[1], now)
+local limits, held = tonumber(ARGV[1]), tonumber(ARGV[2])
+local lease, now = ARGV[3], clock(tonumber(ARGV[4]))
+for index, key in ipairs(KEYS) do
+  if index <= limits then
+    take_lease(key, lease, now)
+  else
+    take_hold(key, lease, held, now)
+    redis.call('PEXPIRE', key, KEPT_MS)
+  end
 end

@@ -1,21 +1,44 @@
--- Correct what was reserved, and end the leases.
--- KEYS: the limits on tokens and on concurrency. ARGV: length of a slot (0 for concurrency)
--- and the slot that was reserved, of each; then the difference in tokens, lease, clock.
+-- Correct what was reserved, count what was spent, and end the leases.
+-- KEYS: the limits on tokens and on concurrency, then the budgets. ARGV: how many limits; of
+-- each its difference (0 for concurrency), length of a slot (0 for concurrency), and the slot
+-- that was reserved; of each budget length of a slot, slots kept, and the window that it was
+-- admitted in; then cost, whether it may have been told before, lease, clock.
+-- Returns how many budgets had given the hold up already.
 
-local difference, lease = tonumber(ARGV[#ARGV - 2]), ARGV[#ARGV - 1]
-local now = clock(tonumber(ARGV[#ARGV]))
+local cost, again = tonumber(ARGV[#ARGV - 3]), ARGV[#ARGV - 2] == '1'
+local lease, now = ARGV[#ARGV - 1], clock(tonumber(ARGV[#ARGV]))
+local limits, late = tonumber(ARGV[1]), 0
 
-for index, key in ipairs(KEYS) do
-  local slot_us, reserved = tonumber(ARGV[2 * index - 1]), tonumber(ARGV[2 * index])
-  if slot_us == 0 then
-    redis.call('ZREM', key, lease)
-  elseif difference ~= 0 then
-    local _, slot = turn(key, slot_us, now)
-    if difference > 0 then
-      add(key, slot, difference)
-    elseif reserved > slot - RING and reserved <= slot then
-      local held = tonumber(redis.call('HGET', key, reserved % RING) or 0)
-      add(key, reserved, 0 - math.min(held, -difference))
-    end
+local function correct(key, difference, slot_us, reserved)
+  local _, slot = turn(key, slot_us, now)
+  if difference > 0 then
+    add(key, slot, difference)
+  elseif reserved > slot - RING and reserved <= slot then
+    local held = tonumber(redis.call('HGET', key, reserved % RING) or 0)
+    add(key, reserved, 0 - math.min(held, -difference))
   end
 end
+
+for index = 1, limits do
+  local at = 3 * index - 1
+  local difference, slot_us = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  if slot_us == 0 then
+    redis.call('ZREM', KEYS[index], lease)
+  elseif difference ~= 0 then
+    correct(KEYS[index], difference, slot_us, tonumber(ARGV[at + 2]))
+  end
+end
+
+for index = limits + 1, #KEYS do
+  local key, at = KEYS[index], 3 * index - 1
+  local held = end_hold(key, lease)
+  if not held and cost > 0 then
+    late = late + 1
+  end
+  -- Told before and no hold left: it was counted then. If not, the ledger will tell.
+  if cost > 0 and (held or not again) then
+    spend(key, tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), cost)
+  end
+end
+
+return late

@@ -4,9 +4,10 @@ import pytest
 import redis
 
 from accounts import admission, redis_line
-from accounts.limits import LocalStore
-from accounts.principals import Limit, Principal
+from accounts.limits import LocalStore, Settlement
+from accounts.principals import Principal
 from accounts.redis_limits import RedisStore
+from accounts.rules import NO_RING, ROLLING, BudgetRule, Limit, Need, Rules, place_of
 
 #: Not a multiple of any slot, so that a test never sits on an edge by accident.
 NOON_US = 1_790_000_000_123_456
@@ -68,8 +69,43 @@ def use_store(store, monkeypatch):
     return store
 
 
-def a_limit(metric="requests", amount=10, window_s=60, scope="key:1"):
-    return Limit(1, scope, metric, 1 if metric == "concurrency" else window_s, amount)
+def a_limit(metric="requests", amount=10, window_s=60, scope="key:1", model=""):
+    return Limit(1, scope, metric, 1 if metric == "concurrency" else window_s, amount, model)
+
+
+def a_budget(amount=1000, period="day", *, number=1, rolling=False, scope="key:1", **fields):
+    """A budget of so many nano-dollars."""
+    time_zone = fields.get("time_zone", "UTC")
+    defaults = {
+        "id": number,
+        "scope": scope,
+        "place": place_of(number, scope, period, rolling, time_zone),
+        "amount_nano": amount,
+        "raises": (),
+        "hard": True,
+        "period": period,
+        "time_zone": time_zone,
+        "ring": ROLLING[period] if rolling else NO_RING,
+        "counts_from_us": 0,
+    }
+    return BudgetRule(**defaults | fields)
+
+
+def rules_of(*rules):
+    """Limits and budgets, as one request has to keep to them."""
+    return Rules(
+        tuple(one for one in rules if isinstance(one, Limit)),
+        tuple(one for one in rules if isinstance(one, BudgetRule)),
+    )
+
+
+def tokens(count):
+    """A request that takes so many tokens, and costs nothing."""
+    return Need(count, 0, 0)
+
+
+def costs(nano):
+    return Need(0, 0, nano)
 
 
 def a_principal(*limits, **fields):
@@ -87,3 +123,9 @@ def a_principal(*limits, **fields):
         "limits": limits,
     }
     return Principal(**defaults | fields)
+
+
+def by(difference, slots=(), *, cost=0, held=0, windows=()):
+    """The end of a request that used so many tokens more, or fewer, than it had reserved."""
+    used, reserved = Need(max(difference, 0), 0, cost), Need(max(-difference, 0), 0, held)
+    return Settlement(used, reserved, slots, windows)

@@ -4,7 +4,7 @@ import gc
 import pytest
 
 from accounts import admission
-from accounts.admission import admit, go_duration, limit_states
+from accounts.admission import admit, limit_states
 from accounts.errors import (
     LimitsUnavailable,
     RateLimited,
@@ -14,19 +14,19 @@ from accounts.errors import (
 from accounts.limits import LocalStore
 from accounts.redis_limits import RedisStore
 from lib.ids import uuid7
-from tests.accounts.conftest import a_limit, a_principal
+from tests.accounts.conftest import a_limit, a_principal, rules_of, tokens
 from tests.services import free_port
 
 pytestmark = pytest.mark.usefixtures("use_store")
 
 
 async def used(store, *limits):
-    return list((await store.look(limits)).used)
+    return list((await store.look(rules_of(*limits))).used)
 
 
-async def refusal(principal, tokens=0):
+async def refusal(principal, count=0):
     with pytest.raises(RateLimited) as caught:
-        await admit(principal, uuid7(), tokens=tokens)
+        await admit(principal, uuid7(), "echo", tokens(count))
     return caught.value
 
 
@@ -37,39 +37,39 @@ async def no_store(monkeypatch):
 
 async def test_a_reservation_holds_the_estimate_until_it_is_settled(store):
     limit = a_limit("tokens", 100)
-    reservation = await admit(a_principal(limit), uuid7(), tokens=60)
+    reservation = await admit(a_principal(limit), uuid7(), "echo", tokens(60))
     assert await used(store, limit) == [60]
-    reservation.settle(25)
+    reservation.settle(input_tokens=25)
     assert await used(store, limit) == [25]
 
 
 async def test_only_the_first_settlement_counts(store):
     limit = a_limit("tokens", 100)
-    reservation = await admit(a_principal(limit), uuid7(), tokens=60)
-    reservation.settle(25)
-    reservation.settle(99)
+    reservation = await admit(a_principal(limit), uuid7(), "echo", tokens(60))
+    reservation.settle(input_tokens=25)
+    reservation.settle(input_tokens=99)
     assert await used(store, limit) == [25]
 
 
 async def test_nobody_earns_tokens_by_settling(store):
     limit = a_limit("tokens", 100)
-    await admit(a_principal(limit), uuid7(), tokens=40)
-    reservation = await admit(a_principal(limit), uuid7(), tokens=60)
-    reservation.settle(-500)
+    await admit(a_principal(limit), uuid7(), "echo", tokens(40))
+    reservation = await admit(a_principal(limit), uuid7(), "echo", tokens(60))
+    reservation.settle(input_tokens=-500)
     assert await used(store, limit) == [40]
 
 
 async def test_settling_ends_the_lease(store):
     limit = a_limit("concurrency", 1)
-    reservation = await admit(a_principal(limit), uuid7(), tokens=0)
+    reservation = await admit(a_principal(limit), uuid7(), "echo", tokens(0))
     assert (await refusal(a_principal(limit))).retry_after == 1
-    reservation.settle(0)
-    await admit(a_principal(limit), uuid7(), tokens=0)
+    reservation.settle(input_tokens=0)
+    await admit(a_principal(limit), uuid7(), "echo", tokens(0))
 
 
 async def test_headers_tell_the_state_of_the_limits():
     limits = (a_limit("requests", 60), a_limit("tokens", 1000, 3600))
-    reservation = await admit(a_principal(*limits), uuid7(), tokens=10)
+    reservation = await admit(a_principal(*limits), uuid7(), "echo", tokens(10))
     assert reservation.headers == {
         "x-ratelimit-limit-requests": "60",
         "x-ratelimit-remaining-requests": "59",
@@ -82,19 +82,19 @@ async def test_headers_tell_the_state_of_the_limits():
 
 async def test_headers_tell_the_tightest_limit_of_each_metric():
     limits = (a_limit("requests", 60), a_limit("requests", 5, scope="team:1"))
-    reservation = await admit(a_principal(*limits), uuid7(), tokens=0)
+    reservation = await admit(a_principal(*limits), uuid7(), "echo", tokens(0))
     assert reservation.headers["x-ratelimit-limit-requests"] == "5"
 
 
 async def test_concurrency_has_no_headers():
-    reservation = await admit(a_principal(a_limit("concurrency")), uuid7(), tokens=0)
+    reservation = await admit(a_principal(a_limit("concurrency")), uuid7(), "echo", tokens(0))
     assert reservation.headers == {}
 
 
 async def test_without_limits_the_store_is_not_asked(no_store, settings):
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
-    reservation = await admit(a_principal(), uuid7(), tokens=10)
-    reservation.settle(5)
+    reservation = await admit(a_principal(), uuid7(), "echo", tokens(10))
+    reservation.settle(input_tokens=5)
     assert await limit_states(a_principal()) == []
     assert reservation.headers == {}
     assert admission._store is None
@@ -103,7 +103,7 @@ async def test_without_limits_the_store_is_not_asked(no_store, settings):
 async def test_with_limits_and_without_redis_nobody_is_let_through(no_store, settings):
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     with pytest.raises(LimitsUnavailable) as caught:
-        await admit(a_principal(a_limit()), uuid7(), tokens=10)
+        await admit(a_principal(a_limit()), uuid7(), "echo", tokens(10))
     assert (caught.value.status, caught.value.retry_after) == (503, 1)
     await admission.stop()
 
@@ -114,8 +114,8 @@ async def test_with_limits_and_without_redis_nobody_is_let_through(no_store, set
 )
 async def test_a_refusal_names_the_limit_the_scope_and_when_to_come_back(scope, words, clock):
     principal = a_principal(a_limit("requests", 2, scope=scope))
-    await admit(principal, uuid7(), tokens=0)
-    await admit(principal, uuid7(), tokens=0)
+    await admit(principal, uuid7(), "echo", tokens(0))
+    await admit(principal, uuid7(), "echo", tokens(0))
     clock.pass_s(49)
     error = await refusal(principal)
     assert error.message == (
@@ -136,14 +136,14 @@ async def test_a_refusal_names_the_limit_the_scope_and_when_to_come_back(scope, 
     ],
 )
 async def test_a_refusal_says_the_limit_in_words(limit, rule):
-    await admit(a_principal(limit), uuid7(), tokens=1)
-    assert f"this key: {rule}." in (await refusal(a_principal(limit), tokens=1)).message
+    await admit(a_principal(limit), uuid7(), "echo", tokens(1))
+    assert f"this key: {rule}." in (await refusal(a_principal(limit), 1)).message
 
 
 async def test_a_refusal_has_the_headers_with_nothing_left():
     principal = a_principal(a_limit("requests", 9), a_limit("tokens", 100))
-    await admit(principal, uuid7(), tokens=60)
-    error = await refusal(principal, tokens=60)
+    await admit(principal, uuid7(), "echo", tokens(60))
+    error = await refusal(principal, 60)
     assert isinstance(error, TokensLimited)
     assert error.type == "tokens"
     assert error.headers["x-ratelimit-remaining-tokens"] == "0"
@@ -153,7 +153,7 @@ async def test_a_refusal_has_the_headers_with_nothing_left():
 async def test_a_request_larger_than_the_limit_is_told_so():
     principal = a_principal(a_limit("tokens", 100))
     with pytest.raises(RequestTooLargeForLimit) as caught:
-        await admit(principal, uuid7(), tokens=101)
+        await admit(principal, uuid7(), "echo", tokens(101))
     assert caught.value.message == (
         "This request needs about 101 tokens, more than the limit for this key: "
         "100 tokens per minute. Make the prompt or max_tokens smaller."
@@ -162,7 +162,7 @@ async def test_a_request_larger_than_the_limit_is_told_so():
 
 
 async def test_a_request_as_large_as_the_limit_fits():
-    await admit(a_principal(a_limit("tokens", 100)), uuid7(), tokens=100)
+    await admit(a_principal(a_limit("tokens", 100)), uuid7(), "echo", tokens(100))
 
 
 async def test_a_limit_of_nothing_admits_nothing():
@@ -171,14 +171,14 @@ async def test_a_limit_of_nothing_admits_nothing():
 
 async def test_a_refused_request_holds_nothing(store):
     limits = (a_limit("tokens", 100), a_limit("concurrency", 5), a_limit("requests", 1))
-    await admit(a_principal(*limits), uuid7(), tokens=10)
-    await refusal(a_principal(*limits), tokens=10)
+    await admit(a_principal(*limits), uuid7(), "echo", tokens(10))
+    await refusal(a_principal(*limits), 10)
     assert await used(store, *limits) == [10, 1, 1]
 
 
 async def test_the_state_of_limits_can_be_asked(clock):
     principal = a_principal(a_limit("requests", 5), a_limit("concurrency", 2))
-    await admit(principal, uuid7(), tokens=0)
+    await admit(principal, uuid7(), "echo", tokens(0))
     clock.pass_s(59)
     requests, concurrency = await limit_states(principal)
     assert (requests.metric, requests.window_s, requests.amount) == ("requests", 60, 5)
@@ -189,7 +189,7 @@ async def test_the_state_of_limits_can_be_asked(clock):
 
 async def test_what_is_left_is_never_less_than_nothing():
     principal = a_principal(a_limit("tokens", 100))
-    (await admit(principal, uuid7(), tokens=10)).settle(500)
+    (await admit(principal, uuid7(), "echo", tokens(10))).settle(input_tokens=500)
     assert [state.remaining for state in await limit_states(principal)] == [0]
 
 
@@ -207,25 +207,25 @@ async def started(use_store, renewing_often):
 
 async def test_the_lease_of_an_open_request_is_renewed(started, clock):
     limit = a_limit("concurrency", 1)
-    reservation = await admit(a_principal(limit), uuid7(), tokens=0)
+    reservation = await admit(a_principal(limit), uuid7(), "echo", tokens(0))
     clock.pass_s(50)
     await asyncio.sleep(0.1)
     clock.pass_s(50)
     assert await used(started, limit) == [1]
-    reservation.settle(0)
+    reservation.settle(input_tokens=0)
 
 
 async def test_the_lease_of_a_settled_request_is_not_renewed(started):
     limit = a_limit("concurrency", 1)
-    reservation = await admit(a_principal(limit), uuid7(), tokens=0)
-    reservation.settle(0)
+    reservation = await admit(a_principal(limit), uuid7(), "echo", tokens(0))
+    reservation.settle(input_tokens=0)
     await asyncio.sleep(0.1)
     assert await used(started, limit) == [0]
 
 
 async def test_a_reservation_that_was_forgotten_is_not_renewed_for_ever(started, clock):
     limit = a_limit("concurrency", 1)
-    await admit(a_principal(limit), uuid7(), tokens=0)
+    await admit(a_principal(limit), uuid7(), "echo", tokens(0))
     gc.collect()
     clock.pass_s(50)
     await asyncio.sleep(0.1)
@@ -237,7 +237,7 @@ async def test_stopping_settles_and_starting_again_counts_anew(redis_url, settin
     settings.REDIS_URL = redis_url
     limit = a_limit("tokens", 100)
     await admission.start()
-    (await admit(a_principal(limit), uuid7(), tokens=80)).settle(7)
+    (await admit(a_principal(limit), uuid7(), "echo", tokens(80))).settle(input_tokens=7)
     await admission.stop()
     states = await limit_states(a_principal(limit))
     await admission.stop()
@@ -248,22 +248,3 @@ async def test_stopping_settles_and_starting_again_counts_anew(redis_url, settin
 async def test_redis_counts_where_there_is_one(no_store, settings, url, kind):
     settings.REDIS_URL = url
     assert isinstance(admission.store(), kind)
-
-
-@pytest.mark.parametrize(
-    ("microseconds", "words"),
-    [
-        (0, "0s"),
-        (1, "1ms"),
-        (11_500, "12ms"),
-        (999_000, "999ms"),
-        (999_001, "1s"),
-        (1_000_000, "1s"),
-        (1_000_001, "2s"),
-        (59_000_000, "59s"),
-        (360_000_000, "6m0s"),
-        (86_400_000_000, "24h0m0s"),
-    ],
-)
-def test_durations_are_written_as_go_reads_them(microseconds, words):
-    assert go_duration(microseconds) == words

@@ -2,8 +2,9 @@
 
 import pytest
 
-from accounts.limits import BUSY_US, RING, LocalStore, slot_us, steady_us, whole_after_us
-from tests.accounts.conftest import NOON_US, a_limit
+from accounts.limits import BUSY_US, RESERVED, RING, LocalStore, slot_us, steady_us, whole_after_us
+from accounts.rules import Need
+from tests.accounts.conftest import NOON_US, a_limit, by, rules_of, tokens
 
 REQUESTS = a_limit("requests", 3)
 TOKENS = a_limit("tokens", 100)
@@ -11,12 +12,12 @@ CONCURRENCY = a_limit("concurrency", 2)
 TEAM = a_limit("requests", 5, scope="team:1")
 
 
-async def granted(store, *limits, lease="a", tokens=0):
-    return (await store.admit(limits, lease, tokens)).refused < 0
+async def granted(store, *rules, lease="a", tokens=0):
+    return (await store.admit(rules_of(*rules), lease, Need(tokens, 0, 0))).refused == RESERVED
 
 
 async def used(store, *limits):
-    return list((await store.look(limits)).used)
+    return list((await store.look(rules_of(*limits))).used)
 
 
 async def test_a_limit_admits_exactly_its_amount_at_once(store):
@@ -60,7 +61,7 @@ async def test_all_limits_are_reserved_or_none(store):
 async def test_the_limit_that_refuses_for_the_longest_is_named(store, clock):
     short, long = a_limit("requests", 1, 1), a_limit("requests", 1, 3600)
     await granted(store, short, long)
-    verdict = await store.admit((short, long), "b", 0)
+    verdict = await store.admit(rules_of(short, long), "b", tokens(0))
     assert verdict.refused == 1
     assert verdict.wait_us > 3_600_000_000 - 60_000_000
 
@@ -69,7 +70,7 @@ async def test_a_refusal_tells_when_to_come_back(store, clock):
     for _ in range(3):
         await granted(store, REQUESTS)
     clock.pass_s(20)
-    verdict = await store.admit((REQUESTS,), "b", 0)
+    verdict = await store.admit(rules_of(REQUESTS), "b", tokens(0))
     clock.now += verdict.wait_us - 1
     assert not await granted(store, REQUESTS)
     clock.now += 1
@@ -80,7 +81,7 @@ async def test_a_refusal_waits_until_enough_tokens_have_left(store, clock):
     await granted(store, TOKENS, tokens=30)
     clock.pass_s(10)
     await granted(store, TOKENS, tokens=70)
-    verdict = await store.admit((TOKENS,), "b", 50)
+    verdict = await store.admit(rules_of(TOKENS), "b", tokens(50))
     clock.now += verdict.wait_us - 1
     assert not await granted(store, TOKENS, tokens=50)
     clock.now += 1
@@ -110,14 +111,14 @@ async def test_windows_of_one_metric_are_counted_apart(store, clock):
 async def test_so_many_run_at_the_same_time(store):
     assert await granted(store, CONCURRENCY, lease="a")
     assert await granted(store, CONCURRENCY, lease="b")
-    verdict = await store.admit((CONCURRENCY,), "c", 0)
+    verdict = await store.admit(rules_of(CONCURRENCY), "c", tokens(0))
     assert (verdict.refused, verdict.wait_us) == (0, BUSY_US)
 
 
 async def test_settling_makes_room_for_the_next(store):
     await granted(store, CONCURRENCY, lease="a")
     await granted(store, CONCURRENCY, lease="b")
-    store.settle((CONCURRENCY,), "a", [0], 0)
+    store.settle(rules_of(CONCURRENCY), "a", by(0, [0]))
     assert await granted(store, CONCURRENCY, lease="c")
 
 
@@ -132,27 +133,27 @@ async def test_a_lease_that_nobody_renews_ends_by_itself(store, clock):
 async def test_a_renewed_lease_lives_on(store, clock):
     await granted(store, CONCURRENCY, lease="a")
     clock.pass_s(50)
-    store.renew((REQUESTS, CONCURRENCY), "a")
+    store.renew(rules_of(REQUESTS, CONCURRENCY), "a", 0)
     clock.pass_s(50)
     assert await used(store, CONCURRENCY) == [1]
 
 
 async def test_fewer_tokens_than_reserved_are_given_back(store):
-    verdict = await store.admit((TOKENS,), "a", 90)
-    store.settle((TOKENS,), "a", verdict.newest, -80)
+    verdict = await store.admit(rules_of(TOKENS), "a", tokens(90))
+    store.settle(rules_of(TOKENS), "a", by(-80, verdict.newest))
     assert await used(store, TOKENS) == [10]
 
 
 async def test_more_tokens_than_reserved_are_added(store):
-    verdict = await store.admit((TOKENS,), "a", 10)
-    store.settle((TOKENS,), "a", verdict.newest, 200)
+    verdict = await store.admit(rules_of(TOKENS), "a", tokens(10))
+    store.settle(rules_of(TOKENS), "a", by(200, verdict.newest))
     assert await used(store, TOKENS) == [210]
 
 
 async def test_added_tokens_count_from_when_they_are_known(store, clock):
-    verdict = await store.admit((TOKENS,), "a", 10)
+    verdict = await store.admit(rules_of(TOKENS), "a", tokens(10))
     clock.pass_s(50)
-    store.settle((TOKENS,), "a", verdict.newest, 70)
+    store.settle(rules_of(TOKENS), "a", by(70, verdict.newest))
     assert await used(store, TOKENS) == [80]
     clock.pass_s(30)
     assert await used(store, TOKENS) == [70]
@@ -160,42 +161,42 @@ async def test_added_tokens_count_from_when_they_are_known(store, clock):
 
 @pytest.mark.parametrize("seconds", [RING, 90])
 async def test_what_has_left_the_window_is_not_given_back_again(store, clock, seconds):
-    verdict = await store.admit((TOKENS,), "a", 50)
+    verdict = await store.admit(rules_of(TOKENS), "a", tokens(50))
     clock.pass_s(seconds)
     await granted(store, TOKENS, lease="b", tokens=40)
-    store.settle((TOKENS,), "a", verdict.newest, -50)
+    store.settle(rules_of(TOKENS), "a", by(-50, verdict.newest))
     assert await used(store, TOKENS) == [40]
 
 
 async def test_no_more_is_given_back_than_was_there(store):
-    verdict = await store.admit((TOKENS,), "a", 50)
+    verdict = await store.admit(rules_of(TOKENS), "a", tokens(50))
     for _ in range(3):
-        store.settle((TOKENS,), "a", verdict.newest, -50)
+        store.settle(rules_of(TOKENS), "a", by(-50, verdict.newest))
     assert await used(store, TOKENS) == [0]
 
 
 async def test_tokens_are_corrected_although_the_lease_has_ended(store, clock):
-    verdict = await store.admit((TOKENS, CONCURRENCY), "a", 50)
+    verdict = await store.admit(rules_of(TOKENS, CONCURRENCY), "a", tokens(50))
     clock.pass_s(61 - 5)
-    store.settle((CONCURRENCY,), "a", [0], 0)
-    store.settle((TOKENS, CONCURRENCY), "a", verdict.newest, -20)
+    store.settle(rules_of(CONCURRENCY), "a", by(0, [0]))
+    store.settle(rules_of(TOKENS, CONCURRENCY), "a", by(-20, verdict.newest))
     assert await used(store, TOKENS, CONCURRENCY) == [30, 0]
 
 
 async def test_settling_leaves_requests_alone(store):
-    verdict = await store.admit((REQUESTS, TOKENS), "a", 50)
-    store.settle((REQUESTS, TOKENS), "a", verdict.newest, -50)
+    verdict = await store.admit(rules_of(REQUESTS, TOKENS), "a", tokens(50))
+    store.settle(rules_of(REQUESTS, TOKENS), "a", by(-50, verdict.newest))
     assert await used(store, REQUESTS, TOKENS) == [1, 0]
 
 
 async def test_looking_reserves_nothing(store):
     for _ in range(5):
-        await store.look((REQUESTS, CONCURRENCY))
+        await store.look(rules_of(REQUESTS, CONCURRENCY))
     assert await used(store, REQUESTS, CONCURRENCY) == [0, 0]
 
 
 async def test_an_idle_window_is_whole_now(store):
-    look = await store.look((REQUESTS,))
+    look = await store.look(rules_of(REQUESTS))
     assert whole_after_us(REQUESTS, look.newest[0], look.now_us) == 0
 
 
@@ -203,7 +204,7 @@ async def test_a_refused_request_does_not_put_off_when_the_window_is_whole(store
     for _ in range(3):
         await granted(store, REQUESTS)
     clock.pass_s(30)
-    verdict = await store.admit((REQUESTS,), "b", 0)
+    verdict = await store.admit(rules_of(REQUESTS), "b", tokens(0))
     after = whole_after_us(REQUESTS, verdict.newest[0], verdict.now_us)
     assert after == verdict.wait_us
 

@@ -7,14 +7,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from accounts.limits import LEASE_US, LocalStore, slot_us
+from accounts.limits import (
+    LEASE_US,
+    RESERVED,
+    Figures,
+    LocalStore,
+    Mend,
+    Settlement,
+    slot_us,
+)
+from accounts.purses import HOLD_US
 from accounts.redis_limits import RedisStore
-from tests.accounts.conftest import NOON_US, Clock, a_limit
+from accounts.rules import Need, Raise
+from tests.accounts.conftest import NOON_US, Clock, a_budget, a_limit, rules_of
 
 #: 60 slots, and the one that has partly left the window.
 COUNTED = 61
+DAY_US = 86_400_000_000
 WINDOWS = st.sampled_from([1, 60, 3600])
-PAUSES = st.one_of(st.integers(0, 2_000_000), st.integers(0, 4_000_000_000))
+PAUSES = st.one_of(
+    st.integers(0, 2_000_000), st.integers(0, 4_000_000_000), st.integers(0, 3 * DAY_US)
+)
+NEEDS = st.tuples(st.integers(0, 30), st.integers(0, 10), st.integers(0, 40)).map(Need._make)
 FEW = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
@@ -52,6 +66,28 @@ class Log:
         )
 
 
+class Spending:
+    """What was spent on one budget, each with the moment of its admission, and who holds what."""
+
+    def __init__(self, budget):
+        self.budget = budget
+        self.events = []
+        self.holds = {}
+
+    def spent(self, now):
+        window = self.budget.window_at(now)
+        kept = self.budget.ring.slots
+        windows = range(window - kept, window + 1) if kept else [window]
+        return sum(amount for at, amount in self.events if self.budget.window_at(at) in windows)
+
+    def reserved(self, now):
+        return sum(amount for amount, end in self.holds.values() if end > now)
+
+    def has_room(self, cost, now):
+        whole = self.spent(now) + self.reserved(now) + cost
+        return not self.budget.hard or not cost or whole <= self.budget.amount_at(now)
+
+
 class LimitsMachine(RuleBasedStateMachine):
     """Requests come, end and pause as they like; the store agrees with the log at each step."""
 
@@ -63,12 +99,24 @@ class LimitsMachine(RuleBasedStateMachine):
             a_limit("requests", requests, window_s),
             a_limit("tokens", tokens, window_s),
             a_limit("concurrency", 3),
+            a_limit("input_tokens", tokens, window_s),
+            a_limit("output_tokens", tokens, window_s, model="gpt-*"),
         )
-        self.requests, self.tokens = Log(self.limits[0]), Log(self.limits[1])
-        self.admitted = Log(self.limits[1])
+        raised = Raise(NOON_US + DAY_US // 2, NOON_US + DAY_US, 50)
+        self.budgets = (
+            a_budget(70, "day", time_zone="Asia/Seoul", raises=(raised,)),
+            a_budget(90, "week", number=2, rolling=True),
+            a_budget(50, "month", number=3, hard=False),
+            a_budget(500, "total", number=4),
+        )
+        self.rules = rules_of(*self.limits, *self.budgets)
+        self.requests = Log(self.limits[0])
+        self.used = [Log(self.limits[index]) for index in (1, 3, 4)]
+        self.spending = [Spending(budget) for budget in self.budgets]
         self.leases = {}
         self.open = []
         self.names = iter(range(10_000))
+        now_done(known(self.store, self.budgets))
 
     @rule(pause=PAUSES)
     def pause(self, pause):
@@ -78,34 +126,72 @@ class LimitsMachine(RuleBasedStateMachine):
     def pause_for_about_a_window(self, slots, part):
         self.clock.now += round((slots + part) * slot_us(self.limits[0]))
 
-    @rule(tokens=st.integers(0, 40))
-    def admit(self, tokens):
+    @rule(need=NEEDS)
+    def admit(self, need):
         lease, now = f"lease-{next(self.names)}", self.clock.now
         expected = (
             self.requests.used(now) + 1 <= self.limits[0].amount
-            and self.tokens.used(now) + tokens <= self.limits[1].amount
+            and all(
+                log.used(now) + need.of(log.limit.metric) <= log.limit.amount for log in self.used
+            )
             and self.running() + 1 <= self.limits[2].amount
+            and all(one.has_room(need.cost_nano, now) for one in self.spending)
         )
-        verdict = now_done(self.store.admit(self.limits, lease, tokens))
-        assert (verdict.refused < 0) is expected
-        if expected:
-            self.requests.events.append((now, 1))
-            self.tokens.events.append((now, tokens))
-            self.admitted.events.append((now, tokens))
-            self.leases[lease] = now + LEASE_US
-            self.open.append((lease, verdict.newest, tokens, now))
-        else:
-            assert verdict.wait_us > 0
+        verdict = now_done(self.store.admit(self.rules, lease, need))
+        assert (verdict.refused == RESERVED) is expected
+        if not expected:
+            return
+        self.requests.events.append((now, 1))
+        for log in self.used:
+            log.events.append((now, need.of(log.limit.metric)))
+        for one in self.spending:
+            one.holds[lease] = need.cost_nano, now + HOLD_US
+        self.leases[lease] = now + LEASE_US
+        self.open.append((lease, verdict, need, now))
 
-    @rule(which=st.integers(0, 100), real=st.integers(0, 80))
-    def settle(self, which, real):
+    @rule(which=st.integers(0, 100), used=NEEDS)
+    def settle(self, which, used):
         if not self.open:
             return
-        lease, slots, held, moment = self.open.pop(which % len(self.open))
-        difference = real - held
-        self.store.settle(self.limits, lease, slots, difference)
+        lease, verdict, held, moment = self.open.pop(which % len(self.open))
+        end = Settlement(used, held, verdict.newest, verdict.windows)
+        self.store.settle(self.rules, lease, end)
         self.leases.pop(lease, None)
-        self.tokens.events.append((self.clock.now if difference > 0 else moment, difference))
+        for log in self.used:
+            difference = used.of(log.limit.metric) - held.of(log.limit.metric)
+            log.events.append((self.clock.now if difference > 0 else moment, difference))
+        for one in self.spending:
+            one.holds.pop(lease, None)
+            one.events.append((moment, used.cost_nano))
+
+    @rule(which=st.integers(0, 100), more=st.integers(1, 30))
+    def extend(self, which, more):
+        if not self.open:
+            return
+        index = which % len(self.open)
+        lease, verdict, held, moment = self.open[index]
+        now = self.clock.now
+        expected = all(one.has_room(self._added(one, lease, held, more), now)
+                       for one in self.spending)  # fmt: skip
+        answer = now_done(self.store.extend(self.rules, lease, held.cost_nano, more))
+        assert answer == expected
+        if expected:
+            held = held._replace(cost_nano=held.cost_nano + more)
+            self.open[index] = lease, verdict, held, moment
+            for one in self.spending:
+                one.holds[lease] = held.cost_nano, now + HOLD_US
+
+    def _added(self, one, lease, held, more):
+        amount, end = one.holds.get(lease, (0, 0))
+        return held.cost_nano + more - (amount if end > self.clock.now else 0)
+
+    @rule()
+    def renew(self):
+        for lease, _, held, _ in self.open:
+            self.store.renew(self.rules, lease, held.cost_nano)
+            self.leases[lease] = self.clock.now + LEASE_US
+            for one in self.spending:
+                one.holds[lease] = held.cost_nano, self.clock.now + HOLD_US
 
     def running(self):
         return sum(end > self.clock.now for end in self.leases.values())
@@ -114,9 +200,13 @@ class LimitsMachine(RuleBasedStateMachine):
     def agrees_with_the_log(self):
         if hasattr(self, "store"):
             now = self.clock.now
-            look = now_done(self.store.look(self.limits))
-            expected = [self.requests.used(now), self.tokens.used(now), self.running()]
-            assert look.used == expected
+            look = now_done(self.store.look(self.rules))
+            tokens, asked, answered = (log.used(now) for log in self.used)
+            assert look.used == [
+                self.requests.used(now), tokens, self.running(), asked, answered
+            ]  # fmt: skip
+            assert look.spent == [one.spent(now) for one in self.spending]
+            assert look.reserved == [one.reserved(now) for one in self.spending]
 
     @invariant()
     def never_more_than_the_amount_in_any_window(self):
@@ -130,32 +220,83 @@ TestLimits = LimitsMachine.TestCase
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("pause"), PAUSES),
-        st.tuples(st.just("admit"), st.integers(0, 40)),
-        st.tuples(st.just("settle"), st.integers(0, 80)),
+        st.tuples(st.just("admit"), NEEDS),
+        st.tuples(st.just("settle"), NEEDS),
+        st.tuples(st.just("extend"), st.integers(1, 30)),
         st.tuples(st.just("renew"), st.just(0)),
+        st.tuples(st.just("build"), st.integers(0, 90)),
+        st.tuples(st.just("lift"), st.integers(0, 90)),
+        st.tuples(st.just("lower"), st.integers(1, 40)),
     ),
     max_size=40,
 )
 
 
-async def play(store, clock, limits, steps):
-    """Everything that the store says on the way."""
-    said, open_requests = [], []
-    for number, (step, value) in enumerate(steps):
-        if step == "pause":
-            clock.now += value
-        elif step == "admit":
-            verdict = await store.admit(limits, f"lease-{number}", value)
-            said.append(list(verdict))
-            if verdict.refused < 0:
-                open_requests.append((f"lease-{number}", verdict.newest, value))
-        elif step == "settle" and open_requests:
-            lease, slots, held = open_requests.pop(0)
-            store.settle(limits, lease, slots, value - held)
-        elif step == "renew" and open_requests:
-            store.renew(limits, open_requests[-1][0])
-        said.append(list(await store.look(limits)))
-    return said
+async def known(store, budgets, spent=0):
+    """Make budgets known, all of which was spent in the present window."""
+    now_us, claims = await store.claim(budgets, "test")
+    windows = [budget.window_at(now_us) for budget in budgets]
+    figures = [
+        Figures(budget, window, {window: spent})
+        for budget, window, claim in zip(budgets, windows, claims, strict=True)
+        if claim == 1
+    ]
+    return await store.build(figures, "test")
+
+
+class Play:
+    """One sequence of steps on one store, and everything that the store says on the way."""
+
+    def __init__(self, store, clock, rules):
+        self.store, self.clock, self.rules = store, clock, rules
+        self.running = []
+        self.names = (f"lease-{number}" for number in range(10_000))
+
+    async def said(self, steps):
+        answers = []
+        for step, value in steps:
+            answers.append(await getattr(self, step)(value))
+            answers.append(list(await self.store.look(self.rules)))
+        return [*answers, self.store.late]
+
+    async def pause(self, length):
+        self.clock.now += length
+
+    async def build(self, spent):
+        return await known(self.store, self.rules.budgets, spent)
+
+    async def lift(self, floor):
+        return await self._mend(floor=floor)
+
+    async def lower(self, cut):
+        return await self._mend(cut=cut)
+
+    async def _mend(self, **how):
+        windows = (await self.store.look(self.rules)).windows
+        budgets = zip(self.rules.budgets, windows, strict=True)
+        return await self.store.mend([Mend(*one, **how) for one in budgets])
+
+    async def admit(self, need):
+        lease = next(self.names)
+        verdict = await self.store.admit(self.rules, lease, need)
+        if verdict.refused == RESERVED:
+            self.running.append((lease, verdict, need))
+        return [list(part) if isinstance(part, list | tuple) else part for part in verdict]
+
+    async def extend(self, more):
+        for lease, _, held in self.running[:1]:
+            return await self.store.extend(self.rules, lease, held.cost_nano, more)
+        return None
+
+    async def settle(self, used):
+        for lease, verdict, held in self.running[:1]:
+            end = Settlement(used, held, verdict.newest, verdict.windows)
+            self.store.settle(self.rules, lease, end)
+        del self.running[:1]
+
+    async def renew(self, _):
+        for lease, _, held in self.running[-1:]:
+            self.store.renew(self.rules, lease, held.cost_nano)
 
 
 @settings(
@@ -163,12 +304,20 @@ async def play(store, clock, limits, steps):
 )
 @given(steps=STEPS, window_s=WINDOWS)
 def test_both_stores_say_the_same(redis_url, steps, window_s):
-    limits = (
+    everything = (
         a_limit("requests", 4, window_s),
-        a_limit("requests", 9, 3600, scope="team:1"),
+        a_limit("requests", 9, 3600, scope="team:1", model="gpt-*"),
         a_limit("tokens", 60, window_s),
+        a_limit("input_tokens", 40, window_s),
+        a_limit("output_tokens", 20, window_s),
         a_limit("concurrency", 3),
-    )
+        a_budget(60, "day", time_zone="America/New_York",
+                 raises=(Raise(NOON_US, NOON_US + DAY_US, 30),)),
+        a_budget(90, "day", number=2, rolling=True),
+        a_budget(90, "month", number=3, rolling=True),
+        a_budget(50, "month", number=4, hard=False),
+        a_budget(500, "total", number=5),
+    )  # fmt: skip
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
 
@@ -176,12 +325,12 @@ def test_both_stores_say_the_same(redis_url, steps, window_s):
         clock = Clock()
         store = RedisStore(redis_url, clock)
         try:
-            return await play(store, clock, limits, steps)
+            return await Play(store, clock, rules_of(*everything)).said(steps)
         finally:
             await store.close()
 
     clock = Clock()
-    expected = asyncio.run(play(LocalStore(clock), clock, limits, steps))
+    expected = asyncio.run(Play(LocalStore(clock), clock, rules_of(*everything)).said(steps))
     assert asyncio.run(with_redis()) == expected
 
 

@@ -14,7 +14,14 @@ from accounts.models import ApiKey
 from accounts.principals import Known, authenticate, authenticate_cached, reload_known
 from registry import snapshot
 from tests.accounts.conftest import a_principal
-from tests.factories import make_key, make_limit, make_team, make_user
+from tests.factories import (
+    make_budget,
+    make_key,
+    make_limit,
+    make_team,
+    make_user,
+    raise_budget,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -104,8 +111,14 @@ async def test_the_second_call_asks_nobody(key, reads):
     assert len(reads) == 1
 
 
-def test_a_look_up_is_one_query_and_one_for_limits(key, django_assert_num_queries):
-    with django_assert_num_queries(2):
+def test_a_look_up_is_one_query_and_three_for_limits_budgets_and_raises(
+    key, django_assert_num_queries
+):
+    for number in range(3):
+        raised = make_budget(amount=number, key=make_key(key.team))
+        raise_budget(raised, 1)
+    raise_budget(make_budget(key=key), 1)
+    with django_assert_num_queries(4):
         principals._read([key.digest])
 
 

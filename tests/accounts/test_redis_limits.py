@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from accounts.errors import LimitsUnavailable
-from accounts.redis_limits import RedisStore, Settlement
+from accounts.redis_limits import RedisStore, SettleCall
 from accounts.redis_line import FAILURES_TO_OPEN, MAX_POSTS
-from tests.accounts.conftest import a_limit
+from tests.accounts.conftest import a_limit, by, rules_of, tokens
 from tests.services import free_port
 
 REQUESTS = a_limit("requests", 1_000_000)
@@ -50,7 +50,9 @@ async def settled(store):
 
 async def answers(store, count=1, *, limits=(REQUESTS,)):
     """Whether each of so many admissions, all at once, was answered."""
-    asked = (store.admit(limits, f"lease-{number}", 0) for number in range(count))
+    asked = (
+        store.admit(rules_of(*limits), f"lease-{number}", tokens(0)) for number in range(count)
+    )
     results = await asyncio.gather(*asked, return_exceptions=True)
     assert all(isinstance(r, LimitsUnavailable) or r.refused < 0 for r in results)
     return [not isinstance(result, LimitsUnavailable) for result in results]
@@ -59,13 +61,15 @@ async def answers(store, count=1, *, limits=(REQUESTS,)):
 async def until_answered(store):
     while True:
         try:
-            return await store.admit((REQUESTS,), "later", 0)
+            return await store.admit(rules_of(REQUESTS), "later", tokens(0))
         except LimitsUnavailable:
             await asyncio.sleep(0.05)
 
 
 async def test_keys_are_named_for_what_they_count(store, redis_client):
-    await store.admit((REQUESTS, a_limit("tokens", 9, 3600, "team:3"), CONCURRENCY), "a", 5)
+    await store.admit(
+        rules_of(REQUESTS, a_limit("tokens", 9, 3600, "team:3"), CONCURRENCY), "a", tokens(5)
+    )
     assert sorted(redis_client.keys()) == [
         "courier:limit:key:1:concurrency:1",
         "courier:limit:key:1:requests:60",
@@ -74,12 +78,12 @@ async def test_keys_are_named_for_what_they_count(store, redis_client):
 
 
 async def test_keys_go_away_by_themselves(store, redis_client):
-    await store.admit((REQUESTS, CONCURRENCY), "a", 0)
+    await store.admit(rules_of(REQUESTS, CONCURRENCY), "a", tokens(0))
     assert all(0 < redis_client.ttl(key) <= 62 for key in redis_client.scan_iter())
 
 
 async def test_time_is_that_of_redis(store, redis_client):
-    verdict = await store.admit((REQUESTS,), "a", 0)
+    verdict = await store.admit(rules_of(REQUESTS), "a", tokens(0))
     seconds, microseconds = redis_client.time()
     assert 0 <= seconds * 1_000_000 + microseconds - verdict.now_us < 60_000_000
 
@@ -96,8 +100,8 @@ async def test_a_caller_who_leaves_does_not_mix_up_the_replies(store):
 
     async def one(number):
         await asyncio.sleep(rng.random() / 100)
-        verdict = await store.admit(limits, f"lease-{number}", number)
-        store.settle(limits, f"lease-{number}", verdict.newest, 1 - number)
+        verdict = await store.admit(rules_of(*limits), f"lease-{number}", tokens(number))
+        store.settle(rules_of(*limits), f"lease-{number}", by(1 - number, verdict.newest))
 
     tasks = [asyncio.create_task(one(number)) for number in range(1, 2001)]
     for task in rng.sample(tasks, 1000):
@@ -106,23 +110,23 @@ async def test_a_caller_who_leaves_does_not_mix_up_the_replies(store):
     finished = sum(result is None for result in results)
     assert all(r is None or isinstance(r, asyncio.CancelledError) for r in results)
     await settled(store)
-    assert list((await store.look(limits)).used) == [0, finished]
+    assert list((await store.look(rules_of(*limits))).used) == [0, finished]
 
 
 async def test_a_yes_that_nobody_waits_for_is_given_back(store):
     await answers(store)
-    task = asyncio.create_task(store.admit((TOKENS, CONCURRENCY), "a", 500))
+    task = asyncio.create_task(store.admit(rules_of(TOKENS, CONCURRENCY), "a", tokens(500)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     await settled(store)
-    assert list((await store.look((TOKENS, CONCURRENCY))).used) == [0, 0]
+    assert list((await store.look(rules_of(TOKENS, CONCURRENCY))).used) == [0, 0]
 
 
-async def leave_in_the_moment_of(reply, store, limits, tokens):
+async def leave_in_the_moment_of(reply, store, limits, count):
     """Ask, and be cancelled when the reply is there but not yet seen."""
-    task = asyncio.create_task(store.admit(limits, "a", tokens))
+    task = asyncio.create_task(store.admit(rules_of(*limits), "a", tokens(count)))
     await asyncio.sleep(0)
     store._line._calls.pop().succeed(list(reply))
     task.cancel()
@@ -133,17 +137,17 @@ async def leave_in_the_moment_of(reply, store, limits, tokens):
 
 async def test_a_yes_in_the_moment_of_leaving_is_given_back(store):
     limits = (TOKENS, CONCURRENCY)
-    reply = await store.admit(limits, "a", 500)
+    reply = await store.admit(rules_of(*limits), "a", tokens(500))
     await leave_in_the_moment_of(reply, store, limits, 500)
-    assert list((await store.look(limits)).used) == [0, 0]
+    assert list((await store.look(rules_of(*limits))).used) == [0, 0]
 
 
 async def test_a_no_in_the_moment_of_leaving_gives_nothing_back(store):
     limits = (a_limit("tokens", 10), CONCURRENCY)
-    await store.admit(limits, "a", 10)
-    reply = await store.admit(limits, "b", 10)
+    await store.admit(rules_of(*limits), "a", tokens(10))
+    reply = await store.admit(rules_of(*limits), "b", tokens(10))
     await leave_in_the_moment_of(reply, store, limits, 10)
-    assert list((await store.look(limits)).used) == [10, 1]
+    assert list((await store.look(rules_of(*limits))).used) == [10, 1]
 
 
 async def test_a_frozen_redis_is_given_up(store, frozen):
@@ -189,7 +193,7 @@ async def test_a_redis_that_is_away_is_left_in_peace(db):
         assert await answers(store) == [False]
     assert len(connections) == FAILURES_TO_OPEN
     with pytest.raises(LimitsUnavailable):
-        store.admit((REQUESTS,), "refused without waiting", 0).send(None)
+        store.admit(rules_of(REQUESTS), "refused without waiting", tokens(0)).send(None)
     await store.close()
     server.close()
 
@@ -217,7 +221,7 @@ async def test_a_restarted_redis_is_used_again(store, redis_server):
 async def test_what_could_not_be_settled_is_settled_later(store, redis_server, redis_client):
     await answers(store)
     redis_server.halt()
-    store.settle((TOKENS,), "a", [0], 70)
+    store.settle(rules_of(TOKENS), "a", by(70, [0]))
     assert await answers(store) == [False]
     redis_server.start()
     await until_answered(store)
@@ -228,52 +232,60 @@ async def test_what_could_not_be_settled_is_settled_later(store, redis_server, r
 async def test_only_so_much_waits_for_redis(db):
     store = RedisStore(f"redis://127.0.0.1:{free_port()}/0")
     for number in range(MAX_POSTS + 10):
-        store.settle((CONCURRENCY,), f"lease-{number}", [0], 0)
+        store.settle(rules_of(CONCURRENCY), f"lease-{number}", by(0, [0]))
     assert len(store._line._posts) == MAX_POSTS
     store._line._posts.clear()
     await store.close()
 
 
-async def test_a_settlement_that_got_lost_never_gives_back_twice(store):
-    settlement = Settlement(store._line, (TOKENS, CONCURRENCY), "a", [5, 0], -90, 0)
+async def test_a_settlement_that_got_lost_never_gives_back_twice(store, redis_client):
+    rules = rules_of(TOKENS)
+    verdict = await store.admit(rules, "a", tokens(90))
+    settlement = SettleCall(store, rules, "a", by(-60, verdict.newest), 0)
+    store._line.post(settlement)
+    await settled(store)
     settlement.fail()
-    assert settlement.difference == 0
-    assert b"tokens" not in settlement.arguments
-    assert b"concurrency" in settlement.arguments
+    await settled(store)
+    assert list((await store.look(rules)).used) == [30]
 
 
 async def test_a_settlement_that_got_lost_takes_again(store):
-    settlement = Settlement(store._line, (TOKENS,), "a", [5], 90, 0)
+    rules = rules_of(TOKENS)
+    settlement = SettleCall(store, rules, "a", by(90, [5]), 0)
+    settlement.sent = 1
     settlement.fail()
-    assert list(store._line._posts) == [settlement]
-    assert settlement.difference == 90
+    await settled(store)
+    assert list((await store.look(rules)).used) == [90]
 
 
 async def test_a_settlement_is_not_sent_for_ever(store, redis_client):
     redis_client.set("courier:limit:key:1:tokens:60", "not a hash")
-    store.settle((TOKENS,), "a", [5], 90)
+    store.settle(rules_of(TOKENS), "a", by(90, [5]))
     await settled(store)
     assert not store._line._posts
 
 
 async def test_where_there_is_nothing_to_settle_nothing_is_sent(store):
-    store.settle((REQUESTS, TOKENS), "a", [5, 5], 0)
-    store.renew((REQUESTS, TOKENS), "a")
+    store.settle(rules_of(REQUESTS, TOKENS), "a", by(0, [5, 5]))
+    store.renew(rules_of(REQUESTS, TOKENS), "a", 0)
     assert not store._line._posts
 
 
 async def test_one_damaged_key_does_not_harm_the_others(store, redis_client):
     redis_client.set("courier:limit:key:2:requests:60", "not a hash")
     damaged = a_limit("requests", 10, scope="key:2")
-    good, bad = store.admit((REQUESTS,), "a", 0), store.admit((damaged,), "b", 0)
+    good, bad = (
+        store.admit(rules_of(REQUESTS), "a", tokens(0)),
+        store.admit(rules_of(damaged), "b", tokens(0)),
+    )
     results = await asyncio.gather(good, bad, return_exceptions=True)
     assert results[0].refused < 0
     assert isinstance(results[1], LimitsUnavailable)
 
 
 async def test_closing_delivers_what_is_posted(store, redis_client):
-    verdict = await store.admit((TOKENS, CONCURRENCY), "a", 500)
-    store.settle((TOKENS, CONCURRENCY), "a", verdict.newest, -490)
+    verdict = await store.admit(rules_of(TOKENS, CONCURRENCY), "a", tokens(500))
+    store.settle(rules_of(TOKENS, CONCURRENCY), "a", by(-490, verdict.newest))
     await store.close()
     assert redis_client.hget("courier:limit:key:1:tokens:60", "total") == "10"
     assert redis_client.zcard(LEASES) == 0
@@ -281,7 +293,7 @@ async def test_closing_delivers_what_is_posted(store, redis_client):
 
 async def test_closing_does_not_wait_for_a_redis_that_is_away(db):
     store = RedisStore(f"redis://127.0.0.1:{free_port()}/0")
-    store.settle((CONCURRENCY,), "a", [0], 0)
+    store.settle(rules_of(CONCURRENCY), "a", by(0, [0]))
     await asyncio.wait_for(store.close(), 10)
 
 
@@ -384,9 +396,9 @@ async def test_tls_is_used_and_verified(redis_server, redis_url, certificate, tr
 async def test_two_instances_admit_as_many_as_one(redis_url):
     stores = [RedisStore(redis_url), RedisStore(redis_url)]
     limits = (a_limit("requests", 600, 86400), a_limit("tokens", 100_000, 86400))
-    asked = (stores[n % 2].admit(limits, f"lease-{n}", 10) for n in range(1000))
+    asked = (stores[n % 2].admit(rules_of(*limits), f"lease-{n}", tokens(10)) for n in range(1000))
     verdicts = await asyncio.gather(*asked)
     assert sum(verdict.refused < 0 for verdict in verdicts) == 600
-    assert list((await stores[0].look(limits)).used) == [600, 6000]
+    assert list((await stores[0].look(rules_of(*limits))).used) == [600, 6000]
     for store in stores:
         await store.close()
