@@ -16,6 +16,7 @@ from django.conf import settings  # noqa: E402  # after its module is named
 ROLL_UP_EVERY_S = 60
 #: They are made three days ahead.
 LOOK_AFTER_PARTITIONS_EVERY_S = 60 * 60
+DELIVER_EVERY_S = 10
 #: Longer than any task takes: Redis delivers again what is not acknowledged by then.
 VISIBLE_AGAIN_AFTER_S = 4 * 60 * 60
 
@@ -68,6 +69,11 @@ app.conf.update(
             "task": "usage.tasks.look_after_partitions",
             "schedule": LOOK_AFTER_PARTITIONS_EVERY_S,
             "options": {"expires": LOOK_AFTER_PARTITIONS_EVERY_S},
+        },
+        "deliver-alerts": {
+            "task": "usage.tasks.deliver_alerts",
+            "schedule": DELIVER_EVERY_S,
+            "options": {"expires": DELIVER_EVERY_S},
         },
     },
 )

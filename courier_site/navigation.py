@@ -139,6 +139,14 @@ UNFOLD: dict[str, Any] = {
                     _item("Quarantine", "report", "usage.quarantinedrecord"),
                 ],
             },
+            {
+                "title": "Who is told",
+                "separator": True,
+                "items": [
+                    _item("Alerts", "notifications", "usage.alert"),
+                    _item("Webhooks", "webhook", "usage.webhook"),
+                ],
+            },
         ],
     },
 }

@@ -19,7 +19,7 @@ from registry import conditions
 from registry.conditions import Condition, Level
 from registry.models import Provider, ServedModel
 from usage import backlog, partitions
-from usage.models import FAILED, DailyUsage, QuarantinedRecord, UsageRecord
+from usage.models import FAILED, DailyUsage, Delivery, QuarantinedRecord, UsageRecord
 
 DAYS = 14
 TOP = 5
@@ -219,6 +219,8 @@ def attention(may: May) -> Iterator[Attention]:
     if may("usage.view_usagerecord"):
         yield from _spool()
         yield from _partitions()
+    if may("usage.view_alert"):
+        yield from _undelivered()
     if may("registry.view_servedmodel"):
         yield from _models()
     if may("registry.add_provider") and not Provider.objects.exists():
@@ -245,6 +247,13 @@ def _partitions() -> Iterator[Attention]:
     if partitions.has_strays():
         text = "Requests lie in no partition of their own. Is the worker running?"
         yield Attention(text, reverse("admin:usage_usagerecord_changelist"), "warning")
+
+
+def _undelivered() -> Iterator[Attention]:
+    if count := Delivery.objects.filter(state=Delivery.State.FAILED).count():
+        text = f"{count} {'delivery' if count == 1 else 'deliveries'} of alerts given up."
+        link = reverse("admin:usage_alert_changelist") + "?delivery=failed"
+        yield Attention(text, link)
 
 
 def _models() -> Iterator[Attention]:

@@ -144,6 +144,29 @@ if REDIS_URL:
         }
     }
 
+EMAIL_URL: str = env.str("EMAIL_URL", default="")
+
+
+def mail_server() -> dict[str, Any]:
+    """Django's settings for sending mail. Without a server, none is sent."""
+    if not EMAIL_URL:
+        return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+    try:
+        told: dict[str, Any] = env.email_url_config(EMAIL_URL)
+    except (ImproperlyConfigured, ValueError):
+        # Its own words may quote the password.
+        raise ImproperlyConfigured(
+            "EMAIL_URL is malformed. Write smtp+tls://user:password@host:587, and special "
+            "characters of the password as %XX."
+        ) from None
+    return told
+
+
+vars().update(mail_server())
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL: str = env.str("COURIER_EMAIL_FROM", default="courier@localhost")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
 AUTH_USER_MODEL = "accounts.User"
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
@@ -227,6 +250,15 @@ def private_upstreams() -> list[str]:
 
 
 COURIER_ALLOW_PRIVATE_UPSTREAMS = private_upstreams()
+#: Whether alerts may be sent to URLs that begin with http://.
+COURIER_WEBHOOKS_OVER_HTTP: bool = env.bool("COURIER_WEBHOOKS_OVER_HTTP", default=not PRODUCTION)
+#: More addresses for alerts about the whole installation, beyond those of the administrators.
+COURIER_ALERT_EMAILS: list[str] = env.list("COURIER_ALERT_EMAILS", default=[])
+#: Where people open the admin, such as https://courier.example.com: messages link to it.
+COURIER_PUBLIC_URL: str = env.str("COURIER_PUBLIC_URL", default="").rstrip("/")
+#: An hour is unusual if it cost so many times the usual one, and at least so many dollars.
+COURIER_SLOPE_FACTOR: float = env.float("COURIER_SLOPE_FACTOR", default=8)
+COURIER_SLOPE_MINIMUM: float = env.float("COURIER_SLOPE_MINIMUM", default=1)
 COURIER_CORS_ORIGINS: list[str] = env.list("COURIER_CORS_ORIGINS", default=[])
 #: Bytes of a request body, and of a whole upstream answer.
 COURIER_MAX_BODY: int = env.int("COURIER_MAX_BODY", default=10 * 1024 * 1024)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from enum import Enum
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -11,37 +12,42 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
-#: Keys derived for one purpose open nothing that was sealed for another.
-PURPOSE = b"courier upstream key v1"
+
+class Purpose(Enum):
+    """What a secret is for. Keys derived for one purpose open nothing sealed for another."""
+
+    UPSTREAM_KEY = b"courier upstream key v1"
+    WEBHOOK_SECRET = b"courier webhook secret v1"
 
 
 class CannotDecrypt(ValueError):
     """No key of the ring opens this value."""
 
 
-def encrypt(text: str) -> str:
+def encrypt(text: str, purpose: Purpose) -> str:
     """Seal `text` with the first key of the ring."""
-    return _ring(tuple(settings.COURIER_ENCRYPTION_KEYS)).encrypt(text.encode()).decode()
+    return _ring(tuple(settings.COURIER_ENCRYPTION_KEYS), purpose).encrypt(text.encode()).decode()
 
 
-def decrypt(token: str) -> str:
+def decrypt(token: str, purpose: Purpose) -> str:
     """Open `token` with whichever key of the ring fits. Raises CannotDecrypt if none does."""
+    ring = _ring(tuple(settings.COURIER_ENCRYPTION_KEYS), purpose)
     try:
-        return _ring(tuple(settings.COURIER_ENCRYPTION_KEYS)).decrypt(token.encode()).decode()
+        return ring.decrypt(token.encode()).decode()
     except InvalidToken:
         raise CannotDecrypt("None of the configured encryption keys opens this value.") from None
 
 
 def fingerprint(key: str) -> str:
     """Eight characters that tell one encryption key from another without revealing it."""
-    return hashlib.sha256(_derived(key)).hexdigest()[:8]
+    return hashlib.sha256(_derived(key, Purpose.UPSTREAM_KEY)).hexdigest()[:8]
 
 
-@lru_cache(maxsize=8)
-def _ring(keys: tuple[str, ...]) -> MultiFernet:
-    return MultiFernet([Fernet(_derived(key)) for key in keys])
+@lru_cache(maxsize=16)
+def _ring(keys: tuple[str, ...], purpose: Purpose) -> MultiFernet:
+    return MultiFernet([Fernet(_derived(key, purpose)) for key in keys])
 
 
-def _derived(key: str) -> bytes:
-    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE).derive(key.encode())
-    return base64.urlsafe_b64encode(derived)
+def _derived(key: str, purpose: Purpose) -> bytes:
+    derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.value)
+    return base64.urlsafe_b64encode(derivation.derive(key.encode()))

@@ -13,6 +13,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from lib import encryption
+from lib.encryption import Purpose
 from registry import outbound
 from registry.kinds import DEFAULT_BASE_URLS, provider_kinds
 
@@ -129,12 +130,17 @@ class UpstreamKey(models.Model):
     @property
     def secret(self) -> str:
         """The plain secret. Raises `encryption.CannotDecrypt` if no configured key opens it."""
-        return encryption.decrypt(self.sealed_secret)
+        return encryption.decrypt(self.sealed_secret, Purpose.UPSTREAM_KEY)
 
     def seal(self, secret: str) -> None:
         """Replace the secret. The caller saves."""
-        self.sealed_secret = encryption.encrypt(secret)
+        self.sealed_secret = encryption.encrypt(secret, Purpose.UPSTREAM_KEY)
         self.changed_at = timezone.now()
+
+    def reseal(self) -> None:
+        """Seal the same secret with the first encryption key. Raises CannotDecrypt."""
+        self.sealed_secret = encryption.encrypt(self.secret, Purpose.UPSTREAM_KEY)
+        self.save(update_fields=["sealed_secret"])
 
 
 class ServedModel(Managed):

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 
@@ -29,20 +29,39 @@ def check_url(url: str) -> None:
     Host names are checked again when they resolve (`check_address`): a name that means a
     public address today may mean a private one tomorrow.
     """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ForbiddenUpstream("This is not a valid URL.") from error
+    parts = _parsed(url)
     if parts.scheme in BUILT_IN:
         return
-    if parts.scheme not in {"http", "https"} or not host:
+    if parts.query:
+        raise ForbiddenUpstream("A base URL has no query, fragment, space or backslash.")
+    _check_parts(url, parts)
+
+
+def check_webhook(url: str) -> None:
+    """Raise ForbiddenUpstream unless alerts may be sent to `url`. It may have a query."""
+    parts = _parsed(url)
+    if parts.scheme != "https" and not settings.COURIER_WEBHOOKS_OVER_HTTP:
+        raise ForbiddenUpstream("Enter a URL that starts with https://.")
+    _check_parts(url, parts)
+
+
+def _parsed(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ForbiddenUpstream("This is not a valid URL.") from error
+    return parts
+
+
+def _check_parts(url: str, parts: SplitResult) -> None:
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ForbiddenUpstream("Enter a URL that starts with https:// or http://.")
     if parts.username is not None or parts.password is not None:
         raise ForbiddenUpstream("A URL must not hold a user name or a password.")
-    if parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\\]", url):
-        raise ForbiddenUpstream("A base URL has no query, fragment, space or backslash.")
-    _check_host(host)
+    if parts.fragment or re.search(r"[\s\x00-\x1f\\]", url):
+        raise ForbiddenUpstream("The URL must have no fragment, space or backslash.")
+    _check_host(parts.hostname)
 
 
 def check_address(address: str) -> None:

@@ -96,3 +96,14 @@ def make_route(model, provider, *, upstream_model=None, **fields):
 def make_price(model, *, input="1", output="2", **fields):
     """A price in US dollars per million tokens."""
     return Price.objects.create(model=model, input=Decimal(input), output=Decimal(output), **fields)
+
+
+def make_webhook(url="http://127.0.0.1:9/hook", name=None, **fields):
+    """A webhook. Its secret is at hand as `webhook.secret`."""
+    from usage.models import Webhook
+    from usage.webhooks import new_secret
+
+    webhook = Webhook(name=name or f"webhook-{next(_numbers)}", url=url, **fields)
+    webhook.seal(new_secret())
+    webhook.save()
+    return webhook

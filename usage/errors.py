@@ -16,3 +16,11 @@ class SpoolUnavailable(CourierError):
             "Usage cannot be recorded at the moment, so no request is served. Try again later.",
             retry_after=1,
         )
+
+
+class Undelivered(Exception):
+    """A message did not arrive. Says why, and quotes neither receiver nor address."""
+
+
+class Unwanted(Undelivered):
+    """The receiver wants no more messages at all."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from usage import partitions, rollups
+from usage import deliveries, partitions, rollups
+
+#: Seconds after which a queued try is forgotten: while no worker runs, they must not pile up.
+QUEUED_FOR_S = 60
 
 
 @shared_task(ignore_result=True)
@@ -17,3 +20,16 @@ def roll_up() -> None:
 def look_after_partitions() -> None:
     """Make the days of the log that come next. Without them rows would lie in the default."""
     partitions.look_after()
+
+
+@shared_task(ignore_result=True)
+def deliver_alerts() -> None:
+    """Queue a task of its own for each delivery that is due, so that none waits for another."""
+    for pk in deliveries.due():
+        deliver_alert.apply_async((pk,), expires=QUEUED_FOR_S)
+
+
+@shared_task(ignore_result=True)
+def deliver_alert(pk: int) -> None:
+    """One try of one delivery."""
+    deliveries.deliver(pk)

@@ -82,7 +82,8 @@ def _seal_fields(row: UpstreamKey, entry: Entry) -> dict[str, Any]:
         return {}
     if _holds(row, secret):
         return {}
-    return {"sealed_secret": encryption.encrypt(secret), "changed_at": timezone.now()}
+    sealed = encryption.encrypt(secret, encryption.Purpose.UPSTREAM_KEY)
+    return {"sealed_secret": sealed, "changed_at": timezone.now()}
 
 
 def _holds(row: UpstreamKey, secret: str) -> bool:

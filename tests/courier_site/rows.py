@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from accounts.models import Budget
 from lib.ids import uuid7
 from tests import factories
-from usage.models import DailyUsage, Export, QuarantinedRecord, UsageRecord
+from usage.models import Alert, DailyUsage, Export, QuarantinedRecord, UsageRecord
 
 UPSTREAM_SECRET = "sk-upstream-never-to-be-seen"
 
@@ -85,6 +85,7 @@ def one_of_each(user):
     upstream_key = factories.make_upstream_key(provider, UPSTREAM_SECRET)
     model = factories.make_model("gpt-4o", provider, aliases=["large"])
     key = factories.make_key()
+    webhook = factories.make_webhook()
     rows = [
         provider,
         model,
@@ -99,6 +100,11 @@ def one_of_each(user):
         make_day(key, datetime.now(UTC).date()),
         Export.objects.create(requested_by=user),
         QuarantinedRecord.objects.create(raw=b"{", reason="The record is no JSON."),
+        webhook,
+        Alert.objects.create(kind=Alert.Kind.DRIFT, identity="drift:1", text="Sums differ."),
     ]
-    secrets = [UPSTREAM_SECRET, upstream_key.sealed_secret, key.secret, key.digest]
+    secrets = [
+        *(UPSTREAM_SECRET, upstream_key.sealed_secret, key.secret, key.digest),
+        *(webhook.secret, webhook.sealed_secret),
+    ]
     return {row._meta.label_lower: row for row in rows}, secrets

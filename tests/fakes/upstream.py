@@ -183,6 +183,7 @@ class ScriptedUpstream:
         self._loop = asyncio.new_event_loop()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._serving = threading.Event()
 
     @property
     def port(self):
@@ -242,6 +243,7 @@ class ScriptedUpstream:
 
     def start(self):
         self._thread.start()
+        self._serving.wait()
         return self
 
     def stop(self):
@@ -259,6 +261,7 @@ class ScriptedUpstream:
         asyncio.set_event_loop(self._loop)
         server = self._loop.create_server(lambda: _Connection(self), sock=self._listener)
         self._loop.run_until_complete(server)
+        self._serving.set()
         self._loop.run_forever()
         for connection in list(self._connections):
             connection.close()

@@ -7,7 +7,7 @@ import pytest
 from gateway import errors
 from gateway import upstream as connections
 from gateway.providers.base import UpstreamRequest
-from registry import outbound
+from registry import network, outbound
 from tests import services
 from tests.fakes.upstream import CUT, RESET
 from tests.gateway.servers import self_signed_server
@@ -72,7 +72,7 @@ async def test_a_name_is_called_only_at_addresses_that_are_allowed(monkeypatch, 
     settings.COURIER_ALLOW_PRIVATE_UPSTREAMS = []
     resolving_to(monkeypatch, "10.0.0.7", "203.0.114.5", "127.0.0.1")
 
-    found = await connections.GuardedResolver().resolve("api.example.com", 443)
+    found = await network.GuardedResolver().resolve("api.example.com", 443)
 
     assert [each["host"] for each in found] == ["203.0.114.5"]
 
@@ -181,7 +181,7 @@ async def test_a_bug_is_not_mistaken_for_a_network_that_fails():
 def test_the_guard_knows_what_is_private(settings):
     settings.COURIER_ALLOW_PRIVATE_UPSTREAMS = ["10.0.0.0/8"]
 
-    assert connections._is_allowed("10.1.2.3")
-    assert not connections._is_allowed("192.168.0.1")
+    assert network._is_allowed("10.1.2.3")
+    assert not network._is_allowed("192.168.0.1")
     with pytest.raises(outbound.ForbiddenUpstream):
         outbound.check_address("192.168.0.1")

@@ -1,9 +1,19 @@
 """Secrets at rest, and the ring of keys that opens them."""
 
+from itertools import permutations
+
 import pytest
 
 from lib import encryption
-from lib.encryption import CannotDecrypt, decrypt, encrypt
+from lib.encryption import CannotDecrypt, Purpose
+
+
+def encrypt(text, purpose=Purpose.UPSTREAM_KEY):
+    return encryption.encrypt(text, purpose)
+
+
+def decrypt(sealed, purpose=Purpose.UPSTREAM_KEY):
+    return encryption.decrypt(sealed, purpose)
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +57,23 @@ def test_a_ring_without_the_right_key_opens_nothing(settings):
 
     with pytest.raises(CannotDecrypt):
         decrypt(sealed)
+
+
+@pytest.mark.parametrize(("sealed_for", "opened_for"), list(permutations(Purpose, 2)))
+def test_what_was_sealed_for_one_purpose_does_not_open_for_another(sealed_for, opened_for):
+    sealed = encrypt("sk-for-one-purpose", sealed_for)
+
+    with pytest.raises(CannotDecrypt):
+        decrypt(sealed, opened_for)
+
+
+def test_an_upstream_key_that_the_first_release_sealed_still_opens():
+    sealed = (
+        "gAAAAABrBv8fQt1UJff4cRdaDXaFq6MkmJs_HO5Yv08lRdEB9xjFTJJrI7sR"
+        "OOsbGUAXI6mz5tiTfl-tH8fdC3OzwUGZ78m6l_iP9mqfP_Re3EtbUV5R3eM="
+    )
+
+    assert decrypt(sealed) == "sk-of-the-first-release"
 
 
 @pytest.mark.parametrize("nonsense", ["", "gAAAA", "not sealed at all", "é"])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
 from accounts.models import Budget, Team
 from lib import encryption
+from lib.encryption import Purpose
+from lib.ids import uuid7
+from registry import outbound
 
 
 class Webhook(models.Model):
@@ -16,6 +22,9 @@ class Webhook(models.Model):
     url = models.CharField("URL", max_length=500)
     #: `whsec_…`, encrypted. Never shown again.
     sealed_secret = models.TextField(editable=False)
+    sealed_former_secret = models.TextField(blank=True, editable=False)
+    #: Until then messages are signed with the former secret, too.
+    former_until = models.DateTimeField(null=True, editable=False)
     team = models.ForeignKey(
         Team,
         on_delete=models.CASCADE,
@@ -33,14 +42,40 @@ class Webhook(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        try:
+            outbound.check_webhook(self.url)
+        except outbound.ForbiddenUpstream as error:
+            raise ValidationError({"url": str(error)}) from error
+
+    @property
+    def host(self) -> str:
+        """Where it leads, without a path or query, which may hold a secret of the receiver."""
+        return urlsplit(self.url).netloc
+
     @property
     def secret(self) -> str:
         """The plain secret. Raises `encryption.CannotDecrypt` if no configured key opens it."""
-        return encryption.decrypt(self.sealed_secret)
+        return encryption.decrypt(self.sealed_secret, Purpose.WEBHOOK_SECRET)
+
+    @property
+    def former_secret(self) -> str | None:
+        """The secret before the last rotation, as long as messages are signed with it too."""
+        if self.former_until is None or self.former_until <= timezone.now():
+            return None
+        return encryption.decrypt(self.sealed_former_secret, Purpose.WEBHOOK_SECRET)
 
     def seal(self, secret: str) -> None:
         """Replace the secret. The caller saves."""
-        self.sealed_secret = encryption.encrypt(secret)
+        self.sealed_secret = encryption.encrypt(secret, Purpose.WEBHOOK_SECRET)
+
+    def reseal(self) -> None:
+        """Seal the same secrets with the first encryption key. Raises CannotDecrypt."""
+        former = self.former_secret
+        self.seal(self.secret)
+        if former is not None:
+            self.sealed_former_secret = encryption.encrypt(former, Purpose.WEBHOOK_SECRET)
+        self.save(update_fields=["sealed_secret", "sealed_former_secret"])
 
 
 class Alert(models.Model):
@@ -53,6 +88,7 @@ class Alert(models.Model):
         DRIFT = "drift", "Sums do not agree"
         QUARANTINE = "quarantine", "A record was set aside"
         UNPRICED = "unpriced", "A model without a price was asked for"
+        STRAY = "stray", "Records without a partition of their day"
 
     #: What it is the only one of, such as "threshold:7:2026-11-01:80".
     identity = models.CharField(max_length=150, unique=True)
@@ -70,7 +106,7 @@ class Alert(models.Model):
     raised_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        ordering = ["-raised_at"]
+        ordering = ["-raised_at", "-id"]
 
     def __str__(self) -> str:
         return self.text
@@ -84,6 +120,8 @@ class Delivery(models.Model):
         DONE = "done", "Delivered"
         FAILED = "failed", "Given up"
 
+    #: What a receiver tells repetitions by: the same in every try.
+    message_id = models.UUIDField(default=uuid7, unique=True, editable=False)
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries")
     webhook = models.ForeignKey(
         Webhook, on_delete=models.CASCADE, null=True, blank=True, related_name="deliveries"
@@ -105,6 +143,13 @@ class Delivery(models.Model):
                 fields=["alert", "webhook", "email"],
                 name="usage_delivery_unique",
                 nulls_distinct=False,
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["next_try_at"],
+                condition=models.Q(state="waiting"),
+                name="usage_delivery_waiting",
             )
         ]
 

@@ -1,14 +1,15 @@
-"""Upstream keys at rest: the check that they open, and sealing them anew."""
+"""Secrets at rest: the check that upstream keys open, and sealing all of them anew."""
 
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core import checks
 from django.core.management import CommandError, call_command
 
-from lib import encryption
 from registry.models import UpstreamKey
-from tests.factories import make_provider, make_upstream_key
+from tests.factories import make_provider, make_upstream_key, make_webhook
+from usage import webhooks
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +41,22 @@ def test_after_a_rotation_the_first_encryption_key_opens_every_secret(settings):
 def test_a_rotation_says_how_many_keys_it_sealed():
     make_upstream_key(make_provider(), "sk-one")
 
-    assert rotate() == "1 upstream key was sealed with the first encryption key.\n"
+    assert rotate() == "1 upstream key and 0 webhooks sealed with the first encryption key.\n"
+
+
+def test_after_a_rotation_the_first_encryption_key_opens_the_secrets_of_webhooks(settings):
+    settings.COURIER_ENCRYPTION_KEYS = ["old"]
+    webhook = make_webhook()
+    former = webhook.secret
+    webhooks.rotate(webhook, timedelta(hours=1))
+    present = webhook.secret
+
+    settings.COURIER_ENCRYPTION_KEYS = ["new", "old"]
+    rotate()
+
+    settings.COURIER_ENCRYPTION_KEYS = ["new"]
+    webhook.refresh_from_db()
+    assert (webhook.secret, webhook.former_secret) == (present, former)
 
 
 def test_a_rotation_does_not_pretend_that_the_secret_changed():
@@ -99,4 +115,4 @@ def test_sealing_notes_when_the_secret_changed():
     key.seal("sk-after")
 
     assert key.changed_at > before
-    assert encryption.decrypt(key.sealed_secret) == "sk-after"
+    assert key.secret == "sk-after"

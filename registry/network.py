@@ -1,0 +1,126 @@
+"""The engine of all connections out: httpx's interface on aiohttp, to checked addresses only."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from functools import lru_cache
+
+import aiohttp
+import httpx
+from aiohttp.abc import ResolveResult
+from yarl import URL
+
+from registry import outbound
+
+#: Idle connections are closed before most servers' own 60 s, so that a reused one is alive.
+KEEP_ALIVE_S = 45
+#: Name resolution, waiting for a connection and connecting, together, over the connect limit.
+POOL_GRACE_S = 2.0
+
+
+class GuardedResolver(aiohttp.ThreadedResolver):
+    """Resolves names, and drops every address that Courier may not connect to.
+
+    The connection is made to the very addresses that were checked, so that a name cannot
+    mean one thing when it is checked and another when it is used.
+    """
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await super().resolve(host, port, family)
+        allowed = [result for result in found if _is_allowed(result["host"])]
+        if not allowed:
+            raise OSError(f"{host} resolves to forbidden addresses only.")
+        return allowed
+
+
+def _is_allowed(address: str) -> bool:
+    try:
+        outbound.check_address(address)
+    except outbound.ForbiddenUpstream:
+        return False
+    return True
+
+
+class Network(httpx.AsyncBaseTransport):
+    """httpx's interface on aiohttp's engine, and nothing in between (decision 4)."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        limits = request.extensions["timeout"]
+        answer = await self._session.request(
+            request.method,
+            _engine_url(str(request.url)),
+            headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
+            data=request.content,
+            allow_redirects=False,
+            timeout=_engine_limits(limits["connect"], limits["pool"]),
+        )
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=NetworkBody(answer))
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
+class NetworkBody(httpx.AsyncByteStream):
+    """A body as the network gives it. Whoever was cancelled while reading may read on.
+
+    It is a class with `__anext__`, for an async generator that is left before its end costs
+    a task to clean up.
+    """
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+        self._read = answer.content.readany
+
+    def __aiter__(self) -> NetworkBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self._read()
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        self._answer.release()
+
+
+@lru_cache(maxsize=1024)
+def _engine_url(url: str) -> URL:
+    return URL(url, encoded=True)
+
+
+@lru_cache(maxsize=256)
+def _engine_limits(connect_s: float, pool_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(connect=pool_s, sock_connect=connect_s)
+
+
+def transport() -> Network:
+    """A new engine, with connections of its own. It belongs to the running event loop.
+
+    It follows no redirect, keeps no cookie and asks no proxy of the environment.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        keepalive_timeout=KEEP_ALIVE_S,
+        resolver=GuardedResolver(),
+        ttl_dns_cache=10,
+        ssl=ssl.create_default_context(),
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        timeout=aiohttp.ClientTimeout(total=None),
+        read_bufsize=256 * 1024,
+        max_line_size=32 * 1024,
+        max_field_size=32 * 1024,
+    )
+    return Network(session)
