@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from gateway import sse
-from gateway.dialects.base import Json, PassThroughDialect, integer, mapping
+from gateway.dialects.base import Json, PassThroughDialect, mapping
+from gateway.dialects.openai_usage import read_usage
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 
@@ -44,24 +45,6 @@ def _error_object(error: CourierError, request_id: str) -> Json:
         "param": error.param,
         "code": error.code,
     }
-
-
-def read_usage(usage: Any) -> TokenUsage | None:
-    """OpenAI's usage object. Tolerates what is missing: other people's servers leave out much."""
-    if not isinstance(usage, dict):
-        return None
-    if usage.get("prompt_tokens") is None and usage.get("completion_tokens") is None:
-        return None  # it says nothing: an empty object is no claim that nothing was used
-    inputs = mapping(usage.get("prompt_tokens_details"))
-    outputs = mapping(usage.get("completion_tokens_details"))
-    given = integer(usage.get("prompt_tokens"))
-    output = integer(usage.get("completion_tokens"))
-    return TokenUsage(
-        input_tokens=given,
-        cached_input_tokens=min(integer(inputs.get("cached_tokens")), given),
-        output_tokens=output,
-        reasoning_tokens=min(integer(outputs.get("reasoning_tokens")), output),
-    )
 
 
 def with_model(raw: bytes, body: Json, model: str) -> bytes:

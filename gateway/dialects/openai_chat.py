@@ -15,10 +15,10 @@ from gateway.dialects.openai import (
     TOKENS_PER_IMAGE,
     OpenAIDialect,
     images_in,
-    read_usage,
     text_of,
     with_model,
 )
+from gateway.dialects.openai_usage import read_usage
 
 #: Where a chunk holds words of the model. Quotes inside JSON strings are escaped, so a
 #: match is a real field; parsing every chunk would cost more than all the rest.

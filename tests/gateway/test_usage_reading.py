@@ -1,8 +1,37 @@
+"""What is read of the usage that other people's servers report."""
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.dialects.base import integer
-from gateway.dialects.openai import read_usage
+from gateway.dialects.openai_chat import OpenAIChat
+from gateway.dialects.openai_usage import read_usage
 from lib.tokens import TokenUsage
+from registry.snapshot import price_of
+from tests.fakes.upstream import frame
+from tests.gateway.usages import GOLDEN, price_row
+
+GOLDEN_CASES = pytest.mark.parametrize(
+    ("usage", "classes", "figures", "cost_nano"), GOLDEN.values(), ids=GOLDEN
+)
+
+
+@GOLDEN_CASES
+class TestGoldenUsage:
+    """Pain 6 of field.md: disjoint classes, and the same cost in a stream and in one piece."""
+
+    def test_of_a_whole_answer(self, usage, classes, figures, cost_nano):
+        assert OpenAIChat().usage_in({"usage": usage}) == classes
+
+    def test_of_a_stream(self, usage, classes, figures, cost_nano):
+        watch = OpenAIChat().watch({})
+        watch.see(frame({"choices": [], "usage": usage}))
+
+        assert watch.usage == classes
+
+    def test_costs_what_the_vendor_charges(self, usage, classes, figures, cost_nano):
+        assert price_of(price_row(figures)).cost_nano(read_usage(usage)) == cost_nano
 
 
 def test_all_classes_of_tokens_are_read():
@@ -64,3 +93,32 @@ def test_details_of_odd_shape_are_left_out():
     usage = {"prompt_tokens": 5, "prompt_tokens_details": [1], "completion_tokens_details": "x"}
 
     assert read_usage(usage) == TokenUsage(input_tokens=5)
+
+
+counts = st.none() | st.integers(-5, 2000)
+details = st.none() | st.dictionaries(
+    st.sampled_from(["cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens"]),
+    counts,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"prompt_tokens": st.integers(0, 2000), "completion_tokens": st.integers(0, 2000)},
+        optional={
+            "total_tokens": counts,
+            "prompt_tokens_details": details,
+            "completion_tokens_details": details,
+            "cache_read_input_tokens": counts,
+            "cache_creation_input_tokens": counts,
+            "cache_creation": st.fixed_dictionaries({"ephemeral_1h_input_tokens": counts}),
+        },
+    )
+)
+def test_whatever_is_reported_the_parts_fit_into_their_whole(usage):
+    read = read_usage(usage)
+
+    parts_in = read.cached_input_tokens + read.cache_write_tokens + read.audio_input_tokens
+    assert parts_in <= read.input_tokens
+    assert read.cache_write_1h_tokens <= read.cache_write_tokens
+    assert read.reasoning_tokens + read.audio_output_tokens <= read.output_tokens
