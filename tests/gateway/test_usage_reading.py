@@ -1,5 +1,7 @@
 """What is read of the usage that other people's servers report."""
 
+from dataclasses import astuple
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +124,4 @@ def test_whatever_is_reported_the_parts_fit_into_their_whole(usage):
     assert parts_in <= read.input_tokens
     assert read.cache_write_1h_tokens <= read.cache_write_tokens
     assert read.reasoning_tokens + read.audio_output_tokens <= read.output_tokens
+    assert min(astuple(read)) >= 0
