@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from django.conf import settings
+from django.utils import timezone
 
 from accounts.models import Membership, Team, User
 from courier_site import manifest, secret_files
+from registry import price_list
 from registry.kinds import is_offered
 
 MODEL = "echo"
@@ -52,8 +54,7 @@ models:
       - {provider: echo, upstream_model: echo, priority: 1}
     prices: [{free: true}]
 """
-#: A variable with a vendor's key, to the provider that it adds. Prices are the vendor's to say:
-#: they are unknown until somebody enters them.
+#: A variable with a vendor's key, to the provider that it adds. Prices come from the shipped list.
 VENDORS = {
     "OPENAI_API_KEY": """\
 version: 1
@@ -95,8 +96,14 @@ def set_up(admin: User, environ: Mapping[str, str]) -> None:
     for variable, text in VENDORS.items():
         if environ.get(variable):
             _apply(text, environ)
+    _price_what_has_none()
     team = Team.objects.get(name=TEAM)
     Membership.objects.create(team=team, user=admin, role=Membership.Role.OWNER)
+
+
+def _price_what_has_none() -> None:
+    unpriced = [model for model in price_list.models() if not model.prices.all()]
+    price_list.write(price_list.compare(unpriced, timezone.now()).writable)
 
 
 def known_secret() -> str:

@@ -263,9 +263,7 @@ def _models() -> Iterator[Attention]:
         yield Attention("No model yet: add the first.", link, "info")
     now = timezone.now()
     lost = [model for model in enabled if not conditions.has_usable_route(model)]
-    unpriced = [
-        model for model in enabled if conditions.price_state(model.prices.all(), now) == "unknown"
-    ]
+    unpriced = [model for model in enabled if conditions.price_state(model, now) == "unknown"]
     yield from _each(lost, "has no usable route", "danger")
     yield from _each(unpriced, "has no price", "warning")
 

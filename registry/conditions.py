@@ -127,15 +127,19 @@ def has_usable_route(model: ServedModel) -> bool:
     )
 
 
-def price_state(prices: Iterable[Price], at: datetime) -> PriceState:
-    """What is known of the cost of a request at that moment."""
-    price = price_in_force(prices, at)
-    if price is None:
+def price_state(model: ServedModel, at: datetime) -> PriceState:
+    """What is known of the cost of a request at that moment, over all its enabled routes."""
+    prices = list(model.prices.all())
+    routes: list[Route | None] = [route for route in model.routes.all() if route.enabled]
+    found = [price_in_force(prices, at, route) for route in routes or [None]]
+    if None in found:
         return "unknown"
-    return "free" if price.free else "priced"
+    return "free" if all(price.free for price in found if price) else "priced"
 
 
-def price_in_force(prices: Iterable[Price], at: datetime) -> Price | None:
-    """The newest of these prices that has begun."""
+def price_in_force(prices: Iterable[Price], at: datetime, route: Route | None) -> Price | None:
+    """The price of a route at that moment: its own, else the model's. None: of the model."""
     begun = [price for price in prices if price.starts_at <= at]
-    return max(begun, key=lambda price: price.starts_at, default=None)
+    own = [price for price in begun if route and price.route_id == route.pk]
+    shared = [price for price in begun if price.route_id is None]
+    return max(own or shared, key=lambda price: price.starts_at, default=None)

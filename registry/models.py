@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -335,6 +335,11 @@ class Price(models.Model):
             raise ValidationError({"free": "A free model has no figures: clear them, or untick."})
         if self.route is not None and self.route.model_id != self.model_id:
             raise ValidationError({"route": "This is a route of another model."})
+
+    @classmethod
+    def label(cls, figure: str) -> str:
+        """A figure's name for people."""
+        return str(cast("models.Field[Any, Any]", cls._meta.get_field(figure)).verbose_name)
 
 
 class Revision(models.Model):

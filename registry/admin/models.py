@@ -111,7 +111,7 @@ class ServedModelAdmin(SwitchingAdmin):
         model = conditions.models().get(pk=form.instance.pk)
         if not conditions.has_usable_route(model):
             self.message_user(request, NO_ROUTE.format(model), messages.WARNING)
-        if conditions.price_state(model.prices.all(), timezone.now()) == "unknown":
+        if conditions.price_state(model, timezone.now()) == "unknown":
             self.message_user(request, NO_PRICE.format(model), messages.WARNING)
 
     @admin.display(description="Routes, in order")
@@ -121,7 +121,7 @@ class ServedModelAdmin(SwitchingAdmin):
 
     @admin.display(description="Price")
     def price(self, model: ServedModel) -> str:
-        state = conditions.price_state(model.prices.all(), timezone.now())
+        state = conditions.price_state(model, timezone.now())
         return label(state, PRICE_LEVELS[state])
 
 

@@ -6,6 +6,7 @@ from accounts import keys
 from accounts.models import ApiKey, Membership, RateLimit, Team, User
 from courier_site.manifest import ManifestError
 from courier_site.preparation import prepare
+from registry import catalog
 from registry.models import Provider, Revision, Route, ServedModel
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -155,6 +156,7 @@ def test_a_vendors_key_adds_its_provider_and_models(monkeypatch, variable, provi
     route = Route.objects.get(model__name=model)
     assert route.provider.name == provider
     assert route.provider.keys.get().secret == "sk-vendor-of-a-test"
+    assert route.model.prices.get().source == catalog.SOURCE
 
 
 @pytest.mark.usefixtures("manifest")

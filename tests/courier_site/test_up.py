@@ -24,7 +24,8 @@ VENDORS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")
 MANIFEST = """\
 version: 1
 providers: [{name: local, kind: echo}]
-models: [{name: tiny, routes: [{provider: local, upstream_model: tiny}]}]
+models:
+  - {name: tiny, routes: [{provider: local, upstream_model: tiny}], prices: [{free: true}]}
 teams: [{name: research}]
 keys: [{name: notebook, team: research}]
 """
