@@ -139,7 +139,7 @@ def price_state(model: ServedModel, at: datetime) -> PriceState:
 
 def price_in_force(prices: Iterable[Price], at: datetime, route: Route | None) -> Price | None:
     """The price of a route at that moment: its own, else the model's. None: of the model."""
-    begun = [price for price in prices if price.starts_at <= at]
+    begun = [price for price in prices if price.starts_at <= at and not price.withdrawn_at]
     own = [price for price in begun if route and price.route_id == route.pk]
     shared = [price for price in begun if price.route_id is None]
     return max(own or shared, key=lambda price: price.starts_at, default=None)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -229,8 +229,9 @@ class Route(models.Model):
 
 
 class PriceQuerySet(models.QuerySet["Price"]):
-    def newest_first(self) -> PriceQuerySet:
-        return self.order_by("model_id", "-starts_at")
+    def standing(self) -> PriceQuerySet:
+        """Without those that were withdrawn."""
+        return self.filter(withdrawn_at=None)
 
 
 def _figure(verbose_name: str, help_text: str) -> models.DecimalField[Any, Any]:
@@ -251,7 +252,11 @@ class Price(models.Model):
 
     US dollars per million tokens, and per request, image and search unit. Three states: a
     price row with figures, a row marked free, and no row at all, which means that the price
-    is unknown (never zero). A row is never changed once requests may have been priced by it.
+    is unknown (never zero).
+
+    A row that has begun is never changed, for requests may have been charged by it, and their
+    records name it. To change it withdraws it and puts another row in its place; to delete
+    it withdraws it.
     """
 
     model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="prices")
@@ -286,6 +291,8 @@ class Price(models.Model):
         editable=False,
         help_text="The price list that it was taken from. Empty: a person entered it.",
     )
+    #: No request is charged by it from then on. Kept for those that were.
+    withdrawn_at = models.DateTimeField("withdrawn", null=True, editable=False)
 
     objects = PriceQuerySet.as_manager()
 
@@ -310,6 +317,7 @@ class Price(models.Model):
             models.UniqueConstraint(
                 fields=["model", "route", "starts_at"],
                 name="registry_price_one_per_start",
+                condition=Q(withdrawn_at=None),
                 nulls_distinct=False,
             ),
             models.CheckConstraint(
@@ -335,6 +343,38 @@ class Price(models.Model):
             raise ValidationError({"free": "A free model has no figures: clear them, or untick."})
         if self.route is not None and self.route.model_id != self.model_id:
             raise ValidationError({"route": "This is a route of another model."})
+        place = {"model": self.model_id, "route": self.route_id, "starts_at": self.starts_at}
+        if Price.objects.standing().filter(**place).exclude(pk=self.pk).exists():
+            raise ValidationError({"starts_at": "Another price begins at the same moment."})
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        before = Price.objects.filter(pk=self.pk).first() if self.pk else None
+        with transaction.atomic():
+            if before and before.has_begun and self._differs_from(before):
+                before.withdraw()
+                self.pk = None
+                self._state.adding = True
+                self.source = ""
+            super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete it; one that has begun is kept, withdrawn."""
+        if not self.has_begun:
+            return super().delete(*args, **kwargs)
+        self.withdraw()
+        return 0, {}
+
+    @property
+    def has_begun(self) -> bool:
+        return self.starts_at <= timezone.now()
+
+    def withdraw(self) -> None:
+        self.withdrawn_at = timezone.now()
+        super().save(update_fields=["withdrawn_at"])
+
+    def _differs_from(self, other: Price) -> bool:
+        names = ("model_id", "route_id", "starts_at", "free", *self.FIGURES)
+        return any(getattr(self, name) != getattr(other, name) for name in names)
 
     @classmethod
     def label(cls, figure: str) -> str:

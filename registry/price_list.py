@@ -107,7 +107,7 @@ def _listed(model: ServedModel) -> list[tuple[Route | None, Entry | None]]:
     """What the list has for each enabled route, or once for the model where it is the same."""
     found = [(route, _entry(route)) for route in model.routes.all() if route.enabled]
     alike = len({_periods(entry) for _, entry in found}) <= 1
-    has_route_prices = any(price.route_id for price in model.prices.all())
+    has_route_prices = any(price.route_id for price in model.prices.all() if not price.withdrawn_at)
     if alike and not has_route_prices:
         return [(None, found[0][1] if found else None)]
     return list(found)

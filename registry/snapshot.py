@@ -333,7 +333,7 @@ def _prices() -> tuple[dict[int, list[Price]], dict[int, dict[int, tuple[Price, 
     """The prices of models, and those of routes by model and route, each oldest first."""
     of_models: dict[int, list[Price]] = {}
     of_routes: dict[int, dict[int, tuple[Price, ...]]] = {}
-    for row in PriceRow.objects.order_by("starts_at"):
+    for row in PriceRow.objects.standing().order_by("starts_at"):
         if row.route_id is None:
             of_models.setdefault(row.model_id, []).append(price_of(row))
         else:

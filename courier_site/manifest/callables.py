@@ -25,6 +25,8 @@ from registry.models import (
     UpstreamKey,
 )
 
+#: What a price may leave out.
+OPTIONAL_FIGURES = tuple(name for name in Price.FIGURES if name not in ("input", "output"))
 #: A price without a date has held ever since.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -107,7 +109,7 @@ def put_model(writer: Writer, entry: Entry) -> ServedModel:
         row, row.routes.all(), entry, "routes", lambda item: _put_route(writer, item, row)
     )
     writer.exactly(
-        row, row.prices.all(), entry, "prices", lambda item: _put_price(writer, item, row)
+        row, row.prices.standing(), entry, "prices", lambda item: _put_price(writer, item, row)
     )
     _put_aliases(writer, entry, row)
     return row
@@ -156,16 +158,30 @@ def _put_route(writer: Writer, entry: Entry, model: ServedModel) -> Route:
 
 
 def _put_price(writer: Writer, entry: Entry, model: ServedModel) -> Price:
-    entry.only("from", "free", "input", "output", "cached_input", "cache_write")
+    entry.only("from", "route", "free", *Price.FIGURES)
     free = "free" in entry and entry.flag("free")
     wanted: dict[str, Any] = {"free": free}
     for name in ("input", "output"):
         wanted[name] = Decimal(0) if free and name not in entry else entry.decimal(name)
-    for name in ("cached_input", "cache_write"):
+    for name in OPTIONAL_FIGURES:
         wanted[name] = entry.decimal(name) if name in entry else None
-    moment = entry.moment("from") if "from" in entry else BEGINNING
-    row = model.prices.filter(starts_at=moment).first() or Price(model=model, starts_at=moment)
+    place = {
+        "route": _route_of_price(entry, model) if "route" in entry else None,
+        "starts_at": entry.moment("from") if "from" in entry else BEGINNING,
+    }
+    row = model.prices.standing().filter(**place).first() or Price(model=model, **place)
     return writer.put(row, wanted, entry, f"price of {row}")
+
+
+def _route_of_price(entry: Entry, model: ServedModel) -> Route:
+    where = entry.entry("route")
+    where.only("provider", "upstream_model")
+    name, upstream_model = where.text("provider"), where.text("upstream_model")
+    route = model.routes.filter(provider__name=name, upstream_model=upstream_model).first()
+    if route is None:
+        message = f"The model has no route to {name} / {upstream_model}."
+        raise entry.error(message, "route")
+    return route
 
 
 def _put_aliases(writer: Writer, entry: Entry, model: ServedModel) -> None:

@@ -87,7 +87,7 @@ def _model(row: ServedModel) -> Block:
     block |= _unless(True, enabled=row.enabled)
     lists = {
         "routes": [_route(route) for route in row.routes.select_related("provider")],
-        "prices": [_price(price) for price in row.prices.order_by("starts_at")],
+        "prices": _prices(row),
         "aliases": [_literal(alias.name) for alias in row.aliases.order_by("name")],
     }
     return block | {name: items for name, items in lists.items() if items}
@@ -105,15 +105,20 @@ def _route(row: Route) -> Block:
 
 def _price(row: Price) -> Block:
     block: Block = {"from": _moment(row.starts_at)}
+    if row.route:
+        block["route"] = {
+            "provider": row.route.provider.name,
+            "upstream_model": _literal(row.route.upstream_model),
+        }
     if row.free:
         return block | {"free": True}
-    figures = {
-        "input": row.input,
-        "output": row.output,
-        "cached_input": row.cached_input,
-        "cache_write": row.cache_write,
-    }
+    figures = {name: getattr(row, name) for name in Price.FIGURES}
     return block | {name: _money(value) for name, value in figures.items() if value is not None}
+
+
+def _prices(row: ServedModel) -> list[Block]:
+    rows = row.prices.standing().select_related("route__provider")
+    return [_price(price) for price in rows.order_by("starts_at", "route_id")]
 
 
 def _team(row: Team) -> Block:

@@ -30,6 +30,19 @@ models:
     prices:
       - {{from: 2026-01-01, input: "0.15", output: "0.60", cached_input: "0.075"}}
       - {{from: 2026-06-01T12:30:00Z, free: true}}
+      - from: 2026-01-01
+        route: {{provider: backup, upstream_model: tiny}}
+        input: "1"
+        cached_input: "0.1"
+        cache_write: "1.25"
+        cache_write_1h: "2"
+        output: "5"
+        reasoning: "6"
+        audio_input: "10"
+        audio_output: "20"
+        request: "0.001"
+        image: "0.04"
+        search_unit: "0.01"
     aliases: [mini, small]
     max_attempts: 2
 teams:

@@ -56,13 +56,42 @@ def test_a_model_has_its_routes_in_order():
 def test_prices_are_exact_and_dated():
     apply(WHOLE)
 
-    first, second = Price.objects.order_by("starts_at")
+    first, second = Price.objects.filter(route=None).order_by("starts_at")
 
     assert (first.input, first.output) == (Decimal("0.15"), Decimal("0.60"))
     assert (first.cached_input, first.cache_write) == (Decimal("0.075"), None)
     assert first.starts_at == datetime(2026, 1, 1, tzinfo=UTC)
     assert second.free
     assert second.starts_at == datetime(2026, 6, 1, 12, 30, tzinfo=UTC)
+
+
+def test_a_price_of_a_route_has_every_figure():
+    apply(WHOLE)
+
+    row = Price.objects.get(route__provider__name="backup")
+
+    figures = [f"{getattr(row, name).normalize():f}" for name in Price.FIGURES]
+    assert figures == ["1", "0.1", "1.25", "2", "5", "6", "10", "20", "0.001", "0.04", "0.01"]
+
+
+def test_a_price_that_has_begun_is_replaced_and_not_changed():
+    apply(MODEL + "    prices: [{from: 2026-01-01, input: 1, output: 3}]\n")
+
+    outcome = apply(MODEL + "    prices: [{from: 2026-01-01, input: 2, output: 3}]\n")
+
+    old, new = Price.objects.order_by("pk")
+    assert (old.input, new.input) == (1, 2)
+    assert old.withdrawn_at
+    assert outcome.changes == ["change price of tiny from 2026-01-01: input 1 → 2"]
+
+
+def test_a_withdrawn_price_is_not_withdrawn_again():
+    apply(MODEL + "    prices: [{from: 2026-01-01, input: 1, output: 3}]\n")
+    apply(MODEL + "    prices: [{from: 2026-02-01, input: 1, output: 3}]\n")
+
+    outcome = apply(MODEL + "    prices: [{from: 2026-02-01, input: 1, output: 3}]\n")
+
+    assert outcome.changes == []
 
 
 def test_a_price_written_as_a_number_is_exact_too():

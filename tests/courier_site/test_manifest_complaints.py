@@ -86,6 +86,10 @@ KEY = TEAM + "keys:\n  - name: demo\n    team: research\n"
         ),
         (MODEL + "    prices: [{input: x, output: 1}]\n", "line 7: input must be a number."),
         (MODEL + "    prices: [{input: .inf, output: 1}]\n", "line 7: input must be a number."),
+        (
+            MODEL + "    prices: [{free: true, route: {provider: a, upstream_model: b}}]\n",
+            "line 7: The model has no route to a / b.",
+        ),
         (MODEL + "    prices: [{input: 1}]\n", 'line 7: A price needs "output".'),
         (
             MODEL + "    prices: [{from: soon, free: true}]\n",
