@@ -338,15 +338,6 @@ class Price(models.Model):
     def __str__(self) -> str:
         return f"{self.model.name} from {self.starts_at:%Y-%m-%d}"
 
-    def clean(self) -> None:
-        if self.free and any(getattr(self, name) for name in self.FIGURES):
-            raise ValidationError({"free": "A free model has no figures: clear them, or untick."})
-        if self.route is not None and self.route.model_id != self.model_id:
-            raise ValidationError({"route": "This is a route of another model."})
-        place = {"model": self.model_id, "route": self.route_id, "starts_at": self.starts_at}
-        if Price.objects.standing().filter(**place).exclude(pk=self.pk).exists():
-            raise ValidationError({"starts_at": "Another price begins at the same moment."})
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         before = Price.objects.filter(pk=self.pk).first() if self.pk else None
         with transaction.atomic():
@@ -363,6 +354,15 @@ class Price(models.Model):
             return super().delete(*args, **kwargs)
         self.withdraw()
         return 0, {}
+
+    def clean(self) -> None:
+        if self.free and any(getattr(self, name) for name in self.FIGURES):
+            raise ValidationError({"free": "A free model has no figures: clear them, or untick."})
+        if self.route is not None and self.route.model_id != self.model_id:
+            raise ValidationError({"route": "This is a route of another model."})
+        place = {"model": self.model_id, "route": self.route_id, "starts_at": self.starts_at}
+        if Price.objects.standing().filter(**place).exclude(pk=self.pk).exists():
+            raise ValidationError({"starts_at": "Another price begins at the same moment."})
 
     @property
     def has_begun(self) -> bool:
