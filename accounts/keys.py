@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.models import ApiKey, Team, User
+from accounts.models import ApiKey, Plan, Team, User
 from registry.models import Revision
 
 PREFIX = "sk-courier-"
@@ -92,6 +92,37 @@ def disable_key(key: ApiKey) -> None:
 def enable_key(key: ApiKey) -> None:
     """Switch a disabled key on again."""
     _change(key, disabled_at=None)
+
+
+def archive_key(key: ApiKey) -> None:
+    """End a key for good and put it out of sight. Its usage goes on to tell its name."""
+    now = timezone.now()
+    _change(key, revoked_at=key.revoked_at or now, archived_at=key.archived_at or now)
+
+
+def archive_team(team: Team) -> list[ApiKey]:
+    """Archive a team with all of its keys, in one transaction. Returns the keys."""
+    now = timezone.now()
+    with transaction.atomic():
+        # Keys that are being issued refer to this row and wait for it, or are seen here.
+        Team.objects.select_for_update().get(pk=team.pk)
+        keys = list(team.api_keys.filter(archived_at=None))
+        for key in keys:
+            archive_key(key)
+        team.archived_at = team.archived_at or now
+        team.save(update_fields=["archived_at", "updated_at"])
+    return keys
+
+
+def restore_team(team: Team) -> None:
+    """Bring a team back, under its name. Its former keys stay revoked."""
+    team.archived_at = None
+    team.save(update_fields=["archived_at", "updated_at"])
+
+
+def assign_plan(key: ApiKey, plan: Plan | None) -> None:
+    """Give a key the limits and budgets of a plan, or none but its own."""
+    _change(key, plan=plan)
 
 
 def rotate_key(key: ApiKey, grace: timedelta) -> str:

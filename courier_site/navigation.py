@@ -19,6 +19,7 @@ SEARCHED = {
     "registry.servedmodel": "neurology",
     "accounts.apikey": "key",
     "accounts.team": "groups",
+    "accounts.plan": "loyalty",
     "accounts.user": "person",
 }
 
@@ -125,6 +126,7 @@ UNFOLD: dict[str, Any] = {
                     _item("Teams", "groups", "accounts.team"),
                     _item("Users", "person", "accounts.user"),
                     _item("Groups", "badge", "auth.group"),
+                    _item("Plans", "loyalty", "accounts.plan"),
                     _item("Limits", "speed", "accounts.ratelimit"),
                     _item("Budgets", "savings", "accounts.budget"),
                 ],

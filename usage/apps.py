@@ -10,6 +10,10 @@ class UsageConfig(AppConfig):
     name = "usage"
 
     def ready(self) -> None:
+        from accounts import traces
+        from usage.traces import has_usage
+
+        traces.on_question(has_usage)
         post_migrate.connect(_finish_tables, sender=self)
 
 

@@ -1,5 +1,5 @@
 """What people see of it in the admin."""
 
-from accounts.admin import keys, limits, teams, users
+from accounts.admin import budgets, keys, limits, plans, teams, users
 
-__all__ = ["keys", "limits", "teams", "users"]
+__all__ = ["budgets", "keys", "limits", "plans", "teams", "users"]

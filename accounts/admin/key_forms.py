@@ -11,9 +11,13 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import (
+    UnfoldAdminSelect2Widget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+)
 
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Plan, Team
 
 MODEL_PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:/@+*-]*")
 OPERATIONS = ("chat", "embeddings", "models")
@@ -83,7 +87,21 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
 
     class Meta:
         model = ApiKey
-        fields = ("team", "name", "owner", "allowed_models", "allowed_endpoints", "expires_at")
+        fields = (
+            "team",
+            "name",
+            "owner",
+            "plan",
+            "allowed_models",
+            "allowed_endpoints",
+            "expires_at",
+        )
+
+    def clean_team(self) -> Team:
+        team: Team = self.cleaned_data["team"]
+        if team.archived_at:
+            raise ValidationError(f"{team} is archived. Restore it first, or choose another team.")
+        return team
 
     def clean_expires_at(self) -> datetime | None:
         moment: datetime | None = self.cleaned_data["expires_at"]
@@ -109,4 +127,13 @@ class GraceForm(forms.Form):
         choices=[(value, text) for value, (text, _) in GRACES.items()],
         initial="24h",
         widget=UnfoldAdminSelectWidget,
+    )
+
+
+class PlanForm(forms.Form):
+    plan = forms.ModelChoiceField(
+        Plan.objects.all(),
+        required=False,
+        empty_label="No plan",
+        widget=UnfoldAdminSelect2Widget,
     )

@@ -5,22 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.decorators import action
 
-from accounts.admin.key_forms import GRACES, ApiKeyForm, GraceForm
-from accounts.admin.limits import BudgetInline, LimitInline
-from accounts.keys import disable_key, enable_key, give_secret, revoke_key, rotate_key, shown
+from accounts.admin.archived import ArchivedFilter
+from accounts.admin.budgets import BudgetInline
+from accounts.admin.confirming import Asked, Confirming, Question, button, is_confirmed, was_seen
+from accounts.admin.holding import drawn
+from accounts.admin.key_forms import GRACES, ApiKeyForm, GraceForm, PlanForm
+from accounts.admin.limits import LimitInline, WarnsOfModels
+from accounts.keys import (
+    archive_key,
+    assign_plan,
+    disable_key,
+    enable_key,
+    give_secret,
+    revoke_key,
+    rotate_key,
+    shown,
+)
 from accounts.models import ApiKey
 from registry.admin.labels import label
 from registry.admin.managed import ManagedAdmin, OriginFilter
@@ -32,17 +42,18 @@ LEVELS: dict[str, Level] = {
     "disabled": "warning",
     "expired": "warning",
     "revoked": "danger",
+    "archived": "plain",
 }
 
 
 class StateFilter(admin.SimpleListFilter):
-    """The four states of a key."""
+    """The states of a key. What is archived has a filter of its own."""
 
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state.capitalize()) for state in LEVELS]
+        return [(state, state.capitalize()) for state in LEVELS if state != "archived"]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         ended = Q(expires_at__lte=timezone.now())
@@ -58,15 +69,8 @@ class StateFilter(admin.SimpleListFilter):
         return queryset
 
 
-Method = TypeVar("Method", bound=Callable[..., HttpResponse])
-
-
-def button(description: str, icon: str) -> Callable[[Method], Method]:
-    """A button on the page of one key."""
-    decorator: Callable[[Method], Method] = action(
-        description=description, icon=icon, permissions=("operate",)
-    )
-    return decorator
+#: A plan sets limits and budgets, so it takes what setting them takes.
+ALLOTTING = ("accounts.change_apikey", "accounts.change_ratelimit", "accounts.change_budget")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,9 @@ class Change:
     consequence: str
     variant: Literal["primary", "danger"]
     apply: Callable[[ApiKey], None]
+    #: To which keys it can be done, and what is said of others.
+    applies: Q = Q(revoked_at=None)
+    otherwise: str = "Revoked keys stay as they are."
 
 
 REVOKE = Change(
@@ -97,41 +104,54 @@ DISABLE = Change(
 ENABLE = Change(
     "Enable", "Enabled.", "Requests are answered again within a second.", "primary", enable_key
 )
+ARCHIVE = Change(
+    "Archive",
+    "Archived.",
+    "It is revoked for good and leaves the lists. Its usage stays, under its name.",
+    "danger",
+    archive_key,
+    Q(archived_at=None),
+    "These keys are archived already.",
+)
 ROTATE = "Rotate"
-#: The buttons of a key's own page, by its state. A key that was revoked has none.
+#: The buttons of a key's own page, by its state.
 BUTTONS: dict[str, Collection[str]] = {
-    "usable": {"rotate_one", "disable_one", "revoke_one"},
-    "expired": {"rotate_one", "disable_one", "revoke_one"},
-    "disabled": {"rotate_one", "enable_one", "revoke_one"},
-    "revoked": frozenset(),
+    "usable": {"rotate_one", "disable_one", "revoke_one", "archive_one"},
+    "expired": {"rotate_one", "disable_one", "revoke_one", "archive_one"},
+    "disabled": {"rotate_one", "enable_one", "revoke_one", "archive_one"},
+    "revoked": {"archive_one"},
+    "archived": frozenset(),
 }
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ManagedAdmin):
+class ApiKeyAdmin(Confirming, WarnsOfModels, ManagedAdmin):
     form = ApiKeyForm
-    list_display = ("name", "beginning", "team", "owner", "state", "expires_at", "origin")
+    list_display = ("name", "beginning", "team", "owner", "plan", "state", "expires_at", "origin")
     list_filter = (
         StateFilter,
+        ArchivedFilter,
         ("team", AutocompleteSelectFilter),
         ("owner", AutocompleteSelectFilter),
+        ("plan", AutocompleteSelectFilter),
         OriginFilter,
     )
     list_filter_submit = True
-    list_select_related = ("team", "owner")
+    list_select_related = ("team", "owner", "plan")
     search_fields = ("name", "public_id", "previous_public_id", "team__name", "owner__username")
     search_help_text = "Name, beginning of the secret, team or owner"
-    autocomplete_fields = ("team", "owner")
+    autocomplete_fields = ("team", "owner", "plan")
     inlines = (LimitInline, BudgetInline)
     actions: ClassVar[list[str]] = [
-        *("rotate", "disable", "enable", "revoke"),
+        *("rotate", "assign_plan", "disable", "enable", "revoke", "archive"),
         *ManagedAdmin.actions,
     ]
-    actions_detail = ("rotate_one", "disable_one", "enable_one", "revoke_one")
+    actions_detail = ("rotate_one", "disable_one", "enable_one", "revoke_one", "archive_one")
     fieldsets = (
-        (None, {"fields": (("name", "team"), "owner", "expires_at")}),
+        (None, {"fields": (("name", "team"), ("owner", "plan"), "expires_at")}),
         ("What it may use", {"fields": (("allowed_models", "allowed_endpoints"),)}),
     )
+    holding = ("How much it may use", {"fields": ("what_holds",)})
     facts = (None, {"fields": (("state", "beginning"), ("created_at", "former_secret"))})
     use_read_only = ("What it may use", {"fields": (("models_allowed", "endpoints_allowed"),)})
 
@@ -140,12 +160,14 @@ class ApiKeyAdmin(ManagedAdmin):
         if obj is None:
             return about, use
         may_change = self.has_change_permission(request, obj)
-        return self.facts, about, use if may_change else self.use_read_only
+        use = use if may_change else self.use_read_only
+        return self.facts, about, use, self.holding
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         # What a key used is counted for its team: it stays where it is.
-        facts = ("state", "beginning", "created_at", "former_secret", "team")
-        return (*facts, "models_allowed", "endpoints_allowed") if obj else ()
+        facts = ("state", "beginning", "created_at", "former_secret", "team", "what_holds")
+        shown = (*facts, "models_allowed", "endpoints_allowed") if obj else ()
+        return shown if self.has_allot_permission(request) else (*shown, "plan")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # Usage refers to keys. They are revoked.
@@ -153,6 +175,10 @@ class ApiKeyAdmin(ManagedAdmin):
     def has_operate_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         """Whether one may rotate, disable and revoke. It holds for keys of a manifest too."""
         return bool(request.user.has_perm("accounts.change_apikey"))
+
+    def has_allot_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Whether one may say how much a key may use: a plan is limits and budgets."""
+        return bool(request.user.has_perms(ALLOTTING))
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         key = self.get_object(request, str(object_id))
@@ -194,6 +220,10 @@ class ApiKeyAdmin(ManagedAdmin):
         until = timezone.localtime(key.previous_until)
         return f"{shown(key.previous_public_id)} works until {until:%Y-%m-%d %H:%M %Z}"
 
+    @admin.display(description="Limits and budgets in force")
+    def what_holds(self, key: ApiKey) -> str:
+        return drawn(key)
+
     @admin.action(description="Rotate: give a new secret", permissions=["operate"])
     def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
         return self._rotate(request, keys)
@@ -210,21 +240,33 @@ class ApiKeyAdmin(ManagedAdmin):
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
         return self._change(request, keys, REVOKE)
 
-    @button("Rotate", "autorenew")
+    @admin.action(description="Archive", permissions=["operate"])
+    def archive(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
+        return self._change(request, keys, ARCHIVE)
+
+    @admin.action(description="Assign a plan", permissions=["allot"])
+    def assign_plan(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
+        return self._assign(request, keys)
+
+    @button("Rotate", "autorenew", "operate")
     def rotate_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._rotate(request, self._only(object_id)) or _page_of(object_id)
 
-    @button("Disable", "pause")
+    @button("Disable", "pause", "operate")
     def disable_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._change(request, self._only(object_id), DISABLE) or _page_of(object_id)
 
-    @button("Enable", "play_arrow")
+    @button("Enable", "play_arrow", "operate")
     def enable_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._change(request, self._only(object_id), ENABLE) or _page_of(object_id)
 
-    @button("Revoke", "block")
+    @button("Revoke", "block", "operate")
     def revoke_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._change(request, self._only(object_id), REVOKE) or _page_of(object_id)
+
+    @button("Archive", "archive", "operate")
+    def archive_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._change(request, self._only(object_id), ARCHIVE) or _page_of(object_id)
 
     def _only(self, object_id: str) -> QuerySet[ApiKey]:
         return (
@@ -235,11 +277,11 @@ class ApiKeyAdmin(ManagedAdmin):
         self, request: HttpRequest, keys: QuerySet[ApiKey], change: Change
     ) -> HttpResponse | None:
         """Ask first; on a yes, do it. None means done: back to where it was asked for."""
-        rows = list(keys.filter(revoked_at=None).select_related("team"))
+        rows = list(keys.filter(change.applies).select_related("team"))
         if not rows:
-            self.message_user(request, "Revoked keys stay as they are.", messages.WARNING)
+            self.message_user(request, change.otherwise, messages.WARNING)
             return None
-        if "confirmed" not in request.POST:
+        if not is_confirmed(request):
             return self._ask(request, rows, change.verb, change.consequence, change.variant)
         for key in rows:
             change.apply(key)
@@ -249,9 +291,9 @@ class ApiKeyAdmin(ManagedAdmin):
 
     def _rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
         rows = list(keys.filter(revoked_at=None).select_related("team"))
-        form = GraceForm(request.POST if "confirmed" in request.POST else None)
+        form = GraceForm(request.POST if is_confirmed(request) else None)
         # A page that is loaded again must not rotate again: it would end the secret in use.
-        rows = [key for key in rows if not form.is_bound or key.public_id in _seen(request)]
+        rows = [key for key in rows if not form.is_bound or was_seen(request, key.public_id)]
         if not rows:
             text = "Nothing was rotated: these keys are revoked, or have a new secret already."
             self.message_user(request, text, messages.WARNING)
@@ -265,27 +307,37 @@ class ApiKeyAdmin(ManagedAdmin):
             self.log_change(request, key, "Rotated.")
         return self._show_once(request, secrets)
 
+    def _assign(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
+        rows = list(keys.filter(revoked_at=None, managed_by="").select_related("team", "plan"))
+        form = PlanForm(request.POST if is_confirmed(request) else None)
+        if not rows:
+            text = "No plan was assigned: these keys are revoked, or belong to a manifest."
+            self.message_user(request, text, messages.WARNING)
+            return None
+        if not form.is_valid():
+            text = "Its limits and budgets hold within a second, where a key has none of its own."
+            return self._ask(request, rows, "Assign a plan to", text, "primary", form)
+        for key in rows:
+            before = key.plan
+            assign_plan(key, form.cleaned_data["plan"])
+            self.log_change(
+                request, key, f"Plan changed from {before or 'none'} to {key.plan or 'none'}."
+            )
+        self.message_user(request, f"Plan assigned: {_names(rows)}.", messages.SUCCESS)
+        return None
+
     def _ask(
         self,
         request: HttpRequest,
         keys: list[ApiKey],
         verb: str,
         consequence: str,
-        variant: str,
+        variant: Literal["primary", "danger"],
         form: forms.Form | None = None,
     ) -> HttpResponse:
-        context = {
-            "title": f"{verb} API keys",
-            "keys": [(key, shown(key.public_id)) for key in keys],
-            "verb": verb,
-            "consequence": consequence,
-            "variant": variant,
-            "form": form,
-            "managed": any(key.managed_by for key in keys),
-            "action": request.POST.get("action", ""),
-            "action_checkbox_name": ACTION_CHECKBOX_NAME,
-        }
-        return self._page(request, "accounts/confirm.html", context)
+        managed = any(key.managed_by for key in keys)
+        question = Question(verb, "key", consequence, variant, form, managed)
+        return self.ask(request, question, [_asked(key) for key in keys])
 
     def _show_once(self, request: HttpRequest, secrets: list[tuple[ApiKey, str]]) -> HttpResponse:
         """The one answer that holds these secrets: in no cache, session, log or URL."""
@@ -295,16 +347,12 @@ class ApiKeyAdmin(ManagedAdmin):
             "model": _usable_model(secrets[0][0]),
             "url": request.build_absolute_uri("/v1/chat/completions"),
         }
-        return self._page(request, "accounts/secret.html", context)
-
-    def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        shared = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
-        return TemplateResponse(request, template, {**shared, **context})
+        return self.page(request, "accounts/secret.html", context)
 
 
-def _seen(request: HttpRequest) -> list[str]:
-    """The public ids of the secrets that were there when the page was made."""
-    return request.POST.getlist("public_id")
+def _asked(key: ApiKey) -> Asked:
+    detail = f"team {key.team.name}, {shown(key.public_id)}"
+    return Asked(key.pk, key.name, detail, seen=key.public_id)
 
 
 def _page_of(object_id: str) -> HttpResponse:

@@ -1,23 +1,28 @@
-"""Rate limits and budgets in the admin: inside of a key, team or user, and as lists."""
+"""Rate limits in the admin: inside of a key, team, user or plan, and as a list."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.db.models import Q, QuerySet
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from accounts.models import Budget, RateLimit, Scoped
+from accounts.admin.key_forms import MODEL_PATTERN
+from accounts.admin.scopes import SCOPE_FIELDS, OneScope, ScopedAdmin, ScopeFilter
+from accounts.models import RateLimit
 from registry.admin.rows import UniqueRows
+from registry.models import Alias, ServedModel
 
-SCOPE_FIELDS = ("key", "team", "user")
-TWICE = "There is already a limit of this metric and window. Change that one."
-BUDGET_TWICE = "There is already a budget for this period. Change that one."
+FIELDS = ("metric", "amount", "window_s", "model")
+UNIQUE = ("window_s", "model", "metric")
+TWICE = "There is already a limit of this metric, window and model. Change that one."
+NO_SUCH_MODEL = "No model is called “{}” now: the limit holds once there is one."
 
 
 class LimitForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run
@@ -25,8 +30,7 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
 
     class Meta:
         model = RateLimit
-        fields: tuple[str, ...] = ("metric", "amount", "window_s")
-        error_messages = {NON_FIELD_ERRORS: {"unique_together": TWICE}}
+        fields: tuple[str, ...] = FIELDS
 
     def clean_amount(self) -> int:
         amount: int = self.cleaned_data["amount"]
@@ -34,49 +38,33 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
             raise ValidationError("Enter 1 or more. To allow nothing, disable the key.")
         return amount
 
+    def clean_model(self) -> str:
+        pattern: str = self.cleaned_data["model"]
+        if pattern and not MODEL_PATTERN.fullmatch(pattern):
+            raise ValidationError(
+                "Enter the name of a model, such as gpt-4o, with * as a wildcard: vendor/*. "
+                "It has letters, digits and . _ : / @ + -"
+            )
+        return pattern
+
     def clean(self) -> dict[str, Any]:
+        if self.cleaned_data.get("metric") == RateLimit.Metric.CONCURRENCY:
+            self.cleaned_data["window_s"] = RateLimit.Window.SECOND
         values: dict[str, Any] = super().clean() or self.cleaned_data
-        if values.get("metric") == RateLimit.Metric.CONCURRENCY:
-            values["window_s"] = RateLimit.Window.SECOND
         return values
 
 
-class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run
-    class Meta:
-        model = Budget
-        fields: tuple[str, ...] = ("amount", "period", "hard")
-        error_messages = {NON_FIELD_ERRORS: {"unique_together": BUDGET_TWICE}}
+class ScopedLimitForm(LimitForm, OneScope):
+    unique = UNIQUE
+    complaint = TWICE
 
-
-class OneScope(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run
-    """A part of forms that ask whom the row is for."""
-
-    def clean(self) -> dict[str, Any]:
-        values: dict[str, Any] = super().clean() or self.cleaned_data
-        chosen = [name for name in SCOPE_FIELDS if values.get(name)]
-        if not set(SCOPE_FIELDS) & set(self.errors) and len(chosen) != 1:
-            self.add_error("key", "Choose a key, a team or a user: one of the three.")
-        return values
-
-
-class ScopedLimitForm(OneScope, LimitForm):
     class Meta(LimitForm.Meta):
-        fields = (*SCOPE_FIELDS, *LimitForm.Meta.fields)
-
-
-class ScopedBudgetForm(OneScope, BudgetForm):
-    class Meta(BudgetForm.Meta):
-        fields = (*SCOPE_FIELDS, *BudgetForm.Meta.fields)
+        fields = (*SCOPE_FIELDS, *FIELDS)
 
 
 class LimitFormSet(UniqueRows):
-    unique = ("window_s", "metric")
+    unique = UNIQUE
     complaint = TWICE
-
-
-class BudgetFormSet(UniqueRows):
-    unique = ("period",)
-    complaint = BUDGET_TWICE
 
 
 class LimitInline(TabularInline):
@@ -89,74 +77,50 @@ class LimitInline(TabularInline):
     verbose_name_plural = "limits"
 
 
-class BudgetInline(TabularInline):
-    model = Budget
-    form = BudgetForm
-    formset = BudgetFormSet
-    extra = 0
-    tab = True
-    hide_title = True
+def warn_of_unknown_models(request: HttpRequest, limits: Iterable[RateLimit]) -> None:
+    """Tell of limits that hold for no model there is: it may be a slip, or ahead of its model."""
+    patterns = {limit.model for limit in limits if limit.model}
+    names = [*_names_of_models()] if patterns else []
+    for pattern in sorted(patterns):
+        if not any(fnmatchcase(name, pattern) or fnmatchcase(pattern, name) for name in names):
+            messages.warning(request, NO_SUCH_MODEL.format(pattern))
 
 
-class ScopeFilter(admin.SimpleListFilter):
-    """What the row is for."""
+class WarnsOfModels(ModelAdmin):
+    """A part of admins with limits in their form."""
 
-    title = "for"
-    parameter_name = "scope"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("key", "Keys"), ("team", "Teams"), ("user", "Users")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() in SCOPE_FIELDS:
-            return queryset.filter(~Q(**{f"{self.value()}": None}))
-        return queryset
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        warn_of_unknown_models(request, form.instance.ratelimits.all())
 
 
-class ScopedAdmin(ModelAdmin):
-    """The list of limits or budgets over all keys, teams and users."""
-
-    list_select_related = ("key__team", "team", "user")
-    list_filter_submit = True
-    autocomplete_fields = SCOPE_FIELDS
-    search_fields = ("key__name", "key__public_id", "team__name", "user__username")
-    search_help_text = "Key, team or user"
-    change_form_outer_before_template = "accounts/managed_scope.html"
-
-    def has_change_permission(self, request: HttpRequest, obj: Scoped | None = None) -> bool:
-        allowed: bool = super().has_change_permission(request, obj)
-        return allowed and not (obj and obj.manifest)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Scoped | None = None) -> bool:
-        allowed: bool = super().has_delete_permission(request, obj)
-        return allowed and not (obj and obj.manifest)
-
-    @admin.display(description="For")
-    def scope(self, row: Scoped) -> str:
-        kind = next(name for name in SCOPE_FIELDS if getattr(row, f"{name}_id"))
-        return f"{kind.capitalize()} {row.scope}"
+def _names_of_models() -> Iterable[str]:
+    yield from ServedModel.objects.values_list("name", flat=True)
+    yield from Alias.objects.values_list("name", flat=True)
 
 
 @admin.register(RateLimit)
 class RateLimitAdmin(ScopedAdmin):
     form = ScopedLimitForm
-    list_display = ("scope", "amount", "metric", "window")
+    list_display = ("scope", "amount", "metric", "window", "model_or_all")
     list_filter = (
         ScopeFilter,
         ("metric", ChoicesDropdownFilter),
         ("window_s", ChoicesDropdownFilter),
     )
-    fields = (*SCOPE_FIELDS, "metric", "amount", "window_s")
+    search_fields = (*ScopedAdmin.search_fields, "model")
+    search_help_text = "Key, team, user, plan or model"
+    fields = (*SCOPE_FIELDS, *FIELDS)
+
+    def save_model(self, request: HttpRequest, obj: RateLimit, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        warn_of_unknown_models(request, [obj])
 
     @admin.display(description="Window", ordering="window_s")
     def window(self, limit: RateLimit) -> str:
         concurrent = limit.metric == RateLimit.Metric.CONCURRENCY
         return "at the same time" if concurrent else limit.get_window_s_display()
 
-
-@admin.register(Budget)
-class BudgetAdmin(ScopedAdmin):
-    form = ScopedBudgetForm
-    list_display = ("scope", "amount", "period", "hard")
-    list_filter = (ScopeFilter, ("period", ChoicesDropdownFilter), "hard")
-    fields = (*SCOPE_FIELDS, "amount", "period", "hard")
+    @admin.display(description="Model", ordering="model")
+    def model_or_all(self, limit: RateLimit) -> str:
+        return limit.model or "all"

@@ -14,7 +14,9 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
-from accounts.admin.limits import BudgetInline, LimitInline
+from accounts import traces
+from accounts.admin.budgets import BudgetInline
+from accounts.admin.limits import LimitInline, WarnsOfModels
 from accounts.models import ApiKey, Membership, User
 from registry.admin.labels import label
 from registry.admin.rows import UniqueRows
@@ -58,7 +60,7 @@ class TeamsInline(TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(ChoosingMany, DjangoUserAdmin):  # type: ignore[misc, type-arg]  # see above
+class UserAdmin(WarnsOfModels, ChoosingMany, DjangoUserAdmin):  # type: ignore[misc, type-arg]  # see above
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -102,12 +104,13 @@ class UserAdmin(ChoosingMany, DjangoUserAdmin):  # type: ignore[misc, type-arg] 
         return allowed and (_has_all_powers(request) or not (obj and obj.is_superuser))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # The keys of a person who is gone would open the gateway again: deactivate instead.
+        # The keys of a person who is gone would open the gateway again, and what they used
+        # would be nobody's: deactivate instead.
         allowed: bool = super().has_delete_permission(request, obj)
         if obj is None:
             return allowed
-        has_keys = obj.api_keys.filter(revoked_at=None).exists()
-        return allowed and not has_keys and (_has_all_powers(request) or not obj.is_superuser)
+        is_needed = obj.api_keys.filter(revoked_at=None).exists() or traces.left_by(obj)
+        return allowed and not is_needed and (_has_all_powers(request) or not obj.is_superuser)
 
     @admin.display(description="Name", ordering="last_name")
     def full_name(self, user: User) -> str:

@@ -101,7 +101,9 @@ class ApiKey(Managed):
 
     @property
     def state(self) -> str:
-        """`usable`, `revoked`, `disabled` or `expired`."""
+        """`usable`, `archived`, `revoked`, `disabled` or `expired`."""
+        if self.archived_at:
+            return "archived"
         if self.revoked_at:
             return "revoked"
         if self.disabled_at:

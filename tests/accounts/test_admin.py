@@ -38,6 +38,8 @@ def rows(prefix, *forms, saved=0):
 def team_form(name="research", *, members=(), limits=(), budgets=()):
     return {
         "name": name,
+        "time_zone": "UTC",
+        "markup_percent": "0",
         **rows("memberships", *members),
         **rows("ratelimits", *limits),
         **rows("budgets", *budgets),
@@ -46,6 +48,11 @@ def team_form(name="research", *, members=(), limits=(), budgets=()):
 
 def a_limit(metric="requests", amount=60, window_s=60, **fields):
     return {"metric": metric, "amount": amount, "window_s": window_s, **fields}
+
+
+def a_budget(amount="100", period="month", window="calendar", **fields):
+    chosen = {"counting": "all", "hard": "on", "thresholds": "50, 80, 100"}
+    return {"amount": amount, "period": period, "window": window, **chosen, **fields}
 
 
 def text_of(response):
@@ -75,7 +82,7 @@ def make_rows(count):
         Budget.objects.create(team=team, amount=5)
 
 
-@pytest.mark.parametrize("model", ["user", "team", "apikey", "ratelimit", "budget"])
+@pytest.mark.parametrize("model", ["user", "team", "apikey", "plan", "ratelimit", "budget"])
 def test_a_list_takes_as_many_queries_for_50_rows_as_for_5(admin_client, model):
     url = reverse(f"admin:accounts_{model}_changelist")
     make_rows(5)
@@ -84,14 +91,14 @@ def test_a_list_takes_as_many_queries_for_50_rows_as_for_5(admin_client, model):
     assert queries(admin_client, url) == few
 
 
-@pytest.mark.parametrize("model", ["user", "team", "apikey", "ratelimit", "budget"])
+@pytest.mark.parametrize("model", ["user", "team", "apikey", "plan", "ratelimit", "budget"])
 @pytest.mark.parametrize("query", ["?q=ada", "?o=1", "?o=2.-3"])
 def test_a_list_can_be_searched_and_sorted(admin_client, model, query):
     make_rows(2)
     text_of(admin_client.get(reverse(f"admin:accounts_{model}_changelist") + query))
 
 
-@pytest.mark.parametrize("model", ["user", "team", "apikey", "ratelimit", "budget"])
+@pytest.mark.parametrize("model", ["user", "team", "apikey", "plan", "ratelimit", "budget"])
 def test_without_a_permission_nothing_is_seen(client, model):
     staff(client)
     assert client.get(reverse(f"admin:accounts_{model}_changelist")).status_code == 403
@@ -111,7 +118,7 @@ def test_a_team_is_made_with_its_people_limits_and_budgets(admin_client):
     data = team_form(
         members=[{"user": person.pk, "role": "owner"}],
         limits=[a_limit(), a_limit("tokens", 100_000)],
-        budgets=[{"amount": "100", "period": "month", "hard": "on"}],
+        budgets=[a_budget()],
     )
     assert admin_client.post(reverse("admin:accounts_team_add"), data).status_code == 302
     team = Team.objects.get()
@@ -123,7 +130,7 @@ def test_a_team_is_made_with_its_people_limits_and_budgets(admin_client):
 def test_two_limits_of_one_kind_are_a_mistake_at_the_field(admin_client):
     data = team_form(limits=[a_limit(), a_limit(amount=5)])
     page = text_of(admin_client.post(reverse("admin:accounts_team_add"), data))
-    assert "There is already a limit of this metric and window." in page
+    assert "There is already a limit of this metric, window and model." in page
 
 
 def test_a_limit_like_one_that_is_there_is_a_mistake_at_the_field(admin_client):
@@ -132,7 +139,7 @@ def test_a_limit_like_one_that_is_there_is_a_mistake_at_the_field(admin_client):
     data = team_form(limits=[a_limit(id=limit.pk, team=team.pk), a_limit(amount=5, team=team.pk)])
     data["ratelimits-INITIAL_FORMS"] = 1
     page = text_of(admin_client.post(reverse("admin:accounts_team_change", args=[team.pk]), data))
-    assert "There is already a limit of this metric and window." in page
+    assert "There is already a limit of this metric, window and model." in page
 
 
 def test_a_limit_may_be_replaced_by_one_of_its_kind(admin_client):
@@ -147,10 +154,9 @@ def test_a_limit_may_be_replaced_by_one_of_its_kind(admin_client):
 
 
 def test_two_budgets_for_one_period_are_a_mistake_at_the_field(admin_client):
-    budget = {"amount": "1", "period": "day"}
-    data = team_form(budgets=[budget, budget])
+    data = team_form(budgets=[a_budget(), a_budget()])
     page = text_of(admin_client.post(reverse("admin:accounts_team_add"), data))
-    assert "There is already a budget for this period." in page
+    assert "There is already a budget for this period and window." in page
 
 
 @pytest.mark.parametrize("amount", [0, -1])
@@ -170,7 +176,7 @@ def test_for_concurrency_the_window_does_not_matter(admin_client):
 def test_two_limits_on_concurrency_are_one_too_many(admin_client):
     limits = [a_limit("concurrency", 5, 60), a_limit("concurrency", 6, 3600)]
     page = text_of(admin_client.post(reverse("admin:accounts_team_add"), team_form(limits=limits)))
-    assert "There is already a limit of this metric and window." in page
+    assert "There is already a limit of this metric, window and model." in page
 
 
 def test_a_person_is_in_a_team_once(admin_client):
@@ -200,7 +206,7 @@ def test_a_team_of_a_manifest_is_read_only_and_says_so(admin_client):
 
 
 def scoped(**fields):
-    return {"key": "", "team": "", "user": "", **fields}
+    return {"key": "", "team": "", "user": "", "plan": "", **fields}
 
 
 def test_a_limit_is_made_for_a_team(admin_client):
@@ -212,7 +218,7 @@ def test_a_limit_is_made_for_a_team(admin_client):
 
 def test_a_budget_is_made_for_a_person(admin_client):
     person = make_user()
-    data = scoped(user=person.pk, amount="2.5", period="day", hard="on")
+    data = scoped(user=person.pk, **a_budget("2.5", "day"))
     assert admin_client.post(reverse("admin:accounts_budget_add"), data).status_code == 302
     assert str(person.budgets.get()) == "$2.5 per day"
 
@@ -222,7 +228,7 @@ def test_a_limit_is_for_exactly_one(admin_client, how_many):
     both = {"team": make_team().pk, "user": make_user().pk} if how_many else {}
     data = scoped(**both, **a_limit())
     page = text_of(admin_client.post(reverse("admin:accounts_ratelimit_add"), data))
-    assert "Choose a key, a team or a user: one of the three." in page
+    assert "Choose a key, a team, a user or a plan: one of the four." in page
     assert "one_scope" not in page
 
 
@@ -231,7 +237,7 @@ def test_a_second_limit_of_one_kind_is_refused_in_words(admin_client):
     make_limit(team=team)
     data = scoped(team=team.pk, **a_limit())
     page = text_of(admin_client.post(reverse("admin:accounts_ratelimit_add"), data))
-    assert "There is already a limit of this metric and window." in page
+    assert "There is already a limit of this metric, window and model." in page
 
 
 def test_a_limit_of_a_team_of_a_manifest_is_read_only_and_says_so(admin_client):

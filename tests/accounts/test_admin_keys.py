@@ -10,7 +10,7 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.keys import digest, disable_key, is_wellformed, revoke_key, rotate_key
+from accounts.keys import archive_key, digest, disable_key, is_wellformed, revoke_key, rotate_key
 from accounts.models import ApiKey
 from tests.accounts.test_admin import a_limit, admin_client, rows, staff, text_of
 from tests.factories import make_key, make_model, make_team
@@ -51,6 +51,10 @@ def page_of(key):
     return reverse("admin:accounts_apikey_change", args=[key.pk])
 
 
+def buttons(client, key):
+    return re.findall(r"/(\w+)_one/", text_of(client.get(page_of(key))))
+
+
 def act(client, action, *keys, **fields):
     """An action on the list; confirmed if `confirmed` is among the fields."""
     data = {"action": action, "_selected_action": [key.pk for key in keys], **fields}
@@ -59,7 +63,7 @@ def act(client, action, *keys, **fields):
 
 def confirm(client, action, *keys, **fields):
     seen = [key.public_id for key in keys]
-    return act(client, action, *keys, confirmed="yes", public_id=seen, **fields)
+    return act(client, action, *keys, confirmed="yes", seen=seen, **fields)
 
 
 def test_a_new_key_shows_its_secret_once(admin_client, team):
@@ -290,7 +294,7 @@ def test_the_page_of_a_key_has_buttons_that_ask(admin_client, team, action, stat
     url = reverse(f"admin:accounts_apikey_{action}_one", args=[key.pk])
     assert url in text_of(admin_client.get(page_of(key)))
     assert f"{action.capitalize()} this key?" in text_of(admin_client.get(url))
-    response = admin_client.post(url, {"confirmed": "yes", "public_id": key.public_id})
+    response = admin_client.post(url, {"confirmed": "yes", "seen": key.public_id})
     assert response["Location"] == page_of(key)
     assert ApiKey.objects.get().state == state
 
@@ -298,15 +302,21 @@ def test_the_page_of_a_key_has_buttons_that_ask(admin_client, team, action, stat
 def test_the_page_of_a_key_rotates_it(admin_client, team):
     key = make_key(team)
     url = reverse("admin:accounts_apikey_rotate_one", args=[key.pk])
-    data = {"confirmed": "yes", "public_id": key.public_id, "grace": "1h"}
+    data = {"confirmed": "yes", "seen": key.public_id, "grace": "1h"}
     assert SECRET.search(text_of(admin_client.post(url, data)))
     assert "works until" in text_of(admin_client.get(page_of(key)))
 
 
-def test_a_revoked_key_has_no_buttons(admin_client, team):
+def test_a_revoked_key_can_be_archived_and_no_more(admin_client, team):
     key = make_key(team)
     revoke_key(key)
-    assert "_one" not in text_of(admin_client.get(page_of(key)))
+    assert buttons(admin_client, key) == ["archive"]
+
+
+def test_an_archived_key_has_no_buttons(admin_client, team):
+    key = make_key(team)
+    archive_key(key)
+    assert buttons(admin_client, key) == []
 
 
 @pytest.mark.parametrize("object_id", ["999", "nobody"])

@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts import principals
 from accounts.errors import IdentityUnavailable, InvalidApiKey
 from accounts.keys import disable_key, issue_key, revoke_key, rotate_key
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Team
 from accounts.principals import Known, authenticate, authenticate_cached, reload_known
 from registry import snapshot
 from tests.accounts.conftest import a_principal
@@ -436,3 +436,11 @@ async def test_a_person_without_keys_changes_nothing(key):
     await authenticate(key.secret)
     await change(make_user, "dora")
     assert authenticate_cached(key.secret)
+
+
+async def test_no_key_of_an_archived_team_opens_anything():
+    key = await in_thread(make_key)()
+    # As one is that was issued while its team was being archived.
+    await in_thread(Team.objects.update)(archived_at=timezone.now())
+    with pytest.raises(InvalidApiKey):
+        await authenticate(key.secret)

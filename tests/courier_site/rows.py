@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import Group
 
-from accounts.models import Budget
+from accounts.models import Budget, Plan
 from lib.ids import uuid7
 from tests import factories
 from usage.models import Alert, DailyUsage, Export, QuarantinedRecord, UsageRecord
@@ -95,6 +95,7 @@ def one_of_each(user):
         user,
         Group.objects.create(name="auditors"),
         factories.make_limit(key=key),
+        Plan.objects.create(name="standard"),
         Budget.objects.create(key=key, amount=5),
         make_record(key),
         make_day(key, datetime.now(UTC).date()),

@@ -3,6 +3,7 @@
 import pytest
 from django.urls import reverse
 
+from tests.accounts.test_admin import a_budget
 from tests.courier_site import forms
 from tests.factories import make_team, make_user
 
@@ -14,13 +15,13 @@ pytestmark = pytest.mark.django_db
     [
         ("memberships", lambda: {"user": make_user().pk, "role": "member"}),
         ("ratelimits", lambda: {"metric": "requests", "amount": "5", "window_s": "60"}),
-        ("budgets", lambda: {"amount": "5", "period": "month", "hard": "on"}),
+        ("budgets", lambda: a_budget()),
     ],
 )
 def test_a_team_s_form(browser, prefix, row):
     team = make_team()
     page = reverse("admin:accounts_team_change", args=(team.pk,))
-    sent = {"name": team.name}
+    sent = {"name": team.name, "time_zone": "UTC", "markup_percent": "0"}
     for each in ("memberships", "ratelimits", "budgets"):
         sent |= forms.inline(each, *([row()] if each == prefix else []))
 
