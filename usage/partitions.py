@@ -101,13 +101,13 @@ def _make_ahead(table: str) -> None:
     present = {partition.day for partition in existing(table)}
     for day in (today + timedelta(days=days) for days in range(AHEAD_DAYS + 1)):
         if day not in present:
-            _make(Partition(table, day))
+            make(Partition(table, day))
 
 
 def _mend(table: str) -> None:
     for day in _days_of_strays(table):
         logger.error("%s had no partition for %s: it is made now", table, day)
-        _make(Partition(table, day))
+        make(Partition(table, day))
 
 
 def _days_of_strays(table: str) -> Iterator[date]:
@@ -124,7 +124,7 @@ def _first_stray(table: str) -> UUID | None:
 
 
 @transaction.atomic
-def _make(partition: Partition) -> None:
+def make(partition: Partition) -> None:
     """Make a partition with the rows that came before it was there.
 
     It is made apart and then attached: that waits for nobody who reads or writes other days.
