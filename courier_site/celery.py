@@ -16,6 +16,7 @@ from django.conf import settings  # noqa: E402  # after its module is named
 ROLL_UP_EVERY_S = 60
 #: They are made three days ahead.
 LOOK_AFTER_PARTITIONS_EVERY_S = 60 * 60
+PURGE_EVERY_S = 6 * 60 * 60
 DELIVER_EVERY_S = 10
 #: Longer than any task takes: Redis delivers again what is not acknowledged by then.
 VISIBLE_AGAIN_AFTER_S = 4 * 60 * 60
@@ -69,6 +70,11 @@ app.conf.update(
             "task": "usage.tasks.look_after_partitions",
             "schedule": LOOK_AFTER_PARTITIONS_EVERY_S,
             "options": {"expires": LOOK_AFTER_PARTITIONS_EVERY_S},
+        },
+        "purge": {
+            "task": "usage.tasks.purge",
+            "schedule": PURGE_EVERY_S,
+            "options": {"expires": PURGE_EVERY_S},
         },
         "deliver-alerts": {
             "task": "usage.tasks.deliver_alerts",

@@ -139,6 +139,7 @@ UNFOLD: dict[str, Any] = {
                     _item("Daily usage", "bar_chart", "usage.dailyusage"),
                     _item("Exports", "download", "usage.export"),
                     _item("Quarantine", "report", "usage.quarantinedrecord"),
+                    _item("Purges", "delete_sweep", "usage.purgereceipt"),
                 ],
             },
             {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from usage import deliveries, partitions, rollups
+from usage import deliveries, partitions, retention, rollups
 
 #: Seconds after which a queued try is forgotten: while no worker runs, they must not pile up.
 QUEUED_FOR_S = 60
@@ -20,6 +20,12 @@ def roll_up() -> None:
 def look_after_partitions() -> None:
     """Make the days of the log that come next. Without them rows would lie in the default."""
     partitions.look_after()
+
+
+@shared_task(ignore_result=True)
+def purge() -> None:
+    """Remove what was kept as long as the settings ask."""
+    retention.purge()
 
 
 @shared_task(ignore_result=True)

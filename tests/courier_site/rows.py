@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from accounts.models import Budget, Plan
 from lib.ids import uuid7
 from tests import factories
-from usage.models import Alert, DailyUsage, Export, QuarantinedRecord, UsageRecord
+from usage.models import Alert, DailyUsage, Export, PurgeReceipt, QuarantinedRecord, UsageRecord
 
 UPSTREAM_SECRET = "sk-upstream-never-to-be-seen"
 
@@ -101,6 +101,9 @@ def one_of_each(user):
         make_day(key, datetime.now(UTC).date()),
         Export.objects.create(requested_by=user),
         QuarantinedRecord.objects.create(raw=b"{", reason="The record is no JSON."),
+        PurgeReceipt.objects.create(
+            kind="records", first_day="2026-01-01", last_day="2026-01-01", rows=3
+        ),
         webhook,
         Alert.objects.create(kind=Alert.Kind.DRIFT, identity="drift:1", text="Sums differ."),
     ]

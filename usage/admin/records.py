@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseRedirect, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
@@ -18,6 +18,7 @@ from unfold.views import ChangeList
 
 from registry.admin.labels import label
 from usage import exports
+from usage.admin.parts import parts_of
 from usage.admin.reading import DayFilter, ModelFilter, ReadOnlyAdmin
 from usage.downloads import Download
 from usage.models import Export, UsageRecord, UsageRecordQuerySet
@@ -100,7 +101,9 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     paginator = InfinitePaginator
     list_per_page = 50
     fieldsets = (
-        ("Request", {"fields": ("request_id", "received", "operation", "streamed", "client_id")}),
+        ("Request", {"fields": (
+            "request_id", "received", "operation", "streamed", "client_id", "labels",
+        )}),
         ("Who", {"fields": ("key_name", "team_name", "user_name")}),
         ("Where", {"fields": ("model_asked", "model_served", "provider", "attempts")}),
         ("How it ended", {"fields": ("result", "end_reason", "status", "duration", "trace")}),
@@ -108,12 +111,19 @@ class UsageRecordAdmin(ReadOnlyAdmin):
             "input_tokens",
             "cached_input_tokens",
             "cache_write_tokens",
+            "cache_write_1h_tokens",
+            "audio_input_tokens",
             "output_tokens",
             "reasoning_tokens",
+            "audio_output_tokens",
+            "images",
+            "search_units",
             "usage_source",
         )}),
-        ("Cost", {"fields": ("exact_cost", "price_id")}),
+        ("Cost", {"fields": ("exact_cost", "provider_cost", "markup", "price_id")}),
+        ("Record", {"fields": ("recorded_at", "key_id", "team_id", "user_id")}),
     )  # fmt: skip
+    change_form_outer_after_template = "usage/record_parts.html"
 
     def get_urls(self) -> list[URLPattern]:
         export = self.admin_site.admin_view(self.export)
@@ -140,6 +150,13 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         context = {"may_export": self.may_export(request), **(extra_context or {})}
         page: HttpResponseBase = super().changelist_view(request, context)
         return page
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context |= parts_of(kwargs["obj"])
+        form: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return form
 
     def export(self, request: HttpRequest) -> HttpResponseBase:
         """The records that the present filters leave, as CSV, while they are read."""
@@ -215,6 +232,18 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     @admin.display(description="Cost")
     def exact_cost(self, record: UsageRecord) -> str:
         return exact_dollars(record.cost_nano)
+
+    @admin.display(description="The provider's cost")
+    def provider_cost(self, record: UsageRecord) -> str:
+        return exact_dollars(record.provider_cost_nano)
+
+    @admin.display(description="Markup")
+    def markup(self, record: UsageRecord) -> str:
+        return f"{record.markup_bp / 100:+g} %" if record.markup_bp else "none"
+
+    @admin.display(description="Tags")
+    def labels(self, record: UsageRecord) -> str:
+        return record.tags.replace(",", ", ") or "-"
 
 
 def seconds(milliseconds: int) -> str:
