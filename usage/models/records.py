@@ -13,7 +13,8 @@ from django.utils import timezone
 from lib.ids import lowest_at
 
 #: A client that leaves is not a failure: nothing was wrong on this side of the wire.
-FAILED = ~Q(outcome__in=["ok", "client_disconnected"])
+ANSWERED = ("ok", "client_disconnected")
+FAILED = ~Q(outcome__in=ANSWERED)
 
 
 def unconstrained(to: str, *, null: bool = False) -> models.ForeignKey[Any, Any]:

@@ -198,11 +198,15 @@ class RollupMark(models.Model):
     """How far the roll-ups have read the log. One row.
 
     `upto` is a transaction id of PostgreSQL (xid8): everything that committed transactions
-    below it wrote is in the sums, and nothing that others wrote. In SQLite, whose writers
-    come one after another, it is unused: marks of changed hours serve there.
+    below it wrote is in the sums, and nothing that others wrote. 0: nothing was read yet. In
+    SQLite, whose writers come one after another, it is unused: marks of changed hours serve
+    there.
     """
 
     upto = models.BigIntegerField(default=0)
+    #: The cluster whose ids they are, so that a log that was restored in another is noticed.
+    cluster = models.CharField(max_length=20, default="")
+    #: When `upto` last moved.
     at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:

@@ -1,0 +1,245 @@
+"""What was spent, exactly, as the ledger says right now: sums where they serve, else the log.
+
+Whole days and hours come from the sums. The log tells the edges of a span, and what has not
+been rolled up yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+
+from lib.ids import lowest_at
+from usage import transaction_window
+from usage.models import DailyUsage, HourlyUsage, StaleHour, UsageAdjustment, UsageRecord
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+#: A roll-up moves the mark once a minute; it does not come in between so often.
+TRIES = 5
+HOLDERS = {"key": "key_id", "team": "team_id", "user": "user_id"}
+
+
+class Span(NamedTuple):
+    """A time from `start` up to `end`, all of it in one slot."""
+
+    start: datetime
+    end: datetime
+    slot: int
+
+
+class Parts(NamedTuple):
+    """Where to look for which part of some slots."""
+
+    days: list[Span]
+    hours: list[Span]
+    #: Only the log tells these.
+    pieces: list[Span]
+
+
+def spent_nano(scope: str, start: datetime, end: datetime) -> int:
+    """What `key:7`, `team:3` or `user:2` was charged for requests from `start` up to `end`."""
+    return spent_by_all([scope], start, end)[scope]
+
+
+def spent_by_slot(scope: str, start: datetime, end: datetime, slot_s: int) -> list[int]:
+    """The same for each so many seconds from `start` on. The last slot ends with `end`."""
+    return spent_by_slot_by_all([scope], start, end, slot_s)[scope]
+
+
+def spent_by_all(scopes: Sequence[str], start: datetime, end: datetime) -> dict[str, int]:
+    """What each of many was charged from `start` up to `end`."""
+    return {scope: sum(slots) for scope, slots in _spent(scopes, [start, end]).items()}
+
+
+def spent_by_slot_by_all(
+    scopes: Sequence[str], start: datetime, end: datetime, slot_s: int
+) -> dict[str, list[int]]:
+    """What each of many was charged in each slot."""
+    count = -((start - end) // timedelta(seconds=slot_s))
+    bounds = [start + n * timedelta(seconds=slot_s) for n in range(count)]
+    return _spent(scopes, [*bounds, end])
+
+
+def _spent(scopes: Sequence[str], bounds: list[datetime]) -> dict[str, list[int]]:
+    spent = {scope: [0] * (len(bounds) - 1) for scope in scopes}
+    slots = [Span(*span) for span in zip(bounds, bounds[1:], range(len(bounds)), strict=False)]
+    for kind in {_parsed(scope)[0] for scope in scopes}:
+        ids = [number for scope in scopes for its, number in [_parsed(scope)] if its == kind]
+        for number, slot, cost_nano in _told(kind, ids, slots):
+            spent[f"{kind}:{number}"][slot] = cost_nano
+    return spent
+
+
+def _parsed(scope: str) -> tuple[str, int]:
+    kind, _, number = scope.partition(":")
+    if kind not in HOLDERS:
+        raise ValueError(f"{scope} is no scope: use key:7, team:3 or user:2.")
+    return kind, int(number)
+
+
+def _told(kind: str, ids: list[int], slots: list[Span]) -> list[tuple[int, int, int]]:
+    if connection.vendor == "postgresql":
+        return _told_by_postgresql(kind, ids, slots)
+    return _told_by_sqlite(kind, ids, slots)
+
+
+def _told_by_postgresql(kind: str, ids: list[int], slots: list[Span]) -> list[tuple[int, int, int]]:
+    for _ in range(TRIES):
+        mark = transaction_window.usable_mark()
+        parts = _cut(slots) if mark else Parts([], [], slots)
+        unsummed = {"ids": ids, "upto": str(mark), **_arrays(parts)}
+        found = _fetch(ON_POSTGRESQL[kind], unsummed)
+        # Sums and mark move together: if the mark stands where it stood, they fit.
+        if transaction_window.usable_mark() == mark:
+            return found
+    raise RuntimeError("The roll-ups moved on all the while. Ask again.")
+
+
+@transaction.atomic
+def _told_by_sqlite(kind: str, ids: list[int], slots: list[Span]) -> list[tuple[int, int, int]]:
+    stale = set(StaleHour.objects.values_list("hour", flat=True))
+    parts = _without_stale(_cut(slots), stale)
+    return _fetch(ON_SQLITE[kind], {"ids": json.dumps(ids), **_lists(parts)})
+
+
+def _fetch(statement: str, told: dict[str, Any]) -> list[tuple[int, int, int]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, told)
+        return [(number, slot, int(cost_nano)) for number, slot, cost_nano in cursor.fetchall()]
+
+
+def _cut(slots: Iterable[Span]) -> Parts:
+    """Whole days, whole hours of other days, and pieces of hours."""
+    parts = Parts([], [], [])
+    for slot in slots:
+        middle = _whole(slot, _hour_before, HOUR)
+        parts.pieces.extend(_around(slot, middle))
+        if middle:
+            days = _whole(middle, _midnight_before, DAY)
+            parts.hours.extend(_around(middle, days))
+            parts.days.extend([days] if days else [])
+    return parts
+
+
+def _whole(span: Span, before: Callable[[datetime], datetime], unit: timedelta) -> Span | None:
+    """The whole hours or days in it."""
+    start, end = before(span.start), before(span.end)
+    start = start if start == span.start else start + unit
+    return Span(start, end, span.slot) if start < end else None
+
+
+def _around(span: Span, middle: Span | None) -> Iterator[Span]:
+    """What is left of it without its middle."""
+    if middle is None:
+        yield span
+        return
+    if span.start < middle.start:
+        yield Span(span.start, middle.start, span.slot)
+    if middle.end < span.end:
+        yield Span(middle.end, span.end, span.slot)
+
+
+def _hour_before(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _midnight_before(moment: datetime) -> datetime:
+    return datetime.combine(moment.astimezone(UTC).date(), time(), UTC)
+
+
+def _without_stale(parts: Parts, stale: set[datetime]) -> Parts:
+    """The same with the log in place of the sums of stale hours, and of the days they are in."""
+    hours: list[Span] = []
+    pieces = list(parts.pieces)
+    for span in parts.days + parts.hours:
+        start = span.start
+        for hour in sorted(hour for hour in stale if span.start <= hour < span.end):
+            hours.append(Span(start, hour, span.slot))
+            pieces.append(Span(hour, hour + HOUR, span.slot))
+            start = hour + HOUR
+        hours.append(Span(start, span.end, span.slot))
+    return Parts([], hours, pieces)
+
+
+def _arrays(parts: Parts) -> dict[str, list[Any]]:
+    """The spans as PostgreSQL takes them: a column each."""
+    ids = [(lowest_at(a), lowest_at(b), slot) for a, b, slot in parts.pieces]
+    summed = [(lowest_at(a), lowest_at(b), slot) for a, b, slot in parts.days + parts.hours]
+    days = [(a.date(), b.date(), slot) for a, b, slot in parts.days]
+    spans: dict[str, list[Any]] = {
+        "days": days,
+        "hours": parts.hours,
+        "pieces": ids,
+        "summed": summed,
+    }
+    return {
+        f"{name}_{column}": [row[index] for row in rows]
+        for name, rows in spans.items()
+        for index, column in enumerate(("start", "end", "slot"))
+    }
+
+
+def _lists(parts: Parts) -> dict[str, str]:
+    """The spans as SQLite takes them: as JSON."""
+    stored = connection.ops.adapt_datetimefield_value
+    ids = [(lowest_at(a).hex, lowest_at(b).hex, slot) for a, b, slot in parts.pieces]
+    hours = [(stored(a), stored(b), slot) for a, b, slot in parts.hours]
+    return {"hours": json.dumps(hours), "pieces": json.dumps(ids)}
+
+
+def _arrays_of(name: str, kind: str) -> str:
+    lists = ", ".join(
+        f"%({name}_{column})s::{kind_of}[]"
+        for column, kind_of in (("start", kind), ("end", kind), ("slot", "int"))
+    )
+    return f'unnest({lists}) AS span("start", "end", slot)'
+
+
+def _json_of(name: str) -> str:
+    values = ", ".join(
+        f"json_extract(value, '$[{index}]') AS {column}"
+        for index, column in enumerate(('"start"', '"end"', "slot"))
+    )
+    return f"(SELECT {values} FROM json_each(%({name})s)) AS span"  # noqa: S608  # constants
+
+
+def _statement(column: str, among: str, sources: Iterable[tuple[str, str, str, str]]) -> str:
+    """Sums of one kind of scope, by slot: each source is spans, a table, its time, and more."""
+    selects = " UNION ALL ".join(
+        f"SELECT held.{column} AS id, span.slot, held.cost_nano FROM {spans} "  # noqa: S608
+        f'JOIN {table} AS held ON held.{moment} >= span."start" AND held.{moment} < span."end" '
+        f"WHERE held.{column} {among}{more}"
+        for spans, table, moment, more in sources
+    )
+    return (
+        f"SELECT id, slot, SUM(COALESCE(cost_nano, 0)) FROM ({selects}) AS part GROUP BY id, slot"  # noqa: S608
+    )
+
+
+_DAYS, _HOURS = DailyUsage._meta.db_table, HourlyUsage._meta.db_table
+_LOG = (UsageRecord._meta.db_table, UsageAdjustment._meta.db_table)
+_BY_ARRAYS = [
+    (_arrays_of("days", "date"), _DAYS, "day", ""),
+    (_arrays_of("hours", "timestamptz"), _HOURS, "hour", ""),
+    *((_arrays_of("pieces", "uuid"), table, "request_id", "") for table in _LOG),
+    *(
+        (_arrays_of("summed", "uuid"), table, "request_id", " AND held.x >= %(upto)s::xid8")
+        for table in _LOG
+    ),
+]
+_BY_JSON = [
+    (_json_of("hours"), _HOURS, "hour", ""),
+    *((_json_of("pieces"), table, "request_id", "") for table in _LOG),
+]
+ON_POSTGRESQL = {
+    kind: _statement(column, "= ANY(%(ids)s)", _BY_ARRAYS) for kind, column in HOLDERS.items()
+}
+ON_SQLITE = {
+    kind: _statement(column, "IN (SELECT value FROM json_each(%(ids)s))", _BY_JSON)
+    for kind, column in HOLDERS.items()
+}
