@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
@@ -16,9 +16,8 @@ from django.db import connection, transaction
 from lib.ids import lowest_at
 from usage import transaction_window
 from usage.models import DailyUsage, HourlyUsage, StaleHour, UsageAdjustment, UsageRecord
+from usage.sums import DAY, HOUR, midnight_of
 
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
 #: A roll-up moves the mark once a minute; it does not come in between so often.
 TRIES = 5
 HOLDERS = {"key": "key_id", "team": "team_id", "user": "user_id"}
@@ -149,7 +148,7 @@ def _hour_before(moment: datetime) -> datetime:
 
 
 def _midnight_before(moment: datetime) -> datetime:
-    return datetime.combine(moment.astimezone(UTC).date(), time(), UTC)
+    return midnight_of(moment.astimezone(UTC).date())
 
 
 def _without_stale(parts: Parts, stale: set[datetime]) -> Parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -12,10 +12,7 @@ from django.utils import timezone
 from lib.ids import lowest_at
 from usage import sums
 from usage.models import RollupMark, StaleHour, UsageRecord
-from usage.sums import ATTEMPTS, DAILY, DAILY_TAGS, HOURLY, HOURLY_TAGS, SHEETS, Sheet
-
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
+from usage.sums import ATTEMPTS, DAILY, DAILY_TAGS, DAY, HOUR, HOURLY, HOURLY_TAGS, SHEETS, Sheet
 
 SPAN = "request_id >= %(low)s AND request_id < %(high)s"
 EVENTS = f"({sums.events(SPAN)}) AS event"
@@ -86,7 +83,7 @@ def _hours(start: datetime, end: datetime) -> list[datetime]:
 def _sum_anew(hours: Iterable[datetime]) -> int:
     written = sum(_sum_hour(hour) for hour in hours)
     for day in sorted({hour.date() for hour in hours}):
-        _sum_day(datetime.combine(day, time(), UTC))
+        _sum_day(sums.midnight_of(day))
     return written
 
 

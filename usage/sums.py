@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import models
+from django.db.models import Max
 
 from lib.ids import made_at
 from usage.models import (
@@ -16,6 +17,7 @@ from usage.models import (
     HourlyTagUsage,
     HourlyUsage,
     Measures,
+    PurgeReceipt,
     UsageAdjustment,
     UsageAttempt,
     UsageRecord,
@@ -24,6 +26,14 @@ from usage.models.records import ANSWERED
 
 Table = type[models.Model]
 
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+#: What retention removes of which sums are made.
+OF_THE_LOG = (
+    PurgeReceipt.Kind.RECORDS,
+    PurgeReceipt.Kind.ATTEMPTS,
+    PurgeReceipt.Kind.ADJUSTMENTS,
+)
 #: Later than all that is in the log.
 END = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -40,11 +50,20 @@ def log_begins_at() -> datetime:
     Sums outlive the records that they are made of: earlier ones cannot be made anew.
     """
     oldest = UsageRecord.objects.order_by("request_id").values_list("request_id", flat=True).first()
-    return midnight_before(oldest) if oldest else END
+    if oldest is None:
+        return END
+    purged = PurgeReceipt.objects.filter(kind__in=OF_THE_LOG).aggregate(last=Max("last_day"))
+    midnight = midnight_before(oldest)
+    return max(midnight, midnight_of(purged["last"]) + DAY) if purged["last"] else midnight
 
 
 def midnight_before(request_id: UUID) -> datetime:
-    return datetime.combine(made_at(request_id).date(), time(), UTC)
+    return midnight_of(made_at(request_id).date())
+
+
+def midnight_of(day: date) -> datetime:
+    """The beginning of a day, in UTC."""
+    return datetime.combine(day, time(), UTC)
 
 
 def table_of(model: Table) -> str:
