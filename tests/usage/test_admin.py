@@ -12,10 +12,12 @@ from django.urls import reverse
 
 from tests import factories
 from tests.usage.spools import make_record, record_on
-from usage import rollups
+from tests.usage.summing import sum_up
 from usage.models import DailyUsage, Export, QuarantinedRecord, UsageRecord
 
 pytestmark = pytest.mark.django_db
+#: On PostgreSQL a roll-up sees what is committed.
+committed = pytest.mark.django_db(transaction=True)
 
 LIST = "/admin/usage/usagerecord/"
 MONDAY, TUESDAY = date(2026, 11, 16), date(2026, 11, 17)
@@ -240,9 +242,10 @@ def test_nobody_changes_or_deletes_a_record(admin, own):
     assert UsageRecord.objects.get().key_name == "notebook"
 
 
+@committed
 def test_the_sums_of_a_day_are_listed_with_their_total(admin, own):
     ship(own, record_on(MONDAY, cost_nano=1_500_000_000), record_on(TUESDAY, input_tokens=12_340))
-    rollups.roll_up()
+    sum_up()
 
     response = admin.get("/admin/usage/dailyusage/")
 
@@ -256,31 +259,34 @@ def test_the_sums_of_a_day_are_listed_with_their_total(admin, own):
     assert "12,340" in text_of(response)
 
 
+@committed
 def test_the_total_is_that_of_the_days_chosen(admin, own):
     factories.make_model("small")
     ship(own, record_on(MONDAY), record_on(TUESDAY), record_on(TUESDAY, model_served="large"))
-    rollups.roll_up()
+    sum_up()
     url = "/admin/usage/dailyusage/?day_from=2026-11-17&day_to=2026-11-17&model=small"
 
     assert totals_of(admin.get(url))["Requests"] == "1"
 
 
+@committed
 @pytest.mark.parametrize(
     ("costs", "text"),
     [([None], "unknown"), ([10**9, None], "$1.00 and 1 unknown"), ([10**9, 10**9], "$2.00")],
 )
 def test_a_cost_that_is_not_known_is_not_hidden_in_a_sum(admin, own, costs, text):
     ship(own, *(record_on(MONDAY, cost_nano=cost) for cost in costs))
-    rollups.roll_up()
+    sum_up()
 
     response = admin.get("/admin/usage/dailyusage/")
 
     assert text in text_of(response)
 
 
+@committed
 def test_the_total_says_what_it_leaves_out(admin, own):
     ship(own, record_on(MONDAY, cost_nano=10**9), record_on(TUESDAY, cost_nano=None))
-    rollups.roll_up()
+    sum_up()
 
     response = admin.get("/admin/usage/dailyusage/")
 

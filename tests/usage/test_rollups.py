@@ -7,7 +7,8 @@ import pytest
 from django.db import connection
 
 from tests.usage.spools import make_record, record_on
-from usage import rollups, tasks
+from tests.usage.summing import sum_up
+from usage import tasks
 from usage.models import DailyUsage, HourlyUsage, UsageRecord
 
 # On PostgreSQL a roll-up sees what is committed.
@@ -37,7 +38,7 @@ def test_a_day_is_the_sum_of_its_records(own):
         record_on(MONDAY, input_tokens=20, cache_write_tokens=3, reasoning_tokens=2, cost_nano=1),
     )
 
-    assert rollups.roll_up() == 1
+    assert sum_up() == 1
 
     day = DailyUsage.objects.values(*SUMMED).get()
     assert day == {
@@ -59,7 +60,7 @@ def test_errors_estimates_and_unknown_costs_are_counted(own):
         record_on(MONDAY, outcome="upstream_timeout", cost_nano=None),
     )
 
-    rollups.roll_up()
+    sum_up()
 
     day = DailyUsage.objects.get()
     assert (day.errors, day.estimated, day.unpriced) == (1, 1, 1)
@@ -68,7 +69,7 @@ def test_errors_estimates_and_unknown_costs_are_counted(own):
 def test_a_day_whose_costs_are_all_unknown_has_none(own):
     ship(own, record_on(MONDAY, cost_nano=None))
 
-    rollups.roll_up()
+    sum_up()
 
     assert DailyUsage.objects.get().cost_nano == 0
 
@@ -80,7 +81,7 @@ def test_a_day_whose_costs_are_all_unknown_has_none(own):
 def test_keys_teams_models_and_providers_are_summed_apart(own, other):
     ship(own, record_on(MONDAY), record_on(MONDAY, **other))
 
-    rollups.roll_up()
+    sum_up()
 
     assert list(DailyUsage.objects.values_list("requests", flat=True)) == [1, 1]
 
@@ -88,7 +89,7 @@ def test_keys_teams_models_and_providers_are_summed_apart(own, other):
 def test_days_are_summed_apart_and_end_at_midnight_utc(own):
     ship(own, record_on(MONDAY), record_on(TUESDAY), record_on(TUESDAY))
 
-    rollups.roll_up()
+    sum_up()
 
     assert dict(DailyUsage.objects.values_list("day", "requests")) == {MONDAY: 1, TUESDAY: 2}
 
@@ -96,7 +97,7 @@ def test_days_are_summed_apart_and_end_at_midnight_utc(own):
 def test_a_request_without_a_served_model_counts_for_the_one_it_asked_for(own):
     ship(own, record_on(MONDAY, model_asked="nothing", model_served=""))
 
-    rollups.roll_up()
+    sum_up()
 
     assert DailyUsage.objects.get().model == "nothing"
 
@@ -104,35 +105,35 @@ def test_a_request_without_a_served_model_counts_for_the_one_it_asked_for(own):
 def test_a_key_that_was_renamed_during_the_day_stays_one(own):
     ship(own, record_on(MONDAY, key_name="new"), record_on(MONDAY, key_name="old"))
 
-    rollups.roll_up()
+    sum_up()
 
     assert DailyUsage.objects.get().requests == 2
 
 
 def test_a_late_record_is_counted_once(own):
     ship(own, record_on(MONDAY))
-    rollups.roll_up()
+    sum_up()
     ship(own, record_on(MONDAY))
 
-    rollups.roll_up()
+    sum_up()
 
     assert DailyUsage.objects.get().requests == 2
 
 
 def test_only_days_with_new_records_are_summed_anew(own):
     ship(own, record_on(MONDAY))
-    rollups.roll_up()
+    sum_up()
     # A change that a new sum would undo.
     DailyUsage.objects.update(requests=99)
     ship(own, record_on(TUESDAY))
 
-    assert rollups.roll_up() == 1
+    assert sum_up() == 1
 
     assert DailyUsage.objects.get(day=MONDAY).requests == 99
 
 
 def test_nothing_new_is_nothing_to_do():
-    assert rollups.roll_up() == 0
+    assert sum_up() == 0
 
 
 def test_a_roll_up_that_fails_leaves_all_as_it_was(own):
@@ -144,10 +145,10 @@ def test_a_roll_up_that_fails_leaves_all_as_it_was(own):
         return execute(sql, *rest)
 
     with connection.execute_wrapper(fail_at_tags), pytest.raises(ConnectionError):
-        rollups.roll_up()
+        sum_up()
 
     assert not HourlyUsage.objects.exists()
-    assert rollups.roll_up() == 1
+    assert sum_up() == 1
 
 
 def test_the_task_rolls_up(own):
@@ -171,7 +172,7 @@ def test_sums_are_exact_while_records_arrive_and_several_workers_race(own):
     def work():
         start.wait()
         for _ in range(20):
-            rollups.roll_up()
+            sum_up()
         connection.close()
 
     workers = [threading.Thread(target=work) for _ in range(3)]
@@ -183,7 +184,7 @@ def test_sums_are_exact_while_records_arrive_and_several_workers_race(own):
         ship(own, record_on(day, outcome="ok" if number % 5 else "bad", key_id=number % 4))
     for worker in workers:
         worker.join()
-    rollups.roll_up()
+    sum_up()
 
     records, days = exact_sums()
     assert records == days

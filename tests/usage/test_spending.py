@@ -9,7 +9,8 @@ import pytest
 
 from lib.ids import lowest_at, uuid7
 from tests.usage.spools import make_record
-from usage import rollups, spending
+from tests.usage.summing import sum_up
+from usage import spending
 from usage.models import StaleHour, UsageAdjustment, UsageRecord
 
 # On PostgreSQL a roll-up sees what is committed.
@@ -58,14 +59,14 @@ def test_what_is_not_rolled_up_yet_counts(own):
 
 def test_what_is_rolled_up_counts_once(own):
     ship_at(own, NOON, cost_nano=5)
-    rollups.roll_up()
+    sum_up()
 
     assert spending.spent_nano("key:1", NOON - DAY, NOON + DAY) == 5
 
 
 def test_what_comes_after_a_roll_up_is_added_to_it(own):
     ship_at(own, NOON, cost_nano=5)
-    rollups.roll_up()
+    sum_up()
     ship_at(own, NOON, NOON + 2 * HOUR, cost_nano=7)
 
     assert spending.spent_nano("key:1", NOON - 3 * DAY, NOON + DAY) == 19
@@ -75,7 +76,7 @@ def test_what_comes_after_a_roll_up_is_added_to_it(own):
 def test_a_span_begins_with_its_start_and_stops_before_its_end(own, rolled_up):
     ship_at(own, NOON, NOON + timedelta(minutes=90), cost_nano=1)
     if rolled_up:
-        rollups.roll_up()
+        sum_up()
 
     assert spending.spent_nano("key:1", NOON, NOON + timedelta(minutes=90)) == 1
 
@@ -85,7 +86,7 @@ def test_a_day_of_a_zone_with_half_an_hour_is_exact(own):
     midnight = datetime(2026, 11, 16, tzinfo=kolkata)
     second = timedelta(milliseconds=1)
     ship_at(own, midnight - second, midnight, midnight + DAY - second, midnight + DAY, cost_nano=1)
-    rollups.roll_up()
+    sum_up()
 
     assert spending.spent_nano("key:1", midnight, midnight + DAY) == 2
 
@@ -94,11 +95,11 @@ def test_a_correction_counts_at_the_time_of_its_request(own):
     record = record_at(NOON, cost_nano=50)
     own.record(record)
     own.ship()
-    rollups.roll_up()
+    sum_up()
     adjust(record, -20)
 
     before = spending.spent_nano("key:1", NOON, NOON + HOUR)
-    rollups.roll_up()
+    sum_up()
 
     assert before == spending.spent_nano("key:1", NOON, NOON + HOUR) == 30
 
@@ -115,7 +116,7 @@ def test_an_unknown_cost_adds_nothing(own):
 def test_each_kind_of_scope_has_its_own_sum(own, scope, spent):
     ship_at(own, NOON, cost_nano=3)
     ship_at(own, NOON, cost_nano=4, key_id=2, user_id=9)
-    rollups.roll_up()
+    sum_up()
 
     assert spending.spent_nano(scope, NOON, NOON + HOUR) == spent
 
@@ -158,7 +159,7 @@ def test_any_span_in_any_state_of_the_sums_is_exact(own, seed):
     for _ in range(4):
         ship_at(own, *(some_time() for _ in range(40)), cost_nano=chance.randrange(100))
         if chance.random() < 0.6:
-            rollups.roll_up()
+            sum_up()
         start, end = sorted([some_time(), some_time()])
 
         slots = spending.spent_by_slot("key:1", start, end, chance.choice([900, 3600, 50_000]))

@@ -16,6 +16,7 @@ from lib.ids import lowest_at, uuid7
 from tests.soak import trials
 from tests.usage.agreement import all_agree
 from tests.usage.spools import make_record, record_on
+from tests.usage.summing import sum_up
 from usage import rollups, transaction_window
 from usage.models import HourlyUsage, RollupMark, UsageAttempt, UsageRecord
 
@@ -102,7 +103,7 @@ def dying_after(beginning):
 
     def work():
         with connection.execute_wrapper(execute_and_die):
-            rollups.roll_up()
+            roll_up_for_ever()
 
     return work
 
@@ -127,7 +128,7 @@ def in_threads(count, work):
 @pytest.mark.parametrize("point", CRASH_POINTS)
 def test_r07_f50_a_worker_that_is_killed_leaves_exact_sums(own, point):
     ship(own, record_on(MONDAY, tags="a"))
-    rollups.roll_up()
+    sum_up()
     record = record_on(MONDAY, tags="a,b")
     ship(own, record, record_on(MONDAY))
     attempt_of(record)
@@ -135,7 +136,7 @@ def test_r07_f50_a_worker_that_is_killed_leaves_exact_sums(own, point):
     status = wait_for(in_a_process(dying_after(CRASH_POINTS[point])))
 
     assert os.WTERMSIG(status) == signal.SIGKILL
-    in_threads(2, rollups.roll_up)
+    in_threads(2, sum_up)
     assert all_agree()
     assert HourlyUsage.objects.get().requests == 3
 
@@ -155,7 +156,7 @@ def test_r07_sums_are_exact_while_two_workers_race_and_are_killed(own):
         os.kill(worker, signal.SIGKILL)
         wait_for(worker)
 
-    rollups.roll_up()
+    sum_up()
 
     assert all_agree()
 
@@ -163,7 +164,7 @@ def test_r07_sums_are_exact_while_two_workers_race_and_are_killed(own):
 def test_f51_a_task_that_is_delivered_to_many_at_once_counts_once(own):
     ship(own, *(record_on(MONDAY, key_id=number % 3) for number in range(30)))
 
-    in_threads(5, rollups.roll_up)
+    in_threads(5, sum_up)
 
     assert all_agree()
 
@@ -184,7 +185,7 @@ def test_r03_at_any_moment_the_sums_are_those_of_the_transactions_below_the_mark
     finally:
         done.set()
         worker.join()
-    rollups.roll_up()
+    sum_up()
     assert all_agree()
 
 
@@ -219,7 +220,7 @@ def test_r08_what_is_committed_late_is_counted_once(own):
     may_commit.set()
     writer.join()
 
-    assert (before, rollups.roll_up(), rollups.roll_up()) == (0, 2, 0)
+    assert (before, sum_up(), sum_up()) == (0, 2, 0)
     assert all_agree()
 
 
@@ -231,12 +232,12 @@ def columns_of(record):
 
 def test_r08_a_request_of_two_days_ago_is_counted_in_its_own_hour_once(own):
     ship(own, make_record())
-    rollups.roll_up()
+    sum_up()
     late = datetime.now(UTC) - timedelta(hours=48)
     ship(own, make_record(request_id=UUID(int=lowest_at(late).int | uuid7().int & (1 << 62) - 1)))
 
-    rollups.roll_up()
-    rollups.roll_up()
+    sum_up()
+    sum_up()
 
     hours = HourlyUsage.objects.order_by("hour").values_list("hour", "requests")
     assert hours[0] == (late.replace(minute=0, second=0, microsecond=0), 1)
@@ -253,7 +254,7 @@ def test_a_worker_that_finds_another_at_work_leaves_it_to_it(own):
         in_threads(1, lambda: written.append(rollups.roll_up()))
 
     assert written == [0]
-    assert rollups.roll_up() == 1
+    assert sum_up() == 1
 
 
 @pytest.fixture
@@ -272,7 +273,7 @@ def test_s69_a_mark_of_another_cluster_is_noticed_and_all_is_summed_anew(restore
     RollupMark.objects.update(**mark)
     ship(restored, record_on(MONDAY))
 
-    rollups.roll_up()
+    sum_up()
 
     assert all_agree()
     assert HourlyUsage.objects.get().requests == 3
@@ -281,7 +282,7 @@ def test_s69_a_mark_of_another_cluster_is_noticed_and_all_is_summed_anew(restore
 def test_s69_transactions_of_another_cluster_are_not_counted_when_ours_get_there(restored):
     RollupMark.objects.update(cluster="1")
 
-    rollups.roll_up()
+    sum_up()
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT x::text FROM usage_usagerecord")
@@ -290,9 +291,9 @@ def test_s69_transactions_of_another_cluster_are_not_counted_when_ours_get_there
 
 def test_s69_what_is_written_after_the_rebuild_is_added_to_it(restored):
     RollupMark.objects.update(cluster="1")
-    rollups.roll_up()
+    sum_up()
     ship(restored, record_on(MONDAY))
 
-    rollups.roll_up()
+    sum_up()
 
     assert HourlyUsage.objects.get().requests == 3
