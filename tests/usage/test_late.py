@@ -4,8 +4,9 @@ import pytest
 
 from tests import factories
 from tests.usage.spools import make_attempt, make_record
-from usage import frames, rollups
-from usage.models import DailyUsage, StaleHour, UsageAdjustment, UsageAttempt, UsageRecord
+from tests.usage.summing import sum_up
+from usage import frames
+from usage.models import DailyUsage, UsageAdjustment, UsageAttempt, UsageRecord
 from usage.records import encoded
 
 pytestmark = pytest.mark.django_db
@@ -64,13 +65,16 @@ def test_an_adjustment_counts_where_its_record_does(own, interrupted):
     assert adjustment.model == "small"
 
 
-def test_the_hour_of_a_late_close_is_summed_anew(own, interrupted):
-    rollups.roll_up()
+# On PostgreSQL a roll-up sees what is committed.
+@pytest.mark.django_db(transaction=True)
+def test_a_late_close_is_added_to_the_sums_of_its_hour(own, interrupted):
+    sum_up()
+    close(own, interrupted, **BETTER, provider_cost_nano=210_000)
 
-    close(own, interrupted, **BETTER)
+    sum_up()
 
-    assert StaleHour.objects.exists()
-    assert DailyUsage.objects.exists()
+    sums = DailyUsage.objects.get()
+    assert (sums.requests, sums.cost_nano) == (1, 210_000)
 
 
 def test_a_late_close_counts_once_however_often_it_is_read(own, interrupted):

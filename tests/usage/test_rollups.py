@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 import pytest
 from django.db import connection
 
+from tests.services import wait_for
 from tests.usage.spools import make_record, record_on
 from tests.usage.summing import sum_up
 from usage import tasks
@@ -154,7 +155,7 @@ def test_a_roll_up_that_fails_leaves_all_as_it_was(own):
 def test_the_task_rolls_up(own):
     ship(own, record_on(MONDAY))
 
-    tasks.roll_up()
+    wait_for(lambda: tasks.roll_up() or DailyUsage.objects.exists(), "the roll-ups")
 
     assert DailyUsage.objects.get().requests == 1
 
