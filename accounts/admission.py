@@ -30,7 +30,7 @@ from accounts.limits import (
     whole_after_us,
 )
 from accounts.principals import Principal
-from accounts.redis_limits import RedisStore
+from accounts.redis_limits import Pulse, RedisStore
 from accounts.rules import Need, Rules
 from lib.errors import CourierError
 
@@ -148,6 +148,9 @@ NOTHING_COUNTED = Verdict(RESERVED, -1, 0, (), (), (), (), (), ())
 _store: Store | None = None
 _fallback = Fallback()
 _mode = Mode.NORMAL
+#: Whether this Redis is not fit to count anything.
+_is_closed = False
+_replica = uuid4().hex
 _beside: list[asyncio.Task[None]] = []
 #: Tells what this process has settled and not yet shipped, in a form of its own.
 _told: Callable[[], str] = str
@@ -174,6 +177,14 @@ def tell_with(told: Callable[[], str]) -> None:
     _told = told
 
 
+async def announce(counted_by: RedisStore) -> Pulse:
+    """Give a sign of life now."""
+    pulse = await counted_by.pulse(_replica, _told())
+    _see(Mode.NORMAL)
+    _fallback.redis_answered(pulse.replicas)
+    return pulse
+
+
 async def start() -> None:
     """Renew the leases of running requests, and tell Redis that this replica is alive."""
     _beside.append(asyncio.create_task(_renew_leases()))
@@ -184,14 +195,14 @@ async def start() -> None:
 
 async def stop() -> None:
     """Tell the store what it was not told yet, and let go of it."""
-    global _store, _mode, _fallback  # noqa: PLW0603
+    global _store, _mode, _fallback, _is_closed  # noqa: PLW0603
     for task in _beside:
         task.cancel()
     await asyncio.gather(*_beside, return_exceptions=True)
     _beside.clear()
     if _store is not None:
         await _store.close()
-    _store, _mode, _fallback = None, Mode.NORMAL, Fallback()
+    _store, _mode, _fallback, _is_closed = None, Mode.NORMAL, Fallback(), False
 
 
 async def admit(principal: Principal, request_id: UUID, model_name: str, need: Need) -> Reservation:
@@ -241,6 +252,8 @@ async def budget_states(principal: Principal) -> list[BudgetState]:
 
 
 async def _reserved(rules: Rules, lease: str, need: Need) -> Reservation:
+    if _is_closed:
+        raise LimitsUnavailable
     counted_by = store()
     try:
         verdict = await counted_by.admit(rules, lease, need)
@@ -299,16 +312,28 @@ def _renew_all() -> None:
 
 async def _beat(counted_by: RedisStore) -> None:
     """Give a sign of life every second. A Redis that began anew learns of all that is held."""
-    replica, born_us = uuid4().hex, 0
+    born_us = 0
     while True:
         try:
-            pulse = await counted_by.pulse(replica, _told())
+            pulse = await announce(counted_by)
         except LimitsUnavailable:
             _see(Mode.DEGRADED)
         else:
-            _see(Mode.NORMAL)
-            _fallback.redis_answered(pulse.replicas)
             if pulse.born_us != born_us:
                 born_us = pulse.born_us
                 _renew_all()
+                await _check_policy(counted_by)
         await asyncio.sleep(PULSE_EVERY_S)
+
+
+async def _check_policy(counted_by: RedisStore) -> None:
+    """Close if this Redis may forget limits when its memory is full."""
+    global _is_closed  # noqa: PLW0603  # one state per process
+    policy = "" if settings.COURIER_REDIS_MAY_EVICT else await counted_by.evicts()
+    _is_closed = bool(policy)
+    if policy:
+        logger.error(
+            "This Redis evicts keys (maxmemory-policy %s), so it may forget limits: keys that "
+            "have any are refused. Set noeviction and restart, or COURIER_REDIS_MAY_EVICT=on.",
+            policy,
+        )

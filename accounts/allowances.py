@@ -14,6 +14,7 @@ from accounts.rules import NO_RING, ROLLING, BudgetRule, Limit, Raise, place_of
 NANO_PER_DOLLAR = 10**9
 #: Of a user's budgets, for a user may be in many teams.
 USERS_TIME_ZONE = "UTC"
+BATCH = 400
 
 Row = TypeVar("Row", RateLimit, Budget)
 
@@ -63,6 +64,27 @@ def budget_rule(row: Budget, scope: str, time_zone: str) -> BudgetRule:
         ring=ROLLING[row.period] if is_rolling else NO_RING,
         counts_from_us=counts_from_us,
     )
+
+
+def every_budget() -> list[BudgetRule]:
+    """All budgets that may be counted somewhere: those of plans for each key that has them."""
+    rows = Budget.objects.filter(plan=None).prefetch_related("raises")
+    rules = [
+        budget_rule(row, scope_of(row), _time_zone_of(row))
+        for row in rows.select_related("key__team", "team")
+    ]
+    planned = ApiKey.objects.filter(revoked_at=None, plan__budgets__isnull=False).distinct()
+    keys = list(planned.select_related("team"))
+    for start in range(0, len(keys), BATCH):
+        some = keys[start : start + BATCH]
+        allowances = Allowances(some)
+        rules += [rule for key in some for rule in allowances.budgets_of(key)]
+    return list({rule.place: rule for rule in rules}.values())
+
+
+def _time_zone_of(row: Budget) -> str:
+    team = row.key.team if row.key else row.team
+    return team.time_zone if team else USERS_TIME_ZONE
 
 
 def scopes_of(key: ApiKey) -> list[str]:

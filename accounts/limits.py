@@ -126,8 +126,11 @@ class Store(Protocol):
     async def build(self, figures: Sequence[Figures], token: str) -> list[bool]:
         """Make claimed budgets known. False where the claim has passed to somebody else."""
 
-    async def mend(self, mends: Sequence[Mend]) -> list[int]:
-        """Correct budgets. Returns by how much each moved."""
+    async def lock(self, token: str, seconds: float) -> bool:
+        """Be the only one, of all processes, who compares. Again to prolong it."""
+
+    async def mend(self, mends: Sequence[Mend], token: str) -> list[int]:
+        """Correct budgets, as the one who compares. Returns by how much each moved."""
 
     async def close(self) -> None:
         """Send what is still to be sent, and let go."""
@@ -307,7 +310,10 @@ class LocalStore:
             self._purse_of(one.budget).build(token, one.window, dict(one.spent)) for one in figures
         ]
 
-    async def mend(self, mends: Sequence[Mend]) -> list[int]:
+    async def lock(self, token: str, seconds: float) -> bool:
+        return True
+
+    async def mend(self, mends: Sequence[Mend], token: str) -> list[int]:
         return [
             self._purse_of(one.budget).mend(
                 one.window, floor=one.floor, cut=one.cut, expected=one.expected

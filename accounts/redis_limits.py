@@ -34,9 +34,12 @@ BUILD = Script(LIMITS, BUDGETS, "build.lua")
 MEND = Script(LIMITS, BUDGETS, "mend.lua")
 PULSE = Script(LIMITS, "pulse.lua")
 ROLL_CALL = Script(LIMITS, "roll_call.lua")
-SCRIPTS = (ADMIT, SETTLE, EXTEND, LOOK, RENEW, CLAIM, BUILD, MEND, PULSE, ROLL_CALL)
+LOCK = Script("lock.lua")
+EVICTS = Script("evicts.lua")
+SCRIPTS = (ADMIT, SETTLE, EXTEND, LOOK, RENEW, CLAIM, BUILD, MEND, PULSE, ROLL_CALL, LOCK, EVICTS)
 
 REPLICAS, REPLICA, BORN = "courier:replicas", "courier:replica:", "courier:born"
+KEEPER = "courier:budgets:keeper"
 #: A settlement that Redis refuses again and again is not worth more.
 MOST_SENDS = 3
 #: Budgets that one call builds or corrects at most, so that it holds nobody up.
@@ -143,17 +146,26 @@ class RedisStore:
             built += await self._ask(BUILD, keys, *parts)
         return [bool(one) for one in built]
 
-    async def mend(self, mends: Sequence[Mend]) -> list[int]:
+    async def lock(self, token: str, seconds: float) -> bool:
+        held = await self._ask(LOCK, [KEEPER], token, round(seconds * 1000))
+        return bool(held)
+
+    async def mend(self, mends: Sequence[Mend], token: str) -> list[int]:
         moved: list[int] = []
         for some in _batches(mends):
-            keys = [_budget_key(one.budget) for one in some]
-            parts: list[str | int] = []
+            keys = [KEEPER, *(_budget_key(one.budget) for one in some)]
+            parts: list[str | int] = [token]
             for one in some:
                 how = ("lower", one.cut) if one.cut else ("raise", one.floor)
                 rolling = int(one.budget.ring.slot_us > 0)
                 parts += (rolling, one.window, *how, one.expected)
             moved += await self._ask(MEND, keys, *parts)
         return moved
+
+    async def evicts(self) -> str:
+        """The policy by which this Redis throws keys away, or nothing."""
+        policy: bytes = await self._ask(EVICTS, [])
+        return policy.decode()
 
     async def pulse(self, replica: str, told: str) -> Pulse:
         """Tell that this replica is alive, and what it has settled but not shipped."""

@@ -20,7 +20,7 @@ from gateway.relay import pulse
 from gateway.reply import Send
 from lib import tokenizer
 from registry import snapshot
-from usage import recorder
+from usage import budget_keeper, recorder
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +71,10 @@ class Courier:
         resolve("/v1/models", "gateway.urls")
         await asyncio.to_thread(tokenizer.load)
         recorder.start()
+        budget_keeper.start()
         await admission.start()
         self._run(snapshot.watch())
+        self._run(budget_keeper.watch())
         self._run(pulse.run())
 
     async def _stop(self) -> None:

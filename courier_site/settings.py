@@ -270,6 +270,8 @@ COURIER_KEEP_ALIVE_S: float = env.float("COURIER_KEEP_ALIVE", default=15)
 COURIER_UNPRICED: str = env.str("COURIER_UNPRICED", default="refuse").strip().lower()
 #: Seconds until Redis counts as away. Short, for every request waits for it.
 COURIER_REDIS_DEADLINE_S: float = env.float("COURIER_REDIS_DEADLINE", default=0.1)
+#: Whether Redis may evict keys although it then forgets limits.
+COURIER_REDIS_MAY_EVICT: bool = env.bool("COURIER_REDIS_MAY_EVICT", default=False)
 #: Seconds that open streams get after SIGTERM.
 COURIER_DRAIN_S: float = env.float("COURIER_DRAIN", default=30)
 SPOOL_DIR = DATA_DIR / "spool"

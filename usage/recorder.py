@@ -17,6 +17,7 @@ from django.conf import settings
 from usage import frames, spool
 from usage.errors import SpoolUnavailable
 from usage.ingest import Shipper
+from usage.pending import Pending
 from usage.records import Attempt, encoded
 from usage.records import Record as Record
 from usage.spool import Segment, Spool
@@ -35,6 +36,7 @@ class Recorder:
         self._shipper = shipper
         self._open: dict[int, Segment] = {}
         self._closed: OrderedDict[int, None] = OrderedDict()
+        self.pending = Pending()
         own.start()
         shipper.start()
 
@@ -60,7 +62,7 @@ class Recorder:
         request = record.request_id.int
         if request in self._closed:
             return
-        self._spool.append(encoded(frames.CLOSE, record))
+        self.pending.add(record, self._spool.append(encoded(frames.CLOSE, record)))
         segment = self._open.pop(request, None)
         if segment is not None:
             segment.open_requests -= 1
@@ -115,6 +117,11 @@ def progress(request_id: UUID, output_tokens: int, tries: Sequence[Attempt] = ()
 def close_request(record: Record) -> None:
     """Write down how a request ended, before its last byte is sent. The first call counts."""
     _in_charge().close(record)
+
+
+def pending() -> Pending:
+    """What is written down and has not come to the database yet."""
+    return _recorder.pending if _recorder else Pending()
 
 
 def check_writable() -> None:

@@ -1,8 +1,8 @@
 -- Correct what budgets have spent to what the ledger says.
--- KEYS: the budgets. ARGV: of each 1 if it is rolling, the window that is meant, `raise` or
+-- KEYS: the lock, the budgets. ARGV: the token of the lock; of each 1 if it is rolling, the window that is meant, `raise` or
 -- `lower`, an amount, and what is expected to be spent (-1: anything). Raises to the amount, or
 -- lowers by it. Returns by how much each was moved: nothing where its window is another or
--- something else than expected is spent.
+-- something else than expected is spent, and nowhere if the lock has passed to somebody else.
 
 local function add_to(key, rolling, window, amount)
   if rolling then
@@ -27,15 +27,16 @@ local function lower(key, rolling, window, amount)
   redis.call('HINCRBY', key, 'spent', left - amount)
 end
 
+local is_holder = redis.call('GET', KEYS[1]) == ARGV[1]
 local moved = {}
-for index, key in ipairs(KEYS) do
-  local at = 5 * index - 4
+for index = 1, #KEYS - 1 do
+  local key, at = KEYS[index + 1], 5 * index - 3
   local rolling, window = ARGV[at] == '1', ARGV[at + 1]
   local amount, expected = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   local state = redis.call('HMGET', key, 'w', 'spent')
   local spent = tonumber(state[2] or 0)
   moved[index] = 0
-  if state[1] == window and (expected < 0 or expected == spent) then
+  if is_holder and state[1] == window and (expected < 0 or expected == spent) then
     if ARGV[at + 2] == 'lower' then
       lower(key, rolling, window, math.min(amount, spent))
       moved[index] = 0 - math.min(amount, spent)

@@ -274,7 +274,8 @@ class Play:
     async def _mend(self, **how):
         windows = (await self.store.look(self.rules)).windows
         budgets = zip(self.rules.budgets, windows, strict=True)
-        return await self.store.mend([Mend(*one, **how) for one in budgets])
+        await self.store.lock("test", 5)
+        return await self.store.mend([Mend(*one, **how) for one in budgets], "test")
 
     async def admit(self, need):
         lease = next(self.names)

@@ -1,0 +1,97 @@
+"""What this process has written down and its shipper has not yet brought to the database."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import orjson
+
+from usage.records import Record
+from usage.spool import Segment
+
+#: Days begin at a quarter of an hour in every time zone there is.
+QUARTER_MS = 900_000
+MILLISECONDS_FROM = 80
+
+
+class Closed(NamedTuple):
+    """One closed request, and where in the spool it ends."""
+
+    segment: Segment
+    end: int
+    quarter: int
+    holders: tuple[int, int, int | None]
+    cost_nano: int
+
+
+class Unshipped(NamedTuple):
+    """What some requests of one key cost, all shipped once the spool is up to `end`."""
+
+    segment: Segment
+    end: int
+    entries: tuple[str, ...]
+    cost_nano: int
+
+    @property
+    def is_shipped(self) -> bool:
+        return self.segment.shipped >= self.end
+
+
+class Pending:
+    """What was spent and is not in the ledger, by scope and by quarter of an hour in UTC.
+
+    An entry such as "team:3@1988888" may still be counted a moment after it has come to the
+    ledger, but is never missing before.
+    """
+
+    def __init__(self) -> None:
+        self._new: deque[Closed] = deque()
+        self._unshipped: deque[Unshipped] = deque()
+        self._sums: dict[str, int] = {}
+
+    def add(self, record: Record, segment: Segment) -> None:
+        """Called for every request: a tuple, and no more."""
+        if record.cost_nano:
+            quarter = (record.request_id.int >> MILLISECONDS_FROM) // QUARTER_MS
+            holders = (record.key_id, record.team_id, record.user_id)
+            self._new.append(Closed(segment, segment.written, quarter, holders, record.cost_nano))
+
+    def sums(self) -> dict[str, int]:
+        """What is pending now."""
+        for one in self._taken():
+            self._unshipped.append(one)
+            for entry in one.entries:
+                self._sums[entry] = self._sums.get(entry, 0) + one.cost_nano
+        while self._unshipped and self._unshipped[0].is_shipped:
+            self._forget(self._unshipped.popleft())
+        return self._sums
+
+    def told(self) -> str:
+        return orjson.dumps(self.sums()).decode()
+
+    def _taken(self) -> Iterator[Unshipped]:
+        """The new ones, those of one key and segment together."""
+        together: dict[tuple[int, int, tuple[int, int, int | None]], list[Closed]] = {}
+        while self._new:
+            one = self._new.popleft()
+            if one.segment.shipped >= one.end:
+                continue
+            together.setdefault((id(one.segment), one.quarter, one.holders), []).append(one)
+        for some in together.values():
+            last = some[-1]
+            cost_nano = sum(one.cost_nano for one in some)
+            yield Unshipped(last.segment, last.end, _entries(last), cost_nano)
+
+    def _forget(self, one: Unshipped) -> None:
+        for entry in one.entries:
+            self._sums[entry] -= one.cost_nano
+            if not self._sums[entry]:
+                del self._sums[entry]
+
+
+def _entries(closed: Closed) -> tuple[str, ...]:
+    key_id, team_id, user_id = closed.holders
+    scopes = [f"key:{key_id}", f"team:{team_id}", *([f"user:{user_id}"] if user_id else [])]
+    return tuple(f"{scope}@{closed.quarter}" for scope in scopes)
