@@ -18,6 +18,7 @@ ROLL_UP_EVERY_S = 60
 LOOK_AFTER_PARTITIONS_EVERY_S = 60 * 60
 PURGE_EVERY_S = 6 * 60 * 60
 DELIVER_EVERY_S = 10
+TAKE_UP_RERATINGS_EVERY_S = 10
 #: Longer than any task takes: Redis delivers again what is not acknowledged by then.
 VISIBLE_AGAIN_AFTER_S = 4 * 60 * 60
 
@@ -80,6 +81,11 @@ app.conf.update(
             "task": "usage.tasks.deliver_alerts",
             "schedule": DELIVER_EVERY_S,
             "options": {"expires": DELIVER_EVERY_S},
+        },
+        "reratings": {
+            "task": "usage.tasks.take_up_reratings",
+            "schedule": TAKE_UP_RERATINGS_EVERY_S,
+            "options": {"expires": TAKE_UP_RERATINGS_EVERY_S},
         },
     },
 )

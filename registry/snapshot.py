@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -149,7 +149,7 @@ class Model:
 
     def price_at(self, moment: datetime) -> Price | None:
         """The model's own price in force at `moment`; None where it has none."""
-        return _in_force(self.prices, moment)
+        return in_force(self.prices, moment)
 
     def price_for(self, target: Target, moment: datetime) -> Price | None:
         """What an answer of `target` costs at `moment`: its route's price, else the model's.
@@ -157,7 +157,7 @@ class Model:
         None where it is unknown, which is not the same as free.
         """
         own = self.route_prices.get(target.route_id)
-        return (_in_force(own, moment) if own else None) or self.price_at(moment)
+        return (in_force(own, moment) if own else None) or self.price_at(moment)
 
     def priced_targets(self, moment: datetime) -> tuple[Target, ...]:
         """The targets of which is known what their answers cost at `moment`."""
@@ -166,7 +166,8 @@ class Model:
         return tuple(target for target in self.targets if self.price_for(target, moment))
 
 
-def _in_force(prices: tuple[Price, ...], moment: datetime) -> Price | None:
+def in_force(prices: Sequence[Price], moment: datetime) -> Price | None:
+    """The newest of these prices, oldest first, that has begun."""
     index = bisect_right(prices, moment, key=lambda price: price.starts_at)
     return prices[index - 1] if index else None
 

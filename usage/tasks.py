@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from usage import deliveries, partitions, retention, rollups
+from usage import deliveries, partitions, rerating, retention, rollups
+from usage.models import RerateRun
 
 #: Seconds after which a queued try is forgotten: while no worker runs, they must not pile up.
 QUEUED_FOR_S = 60
@@ -39,3 +40,17 @@ def deliver_alerts() -> None:
 def deliver_alert(pk: int) -> None:
     """One try of one delivery."""
     deliveries.deliver(pk)
+
+
+@shared_task(ignore_result=True)
+def take_up_reratings() -> None:
+    """Queue whatever re-rating waits for a worker, or has lost its own."""
+    for pk in rerating.take_up():
+        rerate.apply_async((pk,), expires=QUEUED_FOR_S)
+
+
+@shared_task(ignore_result=True)
+def rerate(pk: int) -> None:
+    """Calculate a re-rating, or write it once it is approved."""
+    if run := RerateRun.objects.filter(pk=pk).first():
+        rerating.advance(run)

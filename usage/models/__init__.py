@@ -10,6 +10,7 @@ from usage.models.records import (
     UsageRecord,
     UsageRecordQuerySet,
 )
+from usage.models.rerating import RerateRun
 from usage.models.rollups import (
     DailyTagUsage,
     DailyUsage,
@@ -40,6 +41,7 @@ __all__ = [
     "QuarantinedRecord",
     "Reconciliation",
     "ReportDefinition",
+    "RerateRun",
     "RollupMark",
     "SpoolCursor",
     "StaleHour",
