@@ -163,7 +163,7 @@ async def _hold_until_output(stream: OpenStream) -> None:
             return
         if size > MOST_HELD:
             raise _malformed(stream.target)
-    raise errors.UpstreamUnavailable(
+    raise errors.UpstreamBrokeOff(
         f"Provider {stream.target.provider_name!r} ended the stream before it began."
     )
 

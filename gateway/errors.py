@@ -104,6 +104,19 @@ class ClientStalled(CourierError):
     code = "client_stalled"
 
 
+class BudgetUsedUp(CourierError):
+    """A budget does not cover the rest of a stream, which ends cleanly for this reason."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "budget_exceeded"
+    should_retry = False
+    reason: ClassVar[str] = "budget_exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("The budget does not cover the rest of this answer.")
+
+
 class Recovery(Enum):
     """What an upstream's failure leaves to try."""
 
@@ -118,6 +131,8 @@ class UpstreamError(CourierError):
     status = 502
     code: ClassVar[str | None] = "upstream_error"
     recovery: ClassVar[Recovery] = Recovery.FALLBACK
+    #: Whether the provider had begun to work, and may charge for it although it failed.
+    may_have_cost: ClassVar[bool] = False
 
 
 class NoAvailableTarget(UpstreamError):
@@ -167,6 +182,12 @@ class UpstreamUnavailable(UpstreamError):
     recovery = Recovery.RETRY
 
 
+class UpstreamBrokeOff(UpstreamUnavailable):
+    """The provider had begun its answer, and the connection ended in the middle."""
+
+    may_have_cost = True
+
+
 class UpstreamUnreachable(UpstreamError):
     code = "upstream_unreachable"
     recovery = Recovery.RETRY
@@ -180,12 +201,20 @@ class UpstreamTimeout(UpstreamError):
     status = 504
     type = "timeout"
     code = "upstream_timeout"
+    may_have_cost = True
+
+
+class UpstreamConnectTimeout(UpstreamTimeout):
+    """No connection in time: the provider has not seen the request."""
+
+    may_have_cost = False
 
 
 class UpstreamBadResponse(UpstreamError):
     """The provider answered with something that is not an answer."""
 
     code = "upstream_bad_response"
+    may_have_cost = True
 
 
 class UpstreamRedirect(UpstreamError):
@@ -199,6 +228,7 @@ class StreamInterrupted(UpstreamError):
 
     code = "stream_interrupted"
     recovery = Recovery.NONE
+    may_have_cost = True
 
 
 class UpstreamStalled(StreamInterrupted):

@@ -17,17 +17,17 @@ from django.http.response import HttpResponseBase
 from accounts import admission
 from accounts.admission import Reservation
 from accounts.principals import Principal
-from accounts.rules import Need
 from gateway import attempt, errors, failover, metering, relay, routing
 from gateway.attempt import WholeAnswer
+from gateway.bill import Bill
 from gateway.breaker import breakers
 from gateway.failover import Attempts, T
 from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
 from gateway.reply import Whole
+from gateway.tags import tags_of
 from lib.errors import CourierError
 from lib.ids import made_at
-from lib.tokens import TokenUsage
 from registry import snapshot
 from registry.snapshot import Model, Target
 from usage import recorder
@@ -42,9 +42,8 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
     model = permitted_model(principal, question)
     recorder.check_writable()
     exchange = Exchange(caller, principal, question, model)
-    exchange.reservation = await admission.admit(
-        principal, caller.request_id, model.name, exchange.need()
-    )
+    need = exchange.bill.need(exchange.targets)
+    exchange.reservation = await admission.admit(principal, caller.request_id, model.name, need)
     try:
         recorder.open_request(exchange.record)
         return await _answer(exchange)
@@ -72,7 +71,7 @@ def permitted_model(principal: Principal, question: Question) -> Model:
 
 async def _answer(exchange: Exchange) -> HttpResponseBase:
     question = exchange.question
-    targets = routing.order(_ready_targets(exchange.model), breakers.is_out)
+    targets = routing.order(_ready_targets(exchange), breakers.is_out)
     if question.wants_stream:
         with relay.Waiting(exchange):
             stream = await exchange.first_success(targets, attempt.open_stream)
@@ -84,13 +83,13 @@ async def _answer(exchange: Exchange) -> HttpResponseBase:
     return Whole(content, {"content-type": "application/json", **exchange.answer_headers()})
 
 
-def _ready_targets(model: Model) -> list[Target]:
+def _ready_targets(exchange: Exchange) -> list[Target]:
     """The targets without those whose provider has asked to wait. Raises if all have."""
-    waits = {target.id: breakers.asked_to_wait_s(target) for target in model.targets}
-    ready = [target for target in model.targets if not waits[target.id]]
+    waits = {target.id: breakers.asked_to_wait_s(target) for target in exchange.targets}
+    ready = [target for target in exchange.targets if not waits[target.id]]
     if waits and not ready:
         raise errors.UpstreamRateLimited(
-            f"Every provider of the model {model.name!r} is at its rate limit.",
+            f"Every provider of the model {exchange.model.name!r} is at its rate limit.",
             retry_after=min(waits.values()),
         )
     return ready
@@ -126,7 +125,9 @@ class Exchange:
         self.first_output_at: float | None = None
         self._loop = asyncio.get_running_loop()
         self._started_at = made_at(caller.request_id)
-        self._price = model.price_at(self._started_at)
+        self.bill = Bill(question, principal, model, self._started_at)
+        #: Those of the model's targets whose price is known.
+        self.targets = self.bill.priced_targets()
         self.record = self._opened()
         self.attempts = Attempts(
             most=model.max_attempts,
@@ -148,9 +149,11 @@ class Exchange:
 
         async def attempt_at(target: Target, limit_s: float) -> T:
             self.target = target
+            self.bill.begin(target, self.now())
             try:
                 answer = await ask(self.question, target, limit_s)
             except errors.UpstreamError as error:
+                self.bill.fail(target, error, self.now())
                 breakers.failed(target, error)
                 raise
             breakers.succeeded(target)
@@ -161,13 +164,6 @@ class Exchange:
             return await failover.first_success(targets, attempt_at, self.attempts)
         finally:
             self.upstream_s = self.now() - began_at
-
-    def need(self) -> Need:
-        """What the request may use at most."""
-        asked = self.question.dialect.input_estimate(self.question.body)
-        answered = self.question.dialect.output_bound(self.question.body)
-        usage = TokenUsage(input_tokens=asked, output_tokens=answered)
-        return Need(asked, answered, self._price.cost_nano(usage) if self._price else 0)
 
     def now(self) -> float:
         return self._loop.time()
@@ -205,6 +201,16 @@ class Exchange:
             status=CLIENT_CLOSED_REQUEST,
         )
 
+    def run_out(self, metered: Metered) -> None:
+        """The budget does not cover the rest of the answer. What was sent is counted."""
+        self._end(metered, outcome="budget_exceeded", end_reason="budget", status=200)
+
+    async def cover_next_step(self) -> bool:
+        """Hold more for a stream without a bound; False if a budget does not have it."""
+        if self.target is None:
+            return False
+        return await self.reservation.extend(self.bill.step_nano(self.target))
+
     def fail(self, error: BaseException) -> None:
         """No answer was sent. Does nothing if the exchange has ended."""
         if self.has_ended:
@@ -234,16 +240,16 @@ class Exchange:
         if self.has_ended:
             return
         self.has_ended = True
+        record, usage = self.record, metered.usage
         try:
-            self._fill_in(metered)
-            record = self.record
             record.outcome, record.end_reason, record.status = outcome, end_reason, status
+            self._fill_in(metered)
             recorder.close_request(record)
         finally:
             self.reservation.settle(
-                input_tokens=metered.usage.input_tokens,
-                output_tokens=metered.usage.output_tokens,
-                cost_nano=self.record.cost_nano,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cost_nano=record.cost_nano or 0,
             )
 
     def _fill_in(self, metered: Metered) -> None:
@@ -261,11 +267,17 @@ class Exchange:
         record.cache_write_tokens = usage.cache_write_tokens
         record.output_tokens = usage.output_tokens
         record.reasoning_tokens = usage.reasoning_tokens
-        record.cost_nano = self._price.cost_nano(usage) if self._price else None
+        record.cache_write_1h_tokens = usage.cache_write_1h_tokens
+        record.audio_input_tokens = usage.audio_input_tokens
+        record.audio_output_tokens = usage.audio_output_tokens
+        record.images = usage.images
+        record.search_units = usage.search_units
+        self.bill.end(record, self.target, metered, self.now())
 
     def _opened(self) -> Record:
         """What is known at admission: enough to close the record should Courier be killed."""
         caller, principal, question = self.caller, self.principal, self.question
+        price = self.bill.price_of(self.targets[0] if self.targets else None)
         return Record(
             request_id=caller.request_id,
             started_at=self._started_at,
@@ -279,11 +291,13 @@ class Exchange:
             streamed=question.wants_stream,
             model_asked=question.model,
             model_served=self.model.name,
-            input_tokens=question.dialect.input_estimate(question.body),
+            input_tokens=self.bill.input_tokens,
             usage_source=UsageSource.ESTIMATED,
-            price_id=self._price.id if self._price else None,
+            price_id=price.id if price else None,
+            markup_bp=principal.markup_bp,
             client_request_id=caller.client_request_id,
             trace_id=caller.trace_id,
+            tags=tags_of(caller.tags_told, question.body),
         )
 
 

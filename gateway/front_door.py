@@ -183,14 +183,23 @@ def _go_on_after_cancel() -> None:
 
 def _caller(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
     """Marks of a request. The client's own are recorded if they are well-formed, never used."""
-    client_id = trace_id = b""
+    client_id = trace_id = tags = b""
     for name, value in headers:
         if name == b"x-request-id" and _CLIENT_ID.fullmatch(value):
             client_id = value
         elif name == b"traceparent":
             trace = _TRACEPARENT.fullmatch(value)
             trace_id = trace[1] if trace else b""
-    return Caller(request_id, reply.written_at, reply, client_id.decode(), trace_id.decode())
+        elif name == b"x-courier-tags":
+            tags = value
+    return Caller(
+        request_id,
+        reply.written_at,
+        reply,
+        client_id.decode(),
+        trace_id.decode(),
+        tags.decode("latin-1"),
+    )
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:

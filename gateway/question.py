@@ -32,3 +32,5 @@ class Caller:
     reply: Reply = field(repr=False)
     client_request_id: str = ""
     trace_id: str = ""
+    #: What the header for tags says, as it came.
+    tags_told: str = ""

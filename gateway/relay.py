@@ -16,6 +16,7 @@ from django.http.response import HttpResponseBase
 
 from gateway import errors, metering
 from gateway.attempt import OpenStream
+from gateway.bill import MARGIN, STEP
 from lib.errors import CourierError
 from usage import recorder
 
@@ -50,6 +51,8 @@ class EventStream(HttpResponseBase):
         self._ended_by: CourierError | None = None
         self._now = asyncio.get_running_loop().time
         self.heard_at = self.noted_at = self._now()
+        #: The output tokens that the hold covers; None where it need never be extended.
+        self._covered = exchange.bill.covered_tokens
 
     async def relay(self) -> None:
         """Pass the stream on to its end."""
@@ -63,6 +66,8 @@ class EventStream(HttpResponseBase):
                 raise
             asyncio.current_task().uncancel()  # type: ignore[union-attr]  # runs in a task
             await self._break_off(self._ended_by or errors.ShuttingDown())
+        except errors.BudgetUsedUp:
+            await self._end_early()
         except CourierError as error:
             await self._break_off(error)
         except OSError:
@@ -100,7 +105,25 @@ class EventStream(HttpResponseBase):
                 return seen
             if seen:
                 await write(seen)
+            if self._covered is not None and watch.output_estimate() + MARGIN > self._covered:
+                await self._cover_more(self._covered)
         raise self._interrupted("broke off its answer")
+
+    async def _cover_more(self, covered: int) -> None:
+        """Hold more for an answer that grows. Raises BudgetUsedUp if a budget has no more."""
+        if not await self.exchange.cover_next_step():
+            raise errors.BudgetUsedUp
+        self._covered = covered + STEP
+
+    async def _end_early(self) -> None:
+        """The budget is used up: end the stream as if the model had come to its own limit."""
+        metered = self._metered()
+        try:
+            self.exchange.run_out(metered)
+        finally:
+            await self.stream.close()
+        ending = self.stream.watch.ending(errors.BudgetUsedUp.reason, metered.usage)
+        await self.reply.write(ending, more=False)
 
     def _interrupted(self, how: str) -> errors.StreamInterrupted:
         return errors.StreamInterrupted(

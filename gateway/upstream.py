@@ -146,9 +146,9 @@ def _mapped(error: BaseException, target: Addressee) -> BaseException:
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return errors.UpstreamTlsFailed(f"Provider {name!r} could not be reached safely by TLS.")
     if isinstance(error, asyncio.TimeoutError | httpx.TimeoutException):
-        return errors.UpstreamTimeout(f"Connecting to provider {name!r} took too long.")
+        return errors.UpstreamConnectTimeout(f"Connecting to provider {name!r} took too long.")
     if isinstance(error, aiohttp.ClientPayloadError | httpx.ReadError):
-        return errors.UpstreamUnavailable(f"Provider {name!r} broke off its answer.")
+        return errors.UpstreamBrokeOff(f"Provider {name!r} broke off its answer.")
     if isinstance(error, aiohttp.ClientResponseError):
         return errors.UpstreamBadResponse(f"Provider {name!r} did not answer in proper HTTP.")
     return errors.UpstreamUnreachable(f"Provider {name!r} could not be reached.")

@@ -38,6 +38,10 @@ class StreamWatch(ABC):
         """What of these whole frames is for the client. Raises ValueError if one is malformed."""
 
     @abstractmethod
+    def ending(self, reason: str, used: TokenUsage) -> bytes:
+        """Frames that end the stream cleanly, for `reason`, where its provider has not."""
+
+    @abstractmethod
     def seen_text(self) -> str:
         """The model's own words so far, for counting where the upstream reports no usage."""
 
@@ -80,6 +84,9 @@ class UpstreamDialect(Dialect):
 
 
 class ClientDialect(Dialect):
+    #: Whether answers have output tokens at all.
+    makes_output: ClassVar[bool] = True
+
     @abstractmethod
     def write_error(self, error: CourierError, request_id: str) -> bytes:
         """The body of an error answer."""

@@ -71,6 +71,12 @@ def text_of(content: Any) -> str:
     return "\n".join(part for part in parts if isinstance(part, str))
 
 
+def length_of(text: str) -> int:
+    """The length of a text as English would be that makes about as many tokens."""
+    # Beyond ASCII a token is about three bytes of UTF-8: one Chinese character.
+    return len(text) if text.isascii() else len(text.encode(errors="replace")) * 4 // 3
+
+
 def images_in(content: Any) -> int:
     """How many parts of a message's content are images."""
     if not isinstance(content, list):

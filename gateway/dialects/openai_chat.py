@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -15,10 +15,12 @@ from gateway.dialects.openai import (
     TOKENS_PER_IMAGE,
     OpenAIDialect,
     images_in,
+    length_of,
     text_of,
     with_model,
 )
 from gateway.dialects.openai_usage import read_usage
+from lib.tokens import TokenUsage
 
 #: Where a chunk holds words of the model. Quotes inside JSON strings are escaped, so a
 #: match is a real field; parsing every chunk would cost more than all the rest.
@@ -30,6 +32,8 @@ _WORDS = re.compile(
 _NULL_USAGE = (b',"usage":null', b', "usage": null')
 #: Clients that ask for usage get a null in every chunk but one: only that one is parsed.
 _REAL_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+#: What all chunks of a stream have in common.
+_MARKS = ("id", "object", "created", "model", "system_fingerprint")
 _ASK_FOR_USAGE = b'{"stream_options":{"include_usage":true},'
 #: Words kept for counting, per stream, in bytes. What lies beyond is counted by its length.
 MOST_WORDS = 512 * 1024
@@ -39,18 +43,21 @@ MOST_BEYOND = 16 * 1024 * 1024
 class ChatWatch(StreamWatch):
     """Looks at one stream of chat completion chunks."""
 
-    __slots__ = ("_beyond", "_hides_usage", "_words")
+    __slots__ = ("_beyond", "_choices", "_head", "_hides_usage", "_words")
 
-    def __init__(self, *, hides_usage: bool) -> None:
+    def __init__(self, *, hides_usage: bool, choices: int) -> None:
         super().__init__()
         self._hides_usage = hides_usage
+        self._choices = choices
+        #: The marks that all chunks of the stream have in common.
+        self._head: Json = {}
         self._words = bytearray()
         self._beyond = 0
 
     def see(self, frames: bytes) -> bytes:
         if not self.has_output:
             # Not a chunk further than needed: a burst may bring the whole answer at once.
-            self.has_output = any(map(_has_output, map(_parsed, sse.split(frames))))
+            self._look_for_output(map(_parsed, sse.split(frames)))
         self._keep(b"".join(_WORDS.findall(frames)))
         if b'"usage"' in frames:
             frames = self._without_usage(frames)
@@ -59,6 +66,27 @@ class ChatWatch(StreamWatch):
         if b'"error"' in frames:
             self._note_failure(frames)
         return frames
+
+    def _look_for_output(self, chunks: Iterable[Json]) -> None:
+        for chunk in chunks:
+            self._head = self._head or {name: chunk[name] for name in _MARKS if name in chunk}
+            if _has_output(chunk):
+                self.has_output = True
+                return
+
+    def ending(self, reason: str, used: TokenUsage) -> bytes:
+        choices = [
+            {"index": index, "delta": {}, "finish_reason": reason} for index in range(self._choices)
+        ]
+        frames = sse.frame_of(orjson.dumps({**self._head, "choices": choices}))
+        if not self._hides_usage:
+            usage = {
+                "prompt_tokens": used.input_tokens,
+                "completion_tokens": used.output_tokens,
+                "total_tokens": used.total_tokens,
+            }
+            frames += sse.frame_of(orjson.dumps({**self._head, "choices": [], "usage": usage}))
+        return frames + b"data: [DONE]\n\n"
 
     def seen_text(self) -> str:
         return _unescaped(bytes(self._words)) + " " * min(self._beyond, MOST_BEYOND)
@@ -125,7 +153,7 @@ class OpenAIChat(OpenAIDialect):
 
     def watch(self, request: Json) -> StreamWatch:
         asked = mapping(request.get("stream_options")).get("include_usage") is True
-        return ChatWatch(hides_usage=not asked)
+        return ChatWatch(hides_usage=not asked, choices=_choices_asked(request))
 
     def input_text(self, body: Json) -> str:
         words = [text_of(message.get("content")) for message in body["messages"]]
@@ -137,13 +165,19 @@ class OpenAIChat(OpenAIDialect):
         characters = images = 0
         for message in body["messages"]:
             content = message.get("content")
-            characters += len(text_of(content))
+            characters += length_of(text_of(content))
             images += images_in(content)
+        if body.get("tools"):
+            characters += len(orjson.dumps(body["tools"]))
         return characters // CHARACTERS_PER_TOKEN + images * TOKENS_PER_IMAGE + 1
 
     def output_bound(self, body: Json) -> int:
         bound = body.get("max_completion_tokens") or body.get("max_tokens")
-        return integer(bound) * max(integer(body.get("n")), 1)
+        return integer(bound) * _choices_asked(body)
+
+
+def _choices_asked(body: Json) -> int:
+    return max(integer(body.get("n")), 1)
 
 
 def _parsed(frame: bytes) -> Json:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import Json, StreamWatch, mapping
-from gateway.dialects.openai import CHARACTERS_PER_TOKEN, OpenAIDialect
+from gateway.dialects.openai import CHARACTERS_PER_TOKEN, OpenAIDialect, length_of
 
 
 class OpenAIEmbeddings(OpenAIDialect):
@@ -17,6 +17,7 @@ class OpenAIEmbeddings(OpenAIDialect):
 
     name = "openai-embeddings"
     operation = "embeddings"
+    makes_output = False
 
     def is_answer(self, body: Any) -> bool:
         return isinstance(body, dict) and isinstance(body.get("data"), list)
@@ -41,7 +42,11 @@ class OpenAIEmbeddings(OpenAIDialect):
         return "\n".join(item for item in given if isinstance(item, str))
 
     def input_estimate(self, body: Json) -> int:
-        return _tokens_given(body["input"]) + len(self.input_text(body)) // CHARACTERS_PER_TOKEN + 1
+        return (
+            _tokens_given(body["input"])
+            + length_of(self.input_text(body)) // CHARACTERS_PER_TOKEN
+            + 1
+        )
 
     def output_bound(self, body: Json) -> int:
         return 0

@@ -167,7 +167,8 @@ async def test_a_fraction_of_a_nano_dollar_is_never_given_away(chat, courier, up
     assert (await courier.record((await chat(model="cheap")).request_id)).cost_nano == 1
 
 
-async def test_an_unknown_price_is_no_price_and_not_zero(chat, courier):
+async def test_an_unknown_price_is_no_price_and_not_zero(chat, courier, settings):
+    settings.COURIER_UNPRICED = "allow"
     await courier.make(lambda: factories.make_model("free", alpha(), priced=False))
 
     record = await courier.record((await chat(model="free")).request_id)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gateway import sse
 from gateway.dialects.openai_chat import openai_chat
+from lib.tokens import TokenUsage
 from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, STREAM, USAGE, chunk, frame, usage_of
 from tests.gateway.conftest import HELLO as SAY_HELLO
 
@@ -386,3 +387,57 @@ def test_tools_are_a_part_of_the_input():
 @pytest.mark.parametrize("content", [None, 5, {}, [5, None, {"text": 5}, "x"]])
 def test_content_of_odd_shape_has_no_words(content):
     assert openai_chat.input_text({"messages": [{"content": content}]}) == ""
+
+
+def test_tools_count_in_the_estimate():
+    body = {"messages": [SAY_HELLO], "tools": [{"type": "function", "name": "x" * 100}]}
+
+    assert openai_chat.input_estimate(body) > 100 // 4
+
+
+def test_a_chinese_character_is_estimated_as_a_token():
+    body = {"messages": [{"role": "user", "content": "你" * 100}]}
+
+    assert openai_chat.input_estimate(body) == 101
+
+
+# A stream that is ended early
+
+
+def ended(*frames, asked=False, **request):
+    options = {"stream_options": {"include_usage": True}} if asked else {}
+    watch = openai_chat.watch({**options, **request})
+    for one in frames:
+        watch.see(one)
+    ending = watch.ending("budget_exceeded", TokenUsage(input_tokens=5, output_tokens=2))
+    return [sse.data_of(one) for one in sse.split(ending)]
+
+
+def test_an_early_end_has_a_reason_and_the_end_marker():
+    last, done = ended(OPENING, HELLO)
+
+    chunk = orjson.loads(last)
+    assert chunk["choices"] == [{"index": 0, "delta": {}, "finish_reason": "budget_exceeded"}]
+    assert done == b"[DONE]"
+
+
+def test_an_early_end_has_the_marks_of_the_chunks_before_it():
+    opening = orjson.loads(sse.data_of(OPENING))
+    last = orjson.loads(ended(OPENING, HELLO)[0])
+
+    marks = ("id", "object", "created", "model")
+    assert [last[name] for name in marks] == [opening[name] for name in marks]
+
+
+def test_an_early_end_ends_every_choice():
+    chunk = orjson.loads(ended(OPENING, HELLO, n=2)[0])
+
+    assert [choice["index"] for choice in chunk["choices"]] == [0, 1]
+
+
+def test_an_early_end_tells_the_usage_to_who_asked():
+    _, usage, _ = ended(OPENING, HELLO, asked=True)
+
+    told = orjson.loads(usage)
+    assert told["choices"] == []
+    assert told["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}

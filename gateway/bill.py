@@ -1,0 +1,134 @@
+"""What one request costs: the hold before it, each attempt, and the charge at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from django.conf import settings
+
+from accounts.principals import Principal
+from accounts.rules import Need
+from gateway import errors
+from gateway.metering import NOTHING, Metered, UsageSource
+from gateway.question import Question
+from lib.tokens import TokenUsage
+from registry.snapshot import Model, Price, Target, charged_nano
+from usage.records import Attempt, Record
+
+#: Output tokens that are held for a request which names no bound of its own.
+UNBOUNDED_HOLD = 4096
+#: A stream without a bound has its hold extended by so many tokens, so many before it is used.
+STEP = 1024
+MARGIN = 256
+
+
+class Bill:
+    """What one request costs, and is going to."""
+
+    def __init__(
+        self, question: Question, principal: Principal, model: Model, moment: datetime
+    ) -> None:
+        self.input_tokens = question.dialect.input_estimate(question.body)
+        self._bound = question.dialect.output_bound(question.body)
+        self._makes_output = question.dialect.makes_output
+        self._principal = principal
+        self._model = model
+        self._moment = moment
+        #: Of attempts, in the order in which they were made.
+        self.tries: list[Attempt] = []
+        self._began_at = 0.0
+
+    def price_of(self, target: Target | None) -> Price | None:
+        """The price at which `target` is charged; the model's own if there is no target yet."""
+        if target is None:
+            return self._model.price_at(self._moment)
+        return self._model.price_for(target, self._moment)
+
+    def priced_targets(self) -> Sequence[Target]:
+        """The model's targets whose price is known. Raises ModelNotPriced if none is."""
+        if settings.COURIER_UNPRICED == "allow":
+            return self._model.targets
+        priced = self._model.priced_targets(self._moment)
+        if self._model.targets and not priced:
+            raise errors.ModelNotPriced(
+                f"The model {self._model.name!r} has no price, and this installation serves "
+                "no request whose cost is unknown. Its administrators can enter one.",
+                param="model",
+            )
+        return priced
+
+    def need(self, targets: Sequence[Target]) -> Need:
+        """What to hold before the call: enough for whichever of `targets` answers."""
+        output = self._bound or (UNBOUNDED_HOLD if self._makes_output else 0)
+        cost = 0
+        if self._principal.budgets:
+            # A guess at the input is a third of its length in characters, not a quarter.
+            guess = self.input_tokens * 4 // 3 + 1
+            prices = {self.price_of(target) for target in targets}
+            cost = max((price.hold_nano(guess, output) for price in prices if price), default=0)
+        return Need(self.input_tokens, self._bound, self._charged(cost))
+
+    @property
+    def covered_tokens(self) -> int | None:
+        """The output tokens that the hold covers; None where it need never be extended."""
+        return None if self._bound or not self._principal.budgets else UNBOUNDED_HOLD
+
+    def step_nano(self, target: Target) -> int:
+        """What the next step of a stream without a bound costs at most."""
+        price = self.price_of(target)
+        return self._charged(price.hold_nano(0, STEP)) if price else 0
+
+    def begin(self, target: Target, now: float) -> None:
+        """An attempt is about to be made. `now` is a time of the event loop's clock."""
+        self._began_at = now
+        price = self.price_of(target)
+        self.tries.append(
+            Attempt(
+                started_at=datetime.now(UTC),
+                provider_name=target.provider_name,
+                upstream_model=target.upstream_model,
+                outcome="interrupted",
+                route_id=target.route_id,
+                upstream_key_id=target.key_id,
+                price_id=price.id if price else None,
+            )
+        )
+
+    def fail(self, target: Target, error: errors.UpstreamError, now: float) -> None:
+        """The attempt has failed. What the provider had begun may have to be paid for."""
+        metered = NOTHING
+        if error.may_have_cost:
+            metered = Metered(TokenUsage(input_tokens=self.input_tokens), UsageSource.ESTIMATED)
+        self._close(target, metered, error.code or "upstream_rejected", now)
+
+    def end(self, record: Record, target: Target | None, metered: Metered, now: float) -> None:
+        """Fill in what the request cost. Its last attempt is closed, if that is still open."""
+        price, usage = self.price_of(target), metered.usage
+        spent = metered.source is not UsageSource.NONE
+        cost = (price.cost_nano(usage) if spent else 0) if price else None
+        record.price_id = price.id if price else None
+        record.markup_bp = self._principal.markup_bp
+        record.provider_cost_nano = cost
+        record.cost_nano = None if cost is None else self._charged(cost)
+        if target is not None and self.tries and self.tries[-1].outcome == "interrupted":
+            self._close(target, metered, record.outcome, now)
+            self.tries[-1].received = record.end_reason in RECEIVED
+        record.tries = self.tries
+
+    def _close(self, target: Target, metered: Metered, outcome: str, now: float) -> None:
+        attempt, price = self.tries[-1], self.price_of(target)
+        attempt.outcome = outcome
+        attempt.input_tokens = metered.usage.input_tokens
+        attempt.output_tokens = metered.usage.output_tokens
+        attempt.usage_source = metered.source
+        attempt.total_ms = max(round((now - self._began_at) * 1000), 0)
+        spent = metered.source is not UsageSource.NONE
+        attempt.cost_nano = (price.cost_nano(metered.usage) if price else None) if spent else 0
+
+    def _charged(self, cost_nano: int) -> int:
+        return charged_nano(cost_nano, self._principal.markup_bp)
+
+
+#: How a request ends whose answer reached the client, at least as far as it went.
+RECEIVED = frozenset({"complete", "upstream_cut", "timeout", "budget"})
