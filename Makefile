@@ -8,10 +8,11 @@ BIN := .venv/bin
 RUNTIME := .venv/.requirements
 DEVELOPMENT := .venv/.requirements-dev
 GATED := gateway/*,accounts/*
+SOAK := $(BIN)/python -m pytest --quiet --capture=no --timeout 7200 -m promise
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check lint types layers migrations format bench requirements image
+.PHONY: help run setup test check lint types layers migrations format bench soak requirements image
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,10 @@ bench: $(DEVELOPMENT) ## measure this gateway beside others; see bench/README.md
 	$(MAKE) -C bench
 	$(BIN)/python bench/measure.py run
 	$(BIN)/python bench/measure.py report
+
+soak: $(DEVELOPMENT) ## every promise with all its trials, an hour or two; see bench/README.md
+	COURIER_SOAK=1 $(SOAK)
+	COURIER_SOAK=1 $(BIN)/python -m tests.services -- $(SOAK) -m "promise and not e2e"
 
 requirements: $(DEVELOPMENT) ## pin requirements*.in anew, with hashes
 	$(BIN)/pip install --quiet uv

@@ -1,5 +1,7 @@
 """Fixtures that every test may use."""
 
+import re
+
 import pytest
 
 from registry import snapshot
@@ -7,6 +9,15 @@ from tests import factories, network, services
 from tests.fakes.upstream import ScriptedUpstream
 
 network.forbid()
+
+#: How a test is named that keeps a promise or provokes a fault .
+PROMISE = re.compile(r"test_[rfs]\d\d_")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if PROMISE.match(item.name):
+            item.add_marker(pytest.mark.promise)
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import tempfile
 
 # Read by the settings below. Whatever the shell has set must not reach the tests.
 for name in [name for name in os.environ if name.startswith("COURIER_")]:
-    if name not in {"COURIER_REQUIRE_SERVICES", "COURIER_KILLS", "COURIER_SOAK"}:
+    if name not in {"COURIER_REQUIRE_SERVICES", "COURIER_SOAK"}:
         del os.environ[name]
 os.environ["COURIER_DATA_DIR"] = tempfile.mkdtemp(prefix="courier-test-")
 atexit.register(shutil.rmtree, os.environ["COURIER_DATA_DIR"], ignore_errors=True)

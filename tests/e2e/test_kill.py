@@ -1,6 +1,5 @@
 import asyncio
 import collections
-import os
 import random
 import time
 from uuid import UUID
@@ -10,8 +9,9 @@ import pytest
 from tests.e2e.client import try_to_ask
 from tests.e2e.manifests import manifest
 from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, USAGE, Answer, Pause, completion
+from tests.soak import trials
 
-KILLS = int(os.environ.get("COURIER_KILLS", "4"))
+KILLS = trials(4, 25)
 CALLERS = 20
 SLOW_STREAM = (
     OPENING,
@@ -55,7 +55,7 @@ async def kill_under_load(courier, replies):
 
 
 @pytest.mark.timeout(60 + 20 * KILLS)
-async def test_no_answer_that_arrived_whole_is_lost_when_the_server_is_killed(
+async def test_r04_no_answer_that_arrived_whole_is_lost_when_the_server_is_killed(
     launch, shared_upstream, kind_of_database
 ):
     shared_upstream.default = answer_slowly

@@ -34,7 +34,7 @@ def couriers(launch, shared_upstream, tmp_path_factory):
     second.stop()
 
 
-async def test_a_limit_is_shared_by_all_instances(couriers):
+async def test_r27_a_limit_is_shared_by_all_instances(couriers):
     replies = await asyncio.gather(
         *(ask(couriers[number % 2], key=LIMITED) for number in range(300))
     )
@@ -44,7 +44,7 @@ async def test_a_limit_is_shared_by_all_instances(couriers):
     assert by_status == {200: 100, 429: 200}
 
 
-async def test_a_revoked_key_is_refused_by_all_instances(couriers):
+async def test_r30_a_revoked_key_is_refused_by_all_instances(couriers):
     for courier in couriers:
         assert (await ask(courier, key=DOOMED)).status == 200
 

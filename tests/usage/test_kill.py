@@ -13,7 +13,8 @@ from tests.usage.spools import OwnSpool, make_record
 from usage import spool
 from usage.models import QuarantinedRecord, UsageRecord
 
-KILLS = int(os.environ.get("COURIER_KILLS", "25"))
+KILLS = 25
+
 ID_BYTES = 16
 
 
