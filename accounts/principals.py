@@ -59,6 +59,8 @@ class Principal:
     #: The team's: where its days begin, and what it pays above the price, in 1/100 percent.
     time_zone: str = "UTC"
     markup_bp: int = 0
+    #: What the secret was known by. It opens nothing by itself.
+    digest: str = field(default="", repr=False, compare=False)
     #: By model: which of the limits count a request for it.
     _rules: dict[str, Rules] = field(default_factory=dict, repr=False, compare=False)
 
@@ -93,6 +95,8 @@ class Known:
         self._lock = threading.Lock()
         self._principals: OrderedDict[str, Principal] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
+        #: Those that opened the gateway until the last change, or one not long before it.
+        self._ended: OrderedDict[str, None] = OrderedDict()
         #: Goes up with every change. What was asked before a change is not learned after it.
         self.generation = 0
 
@@ -114,6 +118,7 @@ class Known:
                 _trim(self._unknown, MAX_UNKNOWN)
             else:
                 self._principals[digest] = principal
+                self._ended.pop(digest, None)
                 _trim(self._principals, MAX_KNOWN)
 
     def begin_generation(self) -> list[str]:
@@ -126,7 +131,14 @@ class Known:
     def replace(self, principals: OrderedDict[str, Principal]) -> None:
         """Know these and no others, from one moment to the next."""
         with self._lock:
+            self._ended.update(dict.fromkeys(self._principals.keys() - principals.keys()))
+            for digest in principals:
+                self._ended.pop(digest, None)
+            _trim(self._ended, MAX_UNKNOWN)
             self._principals = principals
+
+    def has_ended(self, digest: str) -> bool:
+        return digest in self._ended
 
 
 def _trim(entries: OrderedDict[str, Any], most: int) -> None:
@@ -143,6 +155,11 @@ def authenticate_cached(secret: str) -> Principal | None:
     """The principal, if it is in memory; None means that `authenticate` must be asked."""
     principal = _known.get(digest(secret))
     return None if principal is None or principal.is_expired else principal
+
+
+def has_ended(principal: Principal) -> bool:
+    """Whether its secret opens nothing any more: it was revoked, disabled, or has expired."""
+    return principal.is_expired or _known.has_ended(principal.digest)
 
 
 async def authenticate(secret: str) -> Principal:
@@ -249,6 +266,7 @@ def _known_as(key: ApiKey, key_digest: str, allowances: Allowances) -> Principal
         budgets=allowances.budgets_of(key),
         time_zone=key.team.time_zone,
         markup_bp=int(key.team.markup_percent * 100),
+        digest=key_digest,
     )
 
 

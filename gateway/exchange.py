@@ -16,6 +16,7 @@ from django.http.response import HttpResponseBase
 
 from accounts import admission
 from accounts.admission import Reservation
+from accounts.errors import InvalidApiKey
 from accounts.principals import Principal
 from gateway import attempt, errors, failover, metering, relay, routing
 from gateway.attempt import WholeAnswer
@@ -307,6 +308,8 @@ def _reason_of(error: CourierError) -> str:
         return "timeout"
     if isinstance(error, errors.UpstreamError):
         return "upstream_cut"
+    if isinstance(error, InvalidApiKey):
+        return "refused"
     return "client_gone" if isinstance(error, errors.ClientStalled) else "interrupted"
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.http.response import HttpResponseBase
 
+from accounts import principals
+from accounts.errors import InvalidApiKey
 from gateway import errors, metering
 from gateway.attempt import OpenStream
 from gateway.bill import MARGIN, STEP
@@ -183,7 +185,9 @@ class EventStream(HttpResponseBase):
         """One look of the pulse: note progress, break a silence, or end what has stalled."""
         target, reply = self.stream.target, self.reply
         age = now - self.stream.started_at
-        if reply.is_writing:
+        if principals.has_ended(self.exchange.principal):
+            self.end_with(InvalidApiKey())
+        elif reply.is_writing:
             if now - reply.written_at > WRITE_STALL_S:
                 self.end_with(errors.ClientStalled("The client stopped reading."))
         elif now - self.heard_at > target.idle_timeout_s or age > target.total_timeout_s:

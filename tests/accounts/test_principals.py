@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts import principals
 from accounts.errors import IdentityUnavailable, InvalidApiKey
-from accounts.keys import disable_key, issue_key, revoke_key, rotate_key
+from accounts.keys import disable_key, enable_key, issue_key, revoke_key, rotate_key
 from accounts.models import ApiKey, Team
 from accounts.principals import Known, authenticate, authenticate_cached, reload_known
 from registry import snapshot
@@ -444,3 +444,24 @@ async def test_no_key_of_an_archived_team_opens_anything():
     await in_thread(Team.objects.update)(archived_at=timezone.now())
     with pytest.raises(InvalidApiKey):
         await authenticate(key.secret)
+
+
+async def test_r30_who_is_in_the_middle_of_something_can_be_told_that_the_key_has_ended(key):
+    principal = await authenticate(key.secret)
+    assert not principals.has_ended(principal)
+
+    await in_thread(revoke_key)(key)
+    await in_thread(reload_known)()
+
+    assert principals.has_ended(principal)
+
+
+async def test_a_key_that_opens_again_has_not_ended(key):
+    principal = await authenticate(key.secret)
+    await in_thread(disable_key)(key)
+    await in_thread(reload_known)()
+
+    await in_thread(enable_key)(key)
+    await authenticate(key.secret)
+
+    assert not principals.has_ended(principal)

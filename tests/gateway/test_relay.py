@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from accounts.keys import revoke_key
 from courier_site import protocol
 from gateway import relay
 from gateway.dialects.openai_chat import ChatWatch
@@ -355,3 +356,31 @@ async def test_no_comment_follows_the_end():
     await reply.keep_alive(())
 
     assert len(sent) == 2
+
+
+async def test_r30_the_open_streams_of_a_revoked_key_are_cut(chat, courier, upstream, key):
+    upstream.will_answer(OPENING, HELLO, STALL)
+    streaming = asyncio.ensure_future(chat(stream=True))
+    await until(lambda: upstream.requests)
+    await asyncio.sleep(0.1)
+
+    await courier.make(lambda: revoke_key(key))
+    reply = await streaming
+
+    assert reply.failure["code"] == "invalid_api_key"
+    assert b"[DONE]" not in reply.content
+    record = await courier.record(reply.request_id)
+    assert (record.outcome, record.end_reason) == ("invalid_api_key", "refused")
+    await until(lambda: not upstream.busy_connections)
+
+
+async def test_r30_the_open_streams_of_other_keys_go_on(chat, courier, upstream, team):
+    other = await courier.make(lambda: factories.make_key(team))
+    assert (await chat(key=other)).status == 200
+    upstream.will_answer(OPENING, HELLO, Pause(0.8), STOP, DONE)
+    streaming = asyncio.ensure_future(chat(stream=True))
+    await until(lambda: len(upstream.requests) == 2)
+
+    await courier.make(lambda: revoke_key(other))
+
+    assert (await streaming).data[-1] == b"[DONE]"
