@@ -17,6 +17,8 @@ ROLL_UP_EVERY_S = 60
 #: They are made three days ahead.
 LOOK_AFTER_PARTITIONS_EVERY_S = 60 * 60
 PURGE_EVERY_S = 6 * 60 * 60
+LOOK_AT_BUDGETS_EVERY_S = 60
+LOOK_AHEAD_EVERY_S = 5 * 60
 DELIVER_EVERY_S = 10
 TAKE_UP_RERATINGS_EVERY_S = 10
 #: Longer than any task takes: Redis delivers again what is not acknowledged by then.
@@ -76,6 +78,16 @@ app.conf.update(
             "task": "usage.tasks.purge",
             "schedule": PURGE_EVERY_S,
             "options": {"expires": PURGE_EVERY_S},
+        },
+        "look-at-budgets": {
+            "task": "usage.tasks.look_at_budgets",
+            "schedule": LOOK_AT_BUDGETS_EVERY_S,
+            "options": {"expires": LOOK_AT_BUDGETS_EVERY_S},
+        },
+        "look-ahead": {
+            "task": "usage.tasks.look_ahead",
+            "schedule": LOOK_AHEAD_EVERY_S,
+            "options": {"expires": LOOK_AHEAD_EVERY_S},
         },
         "deliver-alerts": {
             "task": "usage.tasks.deliver_alerts",

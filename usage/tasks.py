@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from usage import deliveries, partitions, rerating, retention, rollups
+from usage import (
+    deliveries,
+    forecasts,
+    partitions,
+    rerating,
+    retention,
+    rollups,
+    slopes,
+    thresholds,
+)
 from usage.models import RerateRun
 
 #: Seconds after which a queued try is forgotten: while no worker runs, they must not pile up.
@@ -27,6 +36,19 @@ def look_after_partitions() -> None:
 def purge() -> None:
     """Remove what was kept as long as the settings ask."""
     retention.purge()
+
+
+@shared_task(ignore_result=True)
+def look_at_budgets() -> None:
+    """Tell of percentages that were passed."""
+    thresholds.raise_passed()
+
+
+@shared_task(ignore_result=True)
+def look_ahead() -> None:
+    """Tell of budgets that will run out early, and of hours that cost unusually much."""
+    forecasts.raise_run_outs()
+    slopes.raise_unusual()
 
 
 @shared_task(ignore_result=True)
