@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
+from collections.abc import Mapping
 from functools import lru_cache
 
 import aiohttp
@@ -17,6 +19,10 @@ from registry import outbound
 KEEP_ALIVE_S = 45
 #: Name resolution, waiting for a connection and connecting, together, over the connect limit.
 POOL_GRACE_S = 2.0
+
+
+class NoAnswer(Exception):
+    """Nothing came back. Says why, and quotes neither an address nor the other side."""
 
 
 class GuardedResolver(aiohttp.ThreadedResolver):
@@ -124,3 +130,41 @@ def transport() -> Network:
         max_field_size=32 * 1024,
     )
     return Network(session)
+
+
+async def post(
+    url: str, headers: Mapping[str, str], body: bytes, connect_s: float, answer_s: float
+) -> int:
+    """Send one message on a connection of its own; return the status. Raises NoAnswer.
+
+    `answer_s` is for all of it: resolving, connecting, and waiting for the status. The
+    answer's body is not read. Whether `url` may be called is checked by the caller, and its
+    addresses here.
+    """
+    request = httpx.Request(
+        "POST",
+        url,
+        headers=headers,
+        # Not `content`: that prepares headers which the engine then makes itself.
+        stream=httpx.ByteStream(body),
+        extensions={"timeout": {"connect": connect_s, "pool": connect_s + POOL_GRACE_S}},
+    )
+    request.read()
+    try:
+        async with asyncio.timeout(answer_s), transport() as engine:
+            answer = await engine.handle_async_request(request)
+            await answer.aclose()
+    except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
+        raise NoAnswer(_why(error)) from error
+    return answer.status_code
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "It took too long to answer."
+        case ssl.SSLError() | aiohttp.ClientSSLError():
+            return "It could not be reached safely by TLS."
+        case aiohttp.ClientResponseError():
+            return "It did not answer in proper HTTP."
+    return "It could not be reached, or its address is not allowed."

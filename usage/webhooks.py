@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
 import secrets
-import ssl
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import aiohttp
-import httpx
 import orjson
 from asgiref.sync import async_to_sync
 from django.utils import timezone
@@ -88,7 +84,12 @@ def send(webhook: Webhook, message_id: UUID, body: bytes) -> None:
         raise Undelivered(str(error)) from error
     except (CannotDecrypt, UnusableSecret) as error:
         raise Undelivered("Its secret cannot be used: give it a new one.") from error
-    _judge(async_to_sync(_status_of)(webhook.url, headers, body))
+    post = async_to_sync(network.post)
+    try:
+        status = post(webhook.url, headers, body, CONNECT_WITHIN_S, ANSWER_WITHIN_S)
+    except network.NoAnswer as failure:
+        raise Undelivered(str(failure)) from failure
+    _judge(status)
 
 
 def signed_headers(webhook: Webhook, message_id: UUID, body: bytes) -> dict[str, str]:
@@ -107,43 +108,6 @@ def signed_headers(webhook: Webhook, message_id: UUID, body: bytes) -> dict[str,
             signature(secret, told_id, timestamp, body) for secret in in_force
         ),
     }
-
-
-async def _status_of(url: str, headers: dict[str, str], body: bytes) -> int:
-    """Send it; return the status. The answer's body is not read. Raises Undelivered."""
-    request = httpx.Request(
-        "POST",
-        url,
-        headers=headers,
-        # Not `content`: that prepares headers which the engine then makes itself.
-        stream=httpx.ByteStream(body),
-        extensions={
-            "timeout": {
-                "connect": CONNECT_WITHIN_S,
-                "pool": CONNECT_WITHIN_S + network.POOL_GRACE_S,
-            }
-        },
-    )
-    request.read()
-    try:
-        async with asyncio.timeout(ANSWER_WITHIN_S), network.transport() as engine:
-            answer = await engine.handle_async_request(request)
-            await answer.aclose()
-    except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
-        raise Undelivered(_trouble(error)) from error
-    return answer.status_code
-
-
-def _trouble(error: Exception) -> str:
-    """What went wrong, without an address or a word of the receiver."""
-    match error:
-        case TimeoutError():
-            return "It took too long to answer."
-        case ssl.SSLError() | aiohttp.ClientSSLError():
-            return "It could not be reached safely by TLS."
-        case aiohttp.ClientResponseError():
-            return "It did not answer in proper HTTP."
-    return "It could not be reached, or its address is not allowed."
 
 
 def _judge(status: int) -> None:
