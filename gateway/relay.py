@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -16,7 +16,7 @@ from django.http.response import HttpResponseBase
 
 from accounts import principals
 from accounts.errors import InvalidApiKey
-from gateway import errors, metering
+from gateway import errors, metering, sse
 from gateway.attempt import OpenStream
 from gateway.bill import MARGIN, STEP
 from lib.errors import CourierError
@@ -97,19 +97,25 @@ class EventStream(HttpResponseBase):
         watch, write = self.stream.watch, self.reply.write
         async for frames in self.stream.rest:
             self.heard_at = self._now()
-            try:
-                seen = watch.see(frames)
-            except ValueError as error:
-                raise self._interrupted("sent a malformed chunk") from error
-            if watch.failure is not None:
-                raise self._interrupted("reported a failure")
-            if watch.is_complete:
-                return seen
-            if seen:
-                await write(seen)
-            if self._covered is not None and watch.output_estimate() + MARGIN > self._covered:
-                await self._cover_more(self._covered)
+            for run in (frames,) if self._covered is None else _runs(frames):
+                seen = self._seen(run)
+                if watch.is_complete:
+                    return seen
+                if seen:
+                    await write(seen)
+                if self._covered is not None and watch.output_estimate() + MARGIN > self._covered:
+                    await self._cover_more(self._covered)
         raise self._interrupted("broke off its answer")
+
+    def _seen(self, frames: bytes) -> bytes:
+        watch = self.stream.watch
+        try:
+            seen = watch.see(frames)
+        except ValueError as error:
+            raise self._interrupted("sent a malformed chunk") from error
+        if watch.failure is not None:
+            raise self._interrupted("reported a failure")
+        return seen
 
     async def _cover_more(self, covered: int) -> None:
         """Hold more for an answer that grows. Raises BudgetUsedUp if a budget has no more."""
@@ -205,6 +211,11 @@ class EventStream(HttpResponseBase):
         if self._ended_by is None and self.task is not None:
             self._ended_by = error
             self.task.cancel()
+
+
+def _runs(frames: bytes) -> Sequence[bytes]:
+    """Frames in runs that hold less than a step of output, so that none is passed on unpaid."""
+    return (frames,) if len(frames) < STEP else sse.split(frames)
 
 
 class Waiting:
