@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from celery import Celery
+from celery.schedules import crontab
 from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "courier_site.settings")
@@ -14,6 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "courier_site.settings")
 from django.conf import settings  # noqa: E402  # after its module is named
 
 ROLL_UP_EVERY_S = 60
+RECONCILE_EVERY_S = 5 * 60
 #: They are made three days ahead.
 LOOK_AFTER_PARTITIONS_EVERY_S = 60 * 60
 PURGE_EVERY_S = 6 * 60 * 60
@@ -68,6 +70,17 @@ app.conf.update(
             "schedule": ROLL_UP_EVERY_S,
             # While no worker runs, ticks must not pile up.
             "options": {"expires": ROLL_UP_EVERY_S},
+        },
+        "reconcile-lately": {
+            "task": "usage.tasks.reconcile_lately",
+            "schedule": RECONCILE_EVERY_S,
+            "options": {"expires": RECONCILE_EVERY_S},
+        },
+        "reconcile-closed-days": {
+            "task": "usage.tasks.reconcile_closed_days",
+            # At night, when the last day's records have arrived.
+            "schedule": crontab(hour="0", minute="30"),
+            "options": {"expires": VISIBLE_AGAIN_AFTER_S},
         },
         "partitions": {
             "task": "usage.tasks.look_after_partitions",

@@ -16,20 +16,20 @@ def roll_up() -> int:
     Any number may run at once, and be killed at any moment. In PostgreSQL it must not be
     called inside a transaction: it chooses its own moment to look at the log.
     """
-    written: int = _way().roll_up()
+    written: int = way().roll_up()
     return written
 
 
 def make_anew(start: datetime, end: datetime) -> None:
     """Replace the sums from one midnight (UTC) up to another by what the log says."""
-    _way().make_anew(start, end)
+    way().make_anew(start, end)
 
 
 def rebuild() -> None:
     """Make all sums anew of which the log still tells."""
-    _way().start_over()
+    way().start_over()
     roll_up()
 
 
-def _way() -> ModuleType:
+def way() -> ModuleType:
     return transaction_window if connection.vendor == "postgresql" else stale_hours

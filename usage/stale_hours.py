@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -23,10 +24,16 @@ LABELED = (
     "WHERE tags <> '') AS labeled"
 )
 TRIED = f"({sums.attempts(SPAN)}) AS attempt"
-#: What the log says of the sheets of an hour.
+#: What the log says of each sheet in one hour, or one day.
 TOLD = {
     sheet.table: sheet.summed("%(period)s", source)
-    for sheet, source in ((HOURLY, EVENTS), (HOURLY_TAGS, LABELED), (ATTEMPTS, TRIED))
+    for sheet, source in (
+        (HOURLY, EVENTS),
+        (DAILY, EVENTS),
+        (HOURLY_TAGS, LABELED),
+        (DAILY_TAGS, LABELED),
+        (ATTEMPTS, TRIED),
+    )
 }
 
 
@@ -34,7 +41,8 @@ def _of_hours(hourly: Sheet) -> str:
     return f"{hourly.table} WHERE hour >= %(start)s AND hour < %(end)s"
 
 
-DAILY_FROM = {
+#: The same from sums that are there already.
+ADDED_UP = {
     DAILY.table: DAILY.summed("%(period)s", _of_hours(HOURLY)),
     DAILY_TAGS.table: DAILY_TAGS.summed("%(period)s", _of_hours(HOURLY_TAGS)),
 }
@@ -62,6 +70,21 @@ def start_over() -> None:
     """Let the next roll-up make everything anew that the log still tells."""
     hours = _hours(sums.log_begins_at(), _log_ends_at())
     StaleHour.objects.bulk_create(StaleHour(hour=hour) for hour in hours)
+
+
+@contextmanager
+def snapshot() -> Iterator[int]:
+    """All that is read inside is of one moment, at which the sums are up to date."""
+    with transaction.atomic():
+        roll_up()
+        yield 0
+
+
+def told(sheet: Sheet, start: datetime, end: datetime, _upto: int) -> list[tuple[Any, ...]]:
+    """The rows that a sheet should have in one hour or day, by the log."""
+    with connection.cursor() as cursor:
+        cursor.execute(TOLD[sheet.table], _span(sheet, start, end))
+        return list(cursor.fetchall())
 
 
 def _take_marks() -> list[datetime]:
@@ -95,7 +118,7 @@ def _sum_hour(hour: datetime) -> int:
 
 def _sum_day(midnight: datetime) -> None:
     for sheet in (DAILY, DAILY_TAGS):
-        _replace(sheet, DAILY_FROM, midnight, midnight + DAY)
+        _replace(sheet, ADDED_UP, midnight, midnight + DAY)
 
 
 def _replace(sheet: Sheet, rows: dict[str, str], start: datetime, end: datetime) -> int:

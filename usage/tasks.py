@@ -8,6 +8,7 @@ from usage import (
     deliveries,
     forecasts,
     partitions,
+    reconciliation,
     rerating,
     retention,
     rollups,
@@ -22,8 +23,20 @@ QUEUED_FOR_S = 60
 
 @shared_task(ignore_result=True)
 def roll_up() -> None:
-    """Bring the sums per day up to date."""
+    """Bring the sums per hour and per day up to date."""
     rollups.roll_up()
+
+
+@shared_task(ignore_result=True)
+def reconcile_lately() -> None:
+    """Compare the sums of the last two hours with their log."""
+    reconciliation.watch_over(reconciliation.compare_lately)
+
+
+@shared_task(ignore_result=True)
+def reconcile_closed_days() -> None:
+    """Compare all sums of the days that ended lately with their log."""
+    reconciliation.watch_over(reconciliation.compare_closed_days)
 
 
 @shared_task(ignore_result=True)

@@ -9,7 +9,8 @@ workers at one mark the second fails and tries again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -98,9 +99,25 @@ def make_anew(start: datetime, end: datetime) -> None:
     _insisting(lambda: _make_anew(start, end))
 
 
-def start_over() -> None:
-    """Let the next roll-up make everything anew that the log still tells."""
-    RollupMark.objects.filter(pk=MARK).update(upto=0)
+@contextmanager
+def snapshot() -> Iterator[int]:
+    """All that is read inside is of one moment. Gives how far the sums reach there."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute(REPEATABLE_READ)
+        yield usable_mark()
+
+
+def told(sheet: Sheet, start: datetime, end: datetime, upto: int) -> list[tuple[Any, ...]]:
+    """The rows that a sheet should have in a span, by the log as far as it was rolled up."""
+    span: dict[str, Any] = {
+        "lo": "0",
+        "hi": str(upto),
+        "low": lowest_at(start),
+        "high": lowest_at(end),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(TOLD[sheet.table], span)
+        return list(cursor.fetchall())
 
 
 def look() -> Mark | None:
@@ -138,10 +155,10 @@ def _make_sure_of_mark() -> None:
     mark = look()
     if mark is not None and is_of_another_cluster(mark):
         logger.error("the log was restored from another cluster: all sums are made anew")
-        forget_transactions()
+        start_over()
 
 
-def forget_transactions() -> None:
+def start_over() -> None:
     """Count all rows of the log as of long ago, and the sums as never made."""
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '5s'")
