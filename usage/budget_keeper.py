@@ -225,7 +225,7 @@ async def announced(since_us: int) -> Announced:
     """What all replicas that are alive have settled and not shipped, told after a moment."""
     store = admission.store()
     if not isinstance(store, RedisStore):
-        return Announced(_pending([orjson.dumps(recorder.pending().sums())]), is_whole=True)
+        return Announced(pending_in([orjson.dumps(recorder.pending().sums())]), is_whole=True)
     await admission.announce(store)
     while True:
         call = await store.roll_call()
@@ -233,11 +233,11 @@ async def announced(since_us: int) -> Announced:
         is_whole = all(at >= since_us for at, _ in call.told)
         is_young = call.now_us < call.born_us + YOUNG_S * MICROSECONDS
         if (is_whole or not is_patient) and not is_young:
-            return Announced(_pending([told for _, told in call.told]), is_whole)
+            return Announced(pending_in([told for _, told in call.told]), is_whole)
         await asyncio.sleep(LOOK_AGAIN_S)
 
 
-def _pending(told: Iterable[bytes]) -> Pending:
+def pending_in(told: Iterable[bytes]) -> Pending:
     """From entries such as "team:3@1988888"."""
     pending: Pending = {}
     for content in told:
