@@ -16,6 +16,8 @@ from lib.tokens import TokenUsage
 from registry.snapshot import Model, Price, Target, charged_nano
 from usage.records import Attempt, Record
 
+#: Input tokens that no client sees, at most, of a usual conversation.
+MARKS = 32
 #: Output tokens that are held for a request which names no bound of its own.
 UNBOUNDED_HOLD = 4096
 #: A stream without a bound has its hold extended by so many tokens, so many before it is used.
@@ -63,8 +65,9 @@ class Bill:
         output = self._bound or (UNBOUNDED_HOLD if self._makes_output else 0)
         cost = 0
         if self._principal.budgets:
-            # A guess at the input is a third of its length in characters, not a quarter.
-            guess = self.input_tokens * 4 // 3 + 1
+            # Rather too much: a third of the input's length in characters, not a quarter, and
+            # something for the marks that a provider puts between messages.
+            guess = self.input_tokens * 4 // 3 + MARKS
             prices = {self.price_of(target) for target in targets}
             cost = max((price.hold_nano(guess, output) for price in prices if price), default=0)
         return Need(self.input_tokens, self._bound, self._charged(cost))
