@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
 from django.db.models import Q
 
 from accounts.models import ApiKey, Budget, RateLimit, Scoped
 from accounts.periods import to_us
+from accounts.plans import BUDGET_KIND, LIMIT_KIND, not_replaced
 from accounts.rules import NO_RING, ROLLING, BudgetRule, Limit, Raise, place_of
 
 NANO_PER_DOLLAR = 10**9
@@ -32,14 +33,14 @@ class Allowances:
         self._budgets = _by_scope(budgets)
 
     def limits_of(self, key: ApiKey) -> tuple[Limit, ...]:
-        rows = _of(key, self._limits, lambda row: (row.metric, row.window_s, row.model))
+        rows = _of(key, self._limits, LIMIT_KIND)
         return tuple(
             Limit(row.pk, scope, row.metric, row.window_s, row.amount, row.model)
             for scope, row in rows
         )
 
     def budgets_of(self, key: ApiKey) -> tuple[BudgetRule, ...]:
-        rows = _of(key, self._budgets, lambda row: (row.period, row.window))
+        rows = _of(key, self._budgets, BUDGET_KIND)
         return tuple(budget_rule(row, scope, key.team.time_zone) for scope, row in rows)
 
 
@@ -117,10 +118,10 @@ def scope_of(row: Scoped) -> str:
 
 
 def _of(
-    key: ApiKey, rows: dict[str, list[Row]], kind: Callable[[Row], object]
+    key: ApiKey, rows: dict[str, list[Row]], kind: Callable[[Row], Hashable]
 ) -> list[tuple[str, Row]]:
     """What holds for one key. Of its plan, what the key has none of its own of."""
     found = [(scope, row) for scope in scopes_of(key) for row in rows.get(scope, ())]
-    own = {kind(row) for scope, row in found if scope.startswith("key:")}
+    own = rows.get(f"key:{key.pk}", ())
     planned = rows.get(f"plan:{key.plan_id}", ()) if key.plan_id else ()
-    return found + [(f"key:{key.pk}", row) for row in planned if kind(row) not in own]
+    return found + [(f"key:{key.pk}", row) for row in not_replaced(own, planned, kind)]

@@ -97,7 +97,9 @@ def enable_key(key: ApiKey) -> None:
 def archive_key(key: ApiKey) -> None:
     """End a key for good and put it out of sight. Its usage goes on to tell its name."""
     now = timezone.now()
-    _change(key, revoked_at=key.revoked_at or now, archived_at=key.archived_at or now)
+    # A plan is protected by the keys that have it: this one no longer needs it.
+    ended = {"revoked_at": key.revoked_at or now, "archived_at": key.archived_at or now}
+    _change(key, plan=None, **ended)
 
 
 def archive_team(team: Team) -> list[ApiKey]:

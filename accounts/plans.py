@@ -18,16 +18,16 @@ BUDGET_KIND = attrgetter("period", "window")
 def limits_of(key: ApiKey) -> list[RateLimit]:
     """The limits of the key alone, its plan's included."""
     own = list(key.ratelimits.all())
-    return own + (_without(own, key.plan.ratelimits.all(), LIMIT_KIND) if key.plan else [])
+    return own + (not_replaced(own, key.plan.ratelimits.all(), LIMIT_KIND) if key.plan else [])
 
 
 def budgets_of(key: ApiKey) -> list[Budget]:
     """The budgets of the key alone, its plan's included."""
     own = list(key.budgets.all())
-    return own + (_without(own, key.plan.budgets.all(), BUDGET_KIND) if key.plan else [])
+    return own + (not_replaced(own, key.plan.budgets.all(), BUDGET_KIND) if key.plan else [])
 
 
-def _without(
+def not_replaced(
     own: Iterable[Row], of_plan: Iterable[Row], kind: Callable[[Row], Hashable]
 ) -> list[Row]:
     """What of the plan is not replaced."""

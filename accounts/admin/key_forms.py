@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -17,9 +16,8 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from accounts.models import ApiKey, Plan, Team
+from accounts.models import MODEL_PATTERN, ApiKey, Plan, Team
 
-MODEL_PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:/@+*-]*")
 OPERATIONS = ("chat", "embeddings", "models")
 GRACES = {
     "0": ("None: the former secret stops working now", timedelta(0)),

@@ -308,10 +308,10 @@ class ApiKeyAdmin(Confirming, WarnsOfModels, ManagedAdmin):
         return self._show_once(request, secrets)
 
     def _assign(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
-        rows = list(keys.filter(revoked_at=None, managed_by="").select_related("team", "plan"))
+        rows = list(keys.filter(archived_at=None, managed_by="").select_related("team", "plan"))
         form = PlanForm(request.POST if is_confirmed(request) else None)
         if not rows:
-            text = "No plan was assigned: these keys are revoked, or belong to a manifest."
+            text = "No plan was assigned: these keys are archived, or belong to a manifest."
             self.message_user(request, text, messages.WARNING)
             return None
         if not form.is_valid():

@@ -13,7 +13,6 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from accounts.admin.key_forms import MODEL_PATTERN
 from accounts.admin.scopes import SCOPE_FIELDS, OneScope, ScopedAdmin, ScopeFilter
 from accounts.models import RateLimit
 from registry.admin.rows import UniqueRows
@@ -37,15 +36,6 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
         if amount < 1:
             raise ValidationError("Enter 1 or more. To allow nothing, disable the key.")
         return amount
-
-    def clean_model(self) -> str:
-        pattern: str = self.cleaned_data["model"]
-        if pattern and not MODEL_PATTERN.fullmatch(pattern):
-            raise ValidationError(
-                "Enter the name of a model, such as gpt-4o, with * as a wildcard: vendor/*. "
-                "It has letters, digits and . _ : / @ + -"
-            )
-        return pattern
 
     def clean(self) -> dict[str, Any]:
         if self.cleaned_data.get("metric") == RateLimit.Metric.CONCURRENCY:

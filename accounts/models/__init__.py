@@ -3,6 +3,7 @@
 from accounts.models.keys import ApiKey, ApiKeyQuerySet, everything
 from accounts.models.limits import (
     LARGEST_BUDGET,
+    MODEL_PATTERN,
     Budget,
     BudgetRaise,
     Plan,
@@ -15,6 +16,7 @@ from accounts.models.people import Membership, Team, User, check_time_zone
 
 __all__ = [
     "LARGEST_BUDGET",
+    "MODEL_PATTERN",
     "ApiKey",
     "ApiKeyQuerySet",
     "Budget",

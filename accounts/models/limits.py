@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from registry.models import Managed
 if TYPE_CHECKING:
     from accounts.models.keys import ApiKey
 
+#: The name of a model, with * as a wildcard, in a limit or in what a key may use.
+MODEL_PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:/@+*-]*")
 #: In US dollars. Redis compares amounts as doubles, which hold every nano-dollar up to here.
 LARGEST_BUDGET = Decimal(9_000_000)
 
@@ -124,6 +127,14 @@ class RateLimit(Scoped):
         model = f" of {self.model}" if self.model else ""
         return f"{self.amount} {self.get_metric_display().lower()}{window}{model}"
 
+    def clean(self) -> None:
+        if self.model and not MODEL_PATTERN.fullmatch(self.model):
+            message = (
+                "Enter the name of a model, such as gpt-4o, with * as a wildcard: vendor/*. "
+                "It has letters, digits and . _ : / @ + -"
+            )
+            raise ValidationError({"model": message})
+
 
 def usual_thresholds() -> list[int]:
     """The percentages at which a budget raises an alert, unless others are chosen."""
@@ -137,6 +148,10 @@ def check_thresholds(percentages: object) -> None:
         for one in percentages
     ):
         raise ValidationError("Enter whole percentages from 1 to 1000, separated by commas.")
+
+
+#: How long a rolling window is.
+SPANS = {"day": "24 hours", "week": "7 days", "month": "30 days"}
 
 
 class Budget(Scoped):
@@ -184,7 +199,12 @@ class Budget(Scoped):
         ]
 
     def __str__(self) -> str:
-        return f"${self.amount.normalize():f} per {self.get_period_display().lower()}"
+        amount = f"${self.amount.normalize():f}"
+        if self.window == self.Window.ROLLING:
+            return f"{amount} in any {SPANS[self.period]}"
+        if self.period == self.Period.TOTAL:
+            return f"{amount} once"
+        return f"{amount} per {self.get_period_display().lower()}"
 
     def clean(self) -> None:
         if self.period == self.Period.TOTAL and self.window == self.Window.ROLLING:

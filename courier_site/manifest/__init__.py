@@ -9,9 +9,9 @@ from typing import Any
 
 from django.db import transaction
 
-from accounts.models import ApiKey, Team
+from accounts.models import ApiKey, Plan, Team
 from courier_site.manifest.callables import put_model, put_provider
-from courier_site.manifest.callers import put_key, put_team
+from courier_site.manifest.callers import put_key, put_plan, put_team
 from courier_site.manifest.document import Document, Entry, ManifestError
 from courier_site.manifest.exporting import export
 from courier_site.manifest.writing import KnownKey, Outcome, Writer
@@ -23,6 +23,7 @@ __all__ = ["Document", "KnownKey", "ManifestError", "Outcome", "apply", "export"
 SECTIONS: tuple[tuple[type[Managed], str, Callable[[Writer, Entry], Managed]], ...] = (
     (Provider, "providers", put_provider),
     (ServedModel, "models", put_model),
+    (Plan, "plans", put_plan),
     (Team, "teams", put_team),
     (ApiKey, "keys", put_key),
 )

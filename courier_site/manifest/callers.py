@@ -1,4 +1,4 @@
-"""The sections of a manifest that say who may call, and how much: teams and keys."""
+"""The sections of a manifest that say who may call: plans, teams and keys."""
 
 from __future__ import annotations
 
@@ -7,27 +7,50 @@ from typing import Any
 from django.utils import timezone
 
 from accounts import keys as api_keys
-from accounts.models import ApiKey, Budget, RateLimit, Team
+from accounts.models import ApiKey, Plan, Team
+from courier_site.manifest.allotting import put_budgets, put_limits
 from courier_site.manifest.document import Entry
 from courier_site.manifest.secrets import given_secret
-from courier_site.manifest.vocabulary import LIMITS
 from courier_site.manifest.writing import KnownKey, Writer
 
 
+def put_plan(writer: Writer, entry: Entry) -> Plan:
+    entry.only("name", "description", "limits", "budgets")
+    name = entry.text("name")
+    row = Plan.objects.filter(name=name).first() or Plan(name=name)
+    fields = {"description": entry.text("description")} if "description" in entry else {}
+    writer.put(row, fields, entry, f"plan {name}")
+    put_limits(writer, entry, row)
+    put_budgets(writer, entry, row)
+    return row
+
+
 def put_team(writer: Writer, entry: Entry) -> Team:
-    entry.only("name", "limits", "budgets")
+    entry.only("name", "time_zone", "markup_percent", "limits", "budgets")
     name = entry.text("name")
     row = Team.objects.filter(name=name).first() or Team(name=name)
-    writer.put(row, {}, entry, f"team {name}")
-    _put_limits(writer, entry, row)
-    _put_budgets(writer, entry, row)
+    if row.archived_at:
+        writer.warn(entry, "name", f"The team {name} was archived, and stays so.")
+        return row
+    writer.put(row, _team_fields(entry), entry, f"team {name}")
+    put_limits(writer, entry, row)
+    put_budgets(writer, entry, row)
     return row
+
+
+def _team_fields(entry: Entry) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if "time_zone" in entry:
+        fields["time_zone"] = entry.text("time_zone")
+    if "markup_percent" in entry:
+        fields["markup_percent"] = entry.decimal("markup_percent")
+    return fields
 
 
 def put_key(writer: Writer, entry: Entry) -> ApiKey:
     entry.only(
         *("name", "team", "secret", "secret_file", "if_unset", "models", "endpoints"),
-        *("limits", "budgets", "expires_at", "enabled"),
+        *("plan", "limits", "budgets", "expires_at", "enabled"),
     )
     name, secret = entry.text("name"), given_secret(entry)
     team = Team.objects.filter(name=entry.text("team")).first()
@@ -42,17 +65,19 @@ def put_key(writer: Writer, entry: Entry) -> ApiKey:
         row = _issue(writer, entry, team, secret)
     else:
         _change(writer, entry, row, secret)
-    _put_limits(writer, entry, row)
-    _put_budgets(writer, entry, row)
+    put_limits(writer, entry, row)
+    put_budgets(writer, entry, row)
     return row
 
 
 def _issue(writer: Writer, entry: Entry, team: Team, secret: str | None) -> ApiKey:
+    if team.archived_at:
+        raise entry.error(f"The team {team.name} is archived. Restore it first.", "team")
     if secret is None and "if_unset" in entry:
         raise entry.error("There is no such key yet whose secret could be kept.", "secret")
     row = ApiKey(team=team, name=entry.text("name"))
     plain = _equip(entry, row, secret)
-    writer.put(row, _key_fields(entry, row), entry, f"key {row.name} of team {team.name}")
+    writer.put(row, _key_fields(writer, entry, row), entry, f"key {row.name} of team {team.name}")
     writer.outcome.keys.append(KnownKey(row, plain, issued=secret is None))
     return row
 
@@ -66,7 +91,7 @@ def _equip(entry: Entry, row: ApiKey, secret: str | None) -> str:
 
 def _change(writer: Writer, entry: Entry, row: ApiKey, secret: str | None) -> None:
     fields = _secret_fields(writer, entry, row, secret) if secret is not None else {}
-    writer.put(row, _key_fields(entry, row), entry, f"key {row.name}", fields)
+    writer.put(row, _key_fields(writer, entry, row), entry, f"key {row.name}", fields)
     if secret is not None and row.digest == api_keys.digest(secret):
         writer.outcome.keys.append(KnownKey(row, secret, issued=False))
 
@@ -95,8 +120,10 @@ def _has_opened(row: ApiKey, secret: str) -> bool:
     return api_keys.digest(secret) in {row.digest, row.previous_digest}
 
 
-def _key_fields(entry: Entry, row: ApiKey) -> dict[str, Any]:
+def _key_fields(writer: Writer, entry: Entry, row: ApiKey) -> dict[str, Any]:
     fields: dict[str, Any] = {}
+    if writer.decides(row, entry, "plan"):
+        fields["plan"] = _plan(entry)
     if "models" in entry:
         fields["allowed_models"] = entry.texts("models")
     if "endpoints" in entry:
@@ -109,49 +136,11 @@ def _key_fields(entry: Entry, row: ApiKey) -> dict[str, Any]:
     return fields
 
 
-def _put_limits(writer: Writer, entry: Entry, owner: Team | ApiKey) -> None:
-    """Make the limits of a team or key those of the manifest."""
-    if not writer.decides(owner, entry, "limits"):
-        return
-    present = []
-    if "limits" in entry:
-        limits = entry.entry("limits")
-        limits.only(*LIMITS)
-        for name in limits:
-            metric, window = LIMITS[name]
-            row = _limit(owner, metric, window)
-            wanted = {"amount": limits.whole(name)}
-            present.append(writer.put(row, wanted, limits, f"limit {name} of {_label(owner)}").pk)
-    writer.drop(owner.ratelimits.exclude(pk__in=present))
-
-
-def _limit(owner: Team | ApiKey, metric: str, window: int) -> RateLimit:
-    rows = owner.ratelimits.filter(metric=metric)
-    if metric != RateLimit.Metric.CONCURRENCY:
-        rows = rows.filter(window_s=window)
-    return rows.first() or RateLimit(metric=metric, window_s=window, **_scope(owner))
-
-
-def _put_budgets(writer: Writer, entry: Entry, owner: Team | ApiKey) -> None:
-    if "budgets" in entry:
-        message = "Budgets are kept and shown, but not enforced by this version."
-        writer.warn(entry, "budgets", message)
-
-    def put(item: Entry) -> Budget:
-        item.only("amount", "period", "hard")
-        period = item.choice("period", Budget.Period.values)
-        wanted: dict[str, Any] = {"amount": item.decimal("amount")}
-        if "hard" in item:
-            wanted["hard"] = item.flag("hard")
-        row = owner.budgets.filter(period=period).first() or Budget(period=period, **_scope(owner))
-        return writer.put(row, wanted, item, f"budget per {period} of {_label(owner)}")
-
-    writer.exactly(owner, owner.budgets.all(), entry, "budgets", put)
-
-
-def _scope(owner: Team | ApiKey) -> dict[str, Any]:
-    return {"key": owner} if isinstance(owner, ApiKey) else {"team": owner}
-
-
-def _label(owner: Team | ApiKey) -> str:
-    return f"key {owner.name}" if isinstance(owner, ApiKey) else f"team {owner.name}"
+def _plan(entry: Entry) -> Plan | None:
+    if "plan" not in entry:
+        return None
+    name = entry.text("plan")
+    plan = Plan.objects.filter(name=name).first()
+    if plan is None:
+        raise entry.error(f'There is no plan named "{name}".', "plan")
+    return plan

@@ -157,6 +157,16 @@ class Entry:
             raise self.error(f"{key} must be a whole number.", key)
         return int(number)
 
+    def wholes(self, key: str) -> list[int]:
+        return [self._whole_item(item, key) for item in self._items(key, "whole numbers")]
+
+    def _whole_item(self, item: yaml.Node, key: str) -> int:
+        try:
+            return int(str(item.value)) if isinstance(item, yaml.ScalarNode) else int("")
+        except ValueError:
+            message = f"{key} must be a list of whole numbers."
+            raise self.document.error(item.start_mark.line + 1, message) from None
+
     def flag(self, key: str) -> bool:
         node = self._values[key]
         if not isinstance(node, yaml.ScalarNode) or node.value.lower() not in FLAGS:

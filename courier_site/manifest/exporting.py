@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, time
 from decimal import Decimal
 from typing import Any
 
 import yaml
 
-from accounts.models import ApiKey, Budget, RateLimit, Team
+from accounts.models import ApiKey, Budget, Plan, RateLimit, Team, usual_thresholds
 from courier_site.manifest.document import REFERENCE
 from courier_site.manifest.vocabulary import LIMITS, TIMEOUTS
 from registry.models import Price, Provider, Route, ServedModel, UpstreamKey
@@ -29,11 +30,12 @@ def export() -> str:
         "version": 1,
         "providers": [_provider(row, references) for row in Provider.objects.order_by("name")],
         "models": [_model(row) for row in ServedModel.objects.order_by("name")],
-        "teams": [_team(row) for row in Team.objects.order_by("name")],
+        "plans": [_plan(row) for row in Plan.objects.order_by("name")],
+        "teams": [_team(row) for row in Team.objects.filter(archived_at=None).order_by("name")],
         "keys": [
             _key(row, references)
             for row in ApiKey.objects.filter(revoked_at=None)
-            .select_related("team")
+            .select_related("team", "plan")
             .order_by("team__name", "name")
         ],
     }
@@ -121,8 +123,18 @@ def _prices(row: ServedModel) -> list[Block]:
     return [_price(price) for price in rows.order_by("starts_at", "route_id")]
 
 
+def _plan(row: Plan) -> Block:
+    block: Block = {"name": _literal(row.name)}
+    if row.description:
+        block["description"] = _literal(row.description)
+    return block | _limits_and_budgets(row)
+
+
 def _team(row: Team) -> Block:
-    return {"name": _literal(row.name), **_limits_and_budgets(row)}
+    block: Block = {"name": _literal(row.name)} | _unless("UTC", time_zone=row.time_zone)
+    if row.markup_percent:
+        block["markup_percent"] = _money(row.markup_percent)
+    return block | _limits_and_budgets(row)
 
 
 def _key(row: ApiKey, references: References) -> Block:
@@ -134,22 +146,27 @@ def _key(row: ApiKey, references: References) -> Block:
         "models": [_literal(name) for name in row.allowed_models],
         "endpoints": [_literal(name) for name in row.allowed_endpoints],
     }
+    if row.plan:
+        block["plan"] = _literal(row.plan.name)
     if row.expires_at:
         block["expires_at"] = _moment(row.expires_at)
     return block | _unless(True, enabled=row.disabled_at is None) | _limits_and_budgets(row)
 
 
-def _limits_and_budgets(owner: Team | ApiKey) -> Block:
+def _limits_and_budgets(owner: Team | ApiKey | Plan) -> Block:
+    limits = _limits(owner.ratelimits.order_by("model", "metric", "window_s"))
+    budgets = [_budget(row) for row in owner.budgets.order_by("period", "window")]
+    return _unless({}, limits=limits) | _unless([], budgets=budgets)
+
+
+def _limits(rows: Iterable[RateLimit]) -> Block:
+    """Those for all models, then those of some by their models."""
     block: Block = {}
-    limits = {
-        _limit_name(row): row.amount for row in owner.ratelimits.order_by("metric", "window_s")
-    }
-    if limits:
-        block["limits"] = limits
-    budgets = [_budget(row) for row in owner.budgets.order_by("period")]
-    if budgets:
-        block["budgets"] = budgets
-    return block
+    models: dict[str, Block] = {}
+    for row in rows:
+        of_model = models.setdefault(row.model, {}) if row.model else block
+        of_model[_limit_name(row)] = row.amount
+    return block | _unless({}, models=models)
 
 
 def _limit_name(row: RateLimit) -> str:
@@ -159,7 +176,12 @@ def _limit_name(row: RateLimit) -> str:
 
 
 def _budget(row: Budget) -> Block:
-    return {"amount": _money(row.amount), "period": row.period, "hard": row.hard}
+    block: Block = {"amount": _money(row.amount), "period": row.period}
+    block |= _unless(Budget.Window.CALENDAR, window=row.window) | {"hard": row.hard}
+    block |= _unless(usual_thresholds(), thresholds=row.thresholds)
+    if row.counts_from:
+        block["counts_from"] = _moment(row.counts_from)
+    return block
 
 
 def _unless(default: Any, **values: Any) -> Block:

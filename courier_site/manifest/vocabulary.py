@@ -14,11 +14,17 @@ TIMEOUTS = {
     "idle": "idle_timeout_s",
     "total": "total_timeout_s",
 }
-#: The name of a limit, to its metric and window.
+METRICS = {
+    "r": RateLimit.Metric.REQUESTS,
+    "t": RateLimit.Metric.TOKENS,
+    "it": RateLimit.Metric.INPUT_TOKENS,
+    "ot": RateLimit.Metric.OUTPUT_TOKENS,
+}
+#: The name of a limit, such as rpm or itpd, to its metric and window.
 LIMITS = {
     **{
         f"{initial}p{unit}": (metric, window)
-        for initial, metric in (("r", RateLimit.Metric.REQUESTS), ("t", RateLimit.Metric.TOKENS))
+        for initial, metric in METRICS.items()
         for unit, window in zip("smhd", RateLimit.Window, strict=True)
     },
     "concurrency": (RateLimit.Metric.CONCURRENCY, RateLimit.Window.MINUTE),

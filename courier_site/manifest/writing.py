@@ -11,7 +11,9 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import ProtectedError
 
-from accounts.models import ApiKey
+from accounts import traces
+from accounts.keys import archive_key, archive_team
+from accounts.models import ApiKey, Team
 from courier_site.manifest.document import Document, Entry, ManifestError
 from courier_site.manifest.vocabulary import KEYS_OF_FIELDS
 from registry.models import Managed
@@ -117,9 +119,12 @@ class Writer:
         return self.prunes and getattr(owner, "managed_by", "") == self.mark
 
     def drop(self, rows: models.QuerySet[Any]) -> None:
-        """Delete these rows one by one, so that each is told of."""
+        """Delete these rows one by one, so that each is told of. What has usage is archived."""
         for row in rows:
             label = f"{row._meta.verbose_name} {row}"
+            if isinstance(row, ApiKey | Team) and traces.left_by(row):
+                self._archive(row, label)
+                continue
             try:
                 row.delete()
             except ProtectedError as error:
@@ -128,6 +133,17 @@ class Writer:
                     [f"The {label} cannot be deleted: {users} needs it."]
                 ) from error
             self.outcome.changes.append(f"delete {label}")
+
+    def _archive(self, row: ApiKey | Team, label: str) -> None:
+        if row.archived_at:
+            return
+        if isinstance(row, ApiKey):
+            archive_key(row)
+        elif row.api_keys.filter(revoked_at=None).exists():
+            raise ManifestError([f"The {label} cannot be archived: it has keys of others."])
+        else:
+            archive_team(row)
+        self.outcome.changes.append(f"archive {label}")
 
     def warn(self, entry: Entry, key: str, message: str) -> None:
         name, line = self.document.name, entry.line_of(key)

@@ -477,11 +477,3 @@ def test_limits_of_upstream_keys_are_said_not_to_be_enforced():
     assert outcome.warnings == [
         "courier.yaml, line 5: Limits of upstream keys are not enforced by this version."
     ]
-
-
-def test_budgets_are_said_not_to_be_enforced():
-    outcome = apply(TEAM.replace("}]", ", budgets: [{amount: 1, period: day}]}]"))
-
-    assert outcome.warnings == [
-        "courier.yaml, line 2: Budgets are kept and shown, but not enforced by this version."
-    ]

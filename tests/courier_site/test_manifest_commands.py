@@ -2,6 +2,7 @@
 
 import pytest
 
+from accounts.keys import archive_key
 from accounts.models import ApiKey, Team
 from courier_site import manifest
 from tests.courier_site.manifests import run
@@ -58,11 +59,12 @@ def test_rows_are_marked_with_the_files_name_and_not_its_folder(file):
 
 
 def test_warnings_go_to_standard_error(file):
-    file.write_text(KEY.replace("demo,", "demo, budgets: [{amount: 1, period: day}],"))
+    run("apply", str(file))
+    archive_key(ApiKey.objects.get())
 
     _, errors, code = run("apply", str(file))
 
-    assert errors.startswith("Warning: courier.yaml, line 3: Budgets are kept")
+    assert errors.startswith("Warning: courier.yaml, line 3: The key demo was revoked")
     assert code == 0
 
 
