@@ -20,6 +20,7 @@ RECONCILE_EVERY_S = 5 * 60
 LOOK_AFTER_PARTITIONS_EVERY_S = 60 * 60
 PURGE_EVERY_S = 6 * 60 * 60
 LOOK_AT_BUDGETS_EVERY_S = 60
+LOOK_AT_LEDGER_EVERY_S = 60
 LOOK_AHEAD_EVERY_S = 5 * 60
 DELIVER_EVERY_S = 10
 TAKE_UP_RERATINGS_EVERY_S = 10
@@ -96,6 +97,11 @@ app.conf.update(
             "task": "usage.tasks.look_at_budgets",
             "schedule": LOOK_AT_BUDGETS_EVERY_S,
             "options": {"expires": LOOK_AT_BUDGETS_EVERY_S},
+        },
+        "look-at-ledger": {
+            "task": "usage.tasks.look_at_ledger",
+            "schedule": LOOK_AT_LEDGER_EVERY_S,
+            "options": {"expires": LOOK_AT_LEDGER_EVERY_S},
         },
         "look-ahead": {
             "task": "usage.tasks.look_ahead",

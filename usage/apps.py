@@ -10,10 +10,12 @@ class UsageConfig(AppConfig):
     name = "usage"
 
     def ready(self) -> None:
-        from accounts import traces
+        from accounts import outlook, traces
+        from usage import outlooks
         from usage.traces import has_usage
 
         traces.on_question(has_usage)
+        outlook.on_question(outlooks.of)
         post_migrate.connect(_finish_tables, sender=self)
 
 

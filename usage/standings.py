@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -174,11 +174,16 @@ def utc(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def standings(now: datetime, *, late: timedelta = timedelta(0)) -> list[Standing]:
-    """All budgets in their present windows, and in calendar windows that ended so late."""
+def standings(
+    now: datetime, *, late: timedelta = timedelta(0), scopes: Collection[str] | None = None
+) -> list[Standing]:
+    """Budgets in their present windows, and in calendar windows that ended so late.
+
+    Of these scopes only, if any are given.
+    """
     now_us = to_us(now)
     spans: dict[tuple[datetime, datetime], list[tuple[Held, int]]] = {}
-    for held in _held():
+    for held in _held(scopes):
         for window in held.windows(now_us, late):
             spans.setdefault(held.rule.span_of(window), []).append((held, window))
     return [
@@ -206,13 +211,27 @@ def _in_span(
         )
 
 
-def _held() -> Iterator[Held]:
+def _held(scopes: Collection[str] | None) -> Iterator[Held]:
     keys = ApiKey.objects.filter(archived_at=None, revoked_at=None, team__archived_at=None)
+    budgets = Budget.objects.all()
+    if scopes is not None:
+        keys = keys.filter(pk__in=_ids("key", scopes))
+        budgets = budgets.filter(
+            Q(key__in=_ids("key", scopes))
+            | Q(team__in=_ids("team", scopes))
+            | Q(user__in=_ids("user", scopes))
+            | Q(plan__in=keys.order_by().values("plan"))
+        )
     with_all = keys.select_related("team", "owner").prefetch_related("budgets")
-    budgets = Budget.objects.select_related("key__team", "key__owner", "team", "user")
+    budgets = budgets.select_related("key__team", "key__owner", "team", "user")
     for budget in budgets.prefetch_related("raises", Prefetch("plan__api_keys", with_all)):
         for holder in _holders(budget):
             yield Held(budget, budget_rule(budget, holder.scope, holder.time_zone), holder)
+
+
+def _ids(kind: str, scopes: Collection[str]) -> list[int]:
+    parted = (scope.partition(":") for scope in scopes)
+    return [int(number) for its_kind, _, number in parted if its_kind == kind]
 
 
 def _holders(budget: Budget) -> Iterable[Holder]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from usage import (
+    alarms,
     deliveries,
     forecasts,
     partitions,
@@ -55,6 +56,12 @@ def purge() -> None:
 def look_at_budgets() -> None:
     """Tell of percentages that were passed."""
     thresholds.raise_passed()
+
+
+@shared_task(ignore_result=True)
+def look_at_ledger() -> None:
+    """Tell of records that were set aside, and of such without a partition."""
+    alarms.look()
 
 
 @shared_task(ignore_result=True)

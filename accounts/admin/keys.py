@@ -21,6 +21,7 @@ from accounts.admin.confirming import Asked, Confirming, Question, button, is_co
 from accounts.admin.holding import drawn
 from accounts.admin.key_forms import GRACES, ApiKeyForm, GraceForm, PlanForm
 from accounts.admin.limits import LimitInline, WarnsOfModels
+from accounts.admin.outlooks import LooksAhead
 from accounts.keys import (
     archive_key,
     assign_plan,
@@ -125,9 +126,12 @@ BUTTONS: dict[str, Collection[str]] = {
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(Confirming, WarnsOfModels, ManagedAdmin):
+class ApiKeyAdmin(LooksAhead, Confirming, WarnsOfModels, ManagedAdmin):
     form = ApiKeyForm
-    list_display = ("name", "beginning", "team", "owner", "plan", "state", "expires_at", "origin")
+    list_display = (
+        *("name", "beginning", "team", "owner", "plan", "state", "expires_at", "runs_out"),
+        "origin",
+    )
     list_filter = (
         StateFilter,
         ArchivedFilter,

@@ -18,6 +18,7 @@ from accounts.admin.archived import ArchivedFilter
 from accounts.admin.budgets import BudgetInline
 from accounts.admin.confirming import Asked, Confirming, Question, button, is_confirmed
 from accounts.admin.limits import LimitInline, WarnsOfModels
+from accounts.admin.outlooks import LooksAhead
 from accounts.admin.plans import Protected, keys_link
 from accounts.keys import archive_team, restore_team
 from accounts.models import Membership, Team
@@ -62,9 +63,12 @@ class TeamForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable 
 
 
 @admin.register(Team)
-class TeamAdmin(Confirming, WarnsOfModels, Protected):
+class TeamAdmin(LooksAhead, Confirming, WarnsOfModels, Protected):
     form = TeamForm
-    list_display = ("name", "state", "people", "keys_in_use", "time_zone", "markup", "origin")
+    list_display = (
+        *("name", "state", "people", "keys_in_use", "time_zone", "markup", "runs_out"),
+        "origin",
+    )
     list_filter = (ArchivedFilter, OriginFilter)
     list_filter_submit = True
     search_fields = ("name", "members__username")

@@ -41,6 +41,7 @@ CONTENT = (PROMPT, COMPLETION)
 ADMIN_PAGES = (
     "registry/provider/", "registry/servedmodel/", "accounts/apikey/", "accounts/user/",
     "accounts/team/", "usage/usagerecord/", "usage/quarantinedrecord/",
+    "usage/alert/", "usage/webhook/",
 )  # fmt: skip
 
 SAID = chunk(COMPLETION)

@@ -1,18 +1,16 @@
 """When budgets run out: series of hours with a known answer."""
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from uuid import UUID
 
 import pytest
 import time_machine
 
-from lib.ids import lowest_at, uuid7
 from tests.factories import make_budget, make_key
-from tests.usage.spools import make_record
+from tests.usage.series import series as hourly
+from tests.usage.series import spend_hourly
 from usage import forecasts
 from usage.forecasts import pace_of, used_up_at, used_up_while_rolling
-from usage.models import Alert, HourlyUsage
+from usage.models import Alert
 from usage.standings import standings
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
@@ -20,9 +18,8 @@ FIRST = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def series(*nano, until=NOON):
-    """What was spent in each of the hours before a moment, the last one last."""
-    return {until - (len(nano) - n) * HOUR: spent for n, spent in enumerate(nano)}
+def series(*nano):
+    return hourly(*nano, until=NOON)
 
 
 def test_the_pace_of_a_steady_series_is_what_each_hour_costs():
@@ -99,13 +96,7 @@ def spend(own):
     """Let a key spend so many dollars in each of the hours before NOON, the last one last."""
 
     def spend(key, *dollars):
-        for hour, cost in series(*dollars).items():
-            nano = int(Decimal(str(cost)) * 10**9)
-            request_id = UUID(int=lowest_at(hour).int | uuid7().int & (1 << 62) - 1)
-            holder = {"key_id": key.pk, "team_id": key.team_id}
-            own.record(make_record(request_id=request_id, cost_nano=nano, **holder))
-            HourlyUsage.objects.create(hour=hour, model="small", cost_nano=nano, **holder)
-        own.ship()
+        spend_hourly(own, key, *dollars, until=NOON)
 
     return spend
 

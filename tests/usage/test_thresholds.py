@@ -3,7 +3,6 @@
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,9 +10,9 @@ import time_machine
 from django.db import connection
 
 from accounts.models import Plan
-from lib.ids import lowest_at, uuid7
 from tests import factories
 from tests.factories import make_key, make_team, make_user, make_webhook, raise_budget
+from tests.usage.series import id_at
 from tests.usage.spools import make_record
 from usage import thresholds
 from usage.models import Alert, Delivery
@@ -29,10 +28,9 @@ def spend(own):
     """Let a key spend so many dollars at some moment."""
 
     def spend(key, dollars, at=NOON - timedelta(minutes=5)):
-        request_id = UUID(int=lowest_at(at).int | uuid7().int & (1 << 62) - 1)
         own.record(
             make_record(
-                request_id=request_id,
+                request_id=id_at(at),
                 key_id=key.pk,
                 team_id=key.team_id,
                 user_id=key.owner_id,
