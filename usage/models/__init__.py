@@ -1,7 +1,7 @@
 """What was used, what it adds up to, and what people are told of it."""
 
 from usage.models.alerts import Alert, Delivery, Webhook
-from usage.models.exports import Export, ReportDefinition
+from usage.models.exports import AsOf, Export, ReportDefinition
 from usage.models.records import (
     FAILED,
     TeamTag,
@@ -28,6 +28,7 @@ from usage.models.spooled import PurgeReceipt, QuarantinedRecord, SpoolCursor
 __all__ = [
     "FAILED",
     "Alert",
+    "AsOf",
     "DailyTagUsage",
     "DailyUsage",
     "Delivery",

@@ -89,6 +89,25 @@ class ReportDefinition(models.Model):
         return self.name
 
 
+class AsOf(models.Model):
+    """A moment that reports were made as of, and where the log ended when the first was made.
+
+    `upto` is a transaction id of PostgreSQL (xid8): a report knows what lower ones wrote. Kept
+    for good, for a later report of the same moment must know exactly the same.
+    """
+
+    at = models.DateTimeField(unique=True)
+    upto = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "moment of reports"
+        verbose_name_plural = "moments of reports"
+        ordering = ["-at"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} UTC"
+
+
 class Export(models.Model):
     """Who took which part of the log or which report, and how it ended."""
 
@@ -113,6 +132,8 @@ class Export(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="exports"
     )
     filters = models.JSONField(default=dict, help_text="The filters of the list, as in its URL.")
+    #: What a report is of, as its definition said then: a definition may be changed.
+    question = models.JSONField(default=dict, blank=True)
     #: The report knows what had been recorded by then, and nothing later.
     as_of = models.DateTimeField(null=True)
     state = models.CharField(max_length=8, choices=State, default=State.RUNNING)
@@ -126,7 +147,14 @@ class Export(models.Model):
     started_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True)
     #: The worker that has it, so that two deliveries of one task do not both write.
-    claimed_at = models.DateTimeField(null=True, editable=False)
+    claim = models.CharField(max_length=32, blank=True, editable=False)
+    #: When that worker was last heard of. Null for what is streamed to a browser.
+    heard_at = models.DateTimeField(null=True, editable=False)
+    tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    #: Why there is no file, for people.
+    trouble = models.CharField(max_length=200, blank=True)
+    #: When the recipients of a scheduled report were told.
+    told_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ["-started_at"]
