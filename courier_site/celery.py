@@ -24,6 +24,7 @@ LOOK_AT_LEDGER_EVERY_S = 60
 LOOK_AHEAD_EVERY_S = 5 * 60
 DELIVER_EVERY_S = 10
 TAKE_UP_RERATINGS_EVERY_S = 10
+SEE_TO_EXPORTS_EVERY_S = 10
 #: Longer than any task takes: Redis delivers again what is not acknowledged by then.
 VISIBLE_AGAIN_AFTER_S = 4 * 60 * 60
 
@@ -117,6 +118,11 @@ app.conf.update(
             "task": "usage.tasks.take_up_reratings",
             "schedule": TAKE_UP_RERATINGS_EVERY_S,
             "options": {"expires": TAKE_UP_RERATINGS_EVERY_S},
+        },
+        "see-to-exports": {
+            "task": "usage.tasks.see_to_exports",
+            "schedule": SEE_TO_EXPORTS_EVERY_S,
+            "options": {"expires": SEE_TO_EXPORTS_EVERY_S},
         },
     },
 )

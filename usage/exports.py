@@ -6,11 +6,12 @@ that the sum of a column is what the ledger says.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Generator, Iterator
-from datetime import UTC
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeAlias
 
+from django.conf import settings
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import (
@@ -34,6 +35,7 @@ from django.utils import timezone
 
 from usage.models import Export, UsageAdjustment, UsageRecord
 from usage.snapshots import one_snapshot
+from usage.tables import FORMULA, ROWS_AT_A_TIME, csv_lines
 
 #: Goes into the file name. Add columns at the end, and raise it when one changes its meaning.
 VERSION = 2
@@ -83,15 +85,12 @@ COLUMNS = (
     "reason",
     "note",
 )
-#: A cell that begins so is run by spreadsheets as a formula: signs, also of full width, and
-#: what they skip before one.
-FORMULA = "^[\x01-\x20=+\\-@\uff1d\uff0b\uff0d\uff20]"
 NANO_PER_DOLLAR = 10**9
-ROWS_AT_A_TIME = 500
 #: An empty cell.
 NOTHING = Value(None, output_field=TextField())
 LONGEST_NAME = 150
 
+Rows: TypeAlias = "QuerySet[Any]"
 #: Rows whose values are the cells of `COLUMNS`, as text or numbers.
 Table: TypeAlias = "QuerySet[Any, Any]"
 
@@ -120,13 +119,13 @@ def file_name(filters: dict[str, Any]) -> str:
     return f"{safe[:LONGEST_NAME]}.csv"
 
 
-def csv_of(records: QuerySet[UsageRecord], export: Export) -> Generator[bytes]:
+def csv_of(records: Rows, export: Export) -> Generator[bytes]:
     """The CSV (RFC 4180, UTF-8) in pieces. `export` is saved, and says how it ended."""
     export.save()
     rows = -1  # the header is none
     state = Export.State.FAILED
     try:
-        for chunk in _chunks(records):
+        for chunk in csv_chunks(records, corrections_of(records)):
             rows += chunk.count(b"\r\n")
             yield chunk
         state = Export.State.DONE
@@ -136,27 +135,23 @@ def csv_of(records: QuerySet[UsageRecord], export: Export) -> Generator[bytes]:
         )
 
 
-def _chunks(records: QuerySet[UsageRecord]) -> Iterator[bytes]:
+def csv_chunks(records: Rows, corrections: Rows) -> Iterator[bytes]:
+    """The header, these requests with the newest first, and then the corrections."""
     yield ",".join(COLUMNS).encode() + b"\r\n"
     write = _copied if connection.vendor == "postgresql" else _written
     with one_snapshot():
-        yield from write(requests_table(records))
-        yield from write(adjustments_table(records))
+        yield from write(_table(records.order_by("-request_id"), _cells_of_requests()))
+        newest_first = corrections.order_by("-started_at", "-pk")
+        yield from write(_table(newest_first, _cells_of_adjustments()))
 
 
-def requests_table(records: QuerySet[UsageRecord]) -> Table:
-    """The cells of these records, the newest first."""
-    return _table(records.order_by("-request_id"), _cells_of_requests())
-
-
-def adjustments_table(records: QuerySet[UsageRecord]) -> Table:
-    """The cells of the corrections of these records."""
+def corrections_of(records: Rows) -> Rows:
+    """All corrections of these requests, whenever they were made."""
     ids = Subquery(records.order_by().values("request_id"))
-    adjustments = UsageAdjustment.objects.filter(request_id__in=ids)
-    return _table(adjustments.order_by("-started_at", "-pk"), _cells_of_adjustments())
+    return UsageAdjustment.objects.filter(request_id__in=ids)
 
 
-def _table(rows: QuerySet[Any], cells: dict[str, Any]) -> Table:
+def _table(rows: Rows, cells: dict[str, Any]) -> Table:
     annotated: Table = rows.annotate(**{f"cell_{name}": cell for name, cell in cells.items()})
     return annotated.values_list(*(f"cell_{name}" for name in COLUMNS))
 
@@ -176,22 +171,8 @@ def _copied(table: Table) -> Iterator[bytes]:
                 yield bytes(data).replace(b"\n", b"\r\n")
 
 
-class _Lines(list[str]):
-    """Where the CSV writer writes."""
-
-    write = list.append
-
-
 def _written(table: Table) -> Iterator[bytes]:
-    lines = _Lines()
-    writer = csv.writer(lines)
-    for row in table.iterator(chunk_size=ROWS_AT_A_TIME):
-        writer.writerow(row)
-        if len(lines) >= ROWS_AT_A_TIME:
-            yield "".join(lines).encode()
-            lines.clear()
-    if lines:
-        yield "".join(lines).encode()
+    return csv_lines(table.iterator(chunk_size=ROWS_AT_A_TIME))
 
 
 def _cells_of_requests() -> dict[str, Any]:
@@ -252,3 +233,25 @@ def _dollars() -> Expression:
         output_field=TextField(),
     )
     return Case(When(cost_nano=None, then=None), default=exact)
+
+
+def folder() -> Path:
+    """Where the files of exports are."""
+    path: Path = settings.DATA_DIR / "exports"
+    return path
+
+
+def purge(before: datetime) -> int:
+    """Remove the exports that ended earlier, files and all. Returns how many those are."""
+    old = list(Export.objects.filter(ended_at__lt=before))
+    for export in old:
+        if export.file:
+            (folder() / export.file).unlink(missing_ok=True)
+            manifest_of(folder() / export.file).unlink(missing_ok=True)
+    Export.objects.filter(pk__in=[export.pk for export in old]).delete()
+    return len(old)
+
+
+def manifest_of(path: Path) -> Path:
+    """Beside the file: what it is, and how to check it."""
+    return path.with_name(f"{path.name}.manifest.json")

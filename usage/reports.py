@@ -37,6 +37,8 @@ from usage.pieces import BY_TIME, DAY, HOUR, Bucket, Pieces, Span
 from usage.snapshots import one_snapshot
 from usage.transaction_window import PERIODS
 
+#: Raised when a column changes its meaning.
+VERSION = 1
 #: Parts of one query's condition: SQLite takes no more than a thousand.
 SPANS_AT_A_TIME = 100
 #: Digits of money behind the point.

@@ -6,7 +6,10 @@ from celery import shared_task
 
 from usage import (
     alarms,
+    announcements,
+    definitions,
     deliveries,
+    export_files,
     forecasts,
     partitions,
     reconciliation,
@@ -20,6 +23,8 @@ from usage.models import RerateRun
 
 #: Seconds after which a queued try is forgotten: while no worker runs, they must not pile up.
 QUEUED_FOR_S = 60
+#: Seconds between two times that exports are handed out.
+HAND_OUT_EVERY_S = 10
 
 
 @shared_task(ignore_result=True)
@@ -96,3 +101,20 @@ def rerate(pk: int) -> None:
     """Calculate a re-rating, or write it once it is approved."""
     if run := RerateRun.objects.filter(pk=pk).first():
         rerating.advance(run)
+
+
+@shared_task(ignore_result=True)
+def make_export(export_id: int) -> None:
+    """Make the file of an export, and tell those who wait for it."""
+    export_files.make(export_id)
+    announcements.announce(export_id)
+
+
+@shared_task(ignore_result=True)
+def see_to_exports() -> None:
+    """Order the reports that are due, and hand out what nobody works on."""
+    definitions.run_due()
+    if (export_id := export_files.next_one()) is not None:
+        # One that no worker takes by then is handed out again: they must not pile up.
+        make_export.apply_async((export_id,), expires=HAND_OUT_EVERY_S)
+    announcements.announce_all()

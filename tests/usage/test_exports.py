@@ -10,7 +10,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from tests.usage.spools import make_adjustment, make_record
-from usage import exports
+from usage import exports, tables
 from usage.models import Export, UsageAdjustment, UsageRecord
 
 pytestmark = pytest.mark.django_db
@@ -172,7 +172,7 @@ def test_filters_that_exclude_each_other_leave_the_header_alone():
 
 
 def test_many_rows_come_in_pieces(own, monkeypatch):
-    monkeypatch.setattr(exports, "ROWS_AT_A_TIME", 10)
+    monkeypatch.setattr(tables, "ROWS_AT_A_TIME", 10)
     own.record(*(make_record() for _ in range(35)))
     own.ship()
 

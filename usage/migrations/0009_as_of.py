@@ -56,6 +56,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='export',
+            name='is_scheduled',
+            field=models.BooleanField(default=False, editable=False),
+        ),
+        migrations.AddField(
+            model_name='export',
             name='told_at',
             field=models.DateTimeField(editable=False, null=True),
         ),

@@ -153,6 +153,7 @@ class Export(models.Model):
     tries = models.PositiveSmallIntegerField(default=0, editable=False)
     #: Why there is no file, for people.
     trouble = models.CharField(max_length=200, blank=True)
+    is_scheduled = models.BooleanField(default=False, editable=False)
     #: When the recipients of a scheduled report were told.
     told_at = models.DateTimeField(null=True, editable=False)
 
