@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.models import User
 from usage import as_of, export_files
 from usage.as_of import NotSettled
 from usage.models import Export, ReportDefinition
@@ -63,9 +62,7 @@ _PERIODS: dict[Period, Callable[[date], tuple[date, date]]] = {
 }
 
 
-def run(
-    definition: ReportDefinition, user: User | None, at: datetime | None = None, **more: Any
-) -> Export:
+def run(definition: ReportDefinition, at: datetime | None = None, **more: Any) -> Export:
     """Have the file of a report made, as of a moment. Raises NotSettled."""
     moment = as_of.settle(at)
     return export_files.order(
@@ -74,7 +71,6 @@ def run(
         definition=definition,
         question=question(definition).as_json(),
         as_of=moment.at,
-        requested_by=user,
         **more,
     )
 
@@ -113,5 +109,5 @@ def _run_once(definition: ReportDefinition) -> int:
         pk=definition.pk, last_run_at=definition.last_run_at
     ).update(last_run_at=timezone.now())
     if claimed:
-        run(definition, definition.created_by, is_scheduled=True)
+        run(definition, requested_by=definition.created_by, is_scheduled=True)
     return claimed

@@ -1,4 +1,4 @@
-"""What is read from the database while it is sent."""
+"""What is read, from the database or a file, while it is sent."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Generator
+from pathlib import Path
 
 from django.db import connection
 
 CHUNKS_AHEAD = 4
+PIECE = 256 * 1024
+
+
+def pieces_of(path: Path) -> Generator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 class Download:

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.contrib.admin.widgets import AutocompleteSelect
+from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 
 #: Longer numbers are no keys, and some databases fail on them.
 LONGEST_KEY = 18
 
 
-class TolerantAutocomplete(AutocompleteSelect):
+class Tolerant:
     """Django's own fails to draw a value that is no key, instead of leaving it out."""
 
     def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
         keys = [key for key in map(str, value) if key.isdecimal() and len(key) <= LONGEST_KEY]
-        return super().optgroups(name, keys, attr)
+        widget: Any = super()
+        return widget.optgroups(name, keys, attr)
+
+
+class TolerantAutocomplete(Tolerant, AutocompleteSelect):
+    """One row."""
+
+
+class TolerantAutocompletes(Tolerant, AutocompleteSelectMultiple):
+    """Any number of rows."""
 
 
 class Autocompletes:

@@ -1,5 +1,23 @@
 """What was used, in the admin: requests, sums per day, exports, and what was set aside."""
 
-from usage.admin import alerts, daily, exports, purges, quarantine, records, webhooks
+from usage.admin import (
+    alerts,
+    daily,
+    exports,
+    purges,
+    quarantine,
+    records,
+    reports,
+    webhooks,
+)
 
-__all__ = ["alerts", "daily", "exports", "purges", "quarantine", "records", "webhooks"]
+__all__ = [
+    "alerts",
+    "daily",
+    "exports",
+    "purges",
+    "quarantine",
+    "records",
+    "reports",
+    "webhooks",
+]
