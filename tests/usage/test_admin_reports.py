@@ -1,6 +1,7 @@
 """Saved reports in the admin: complaints at the field, previews, runs, and who may do what."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -8,8 +9,8 @@ from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from tests import factories
-from tests.usage.ledger import DAY, log, sum_up
-from usage import export_files
+from tests.usage.ledger import DAY, NOON, log, sum_up
+from usage import export_files, selection
 from usage.models import Export, ReportDefinition, TeamTag
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -276,3 +277,65 @@ def test_progress_is_for_those_who_may_see_exports(client):
     sign_in_with(client, "view_reportdefinition")
 
     assert client.get(f"/admin/usage/export/{export.pk}/progress/").status_code == 403
+
+
+LOG = "/admin/usage/usagerecord/"
+
+
+def test_the_requests_that_the_filters_leave_are_ordered_as_a_file(client, root):
+    log(model_served="large")
+    log()
+    sum_up()
+    button = f"{LOG}export-file/?model=large"
+    assert f'href="{button}"' in client.get(f"{LOG}?model=large").content.decode()
+
+    client.post(button, {"format": "parquet"})
+
+    export = Export.objects.get()
+    assert (export.kind, export.format, export.filters) == (
+        "requests", "parquet", {"model": "large"}
+    )  # fmt: skip
+    assert (export.expected_rows, export.requested_by) == (1, root)
+
+
+@pytest.mark.usefixtures("root")
+def test_a_filter_that_no_file_knows_leads_back_to_the_list(client):
+    response = client.get(f"{LOG}export-file/?bogus=1")
+
+    assert response.url.startswith(LOG)
+
+
+def test_who_may_not_export_orders_no_file_of_requests(client):
+    sign_in_with(client, "view_usagerecord")
+
+    assert client.get(f"{LOG}export-file/").status_code == 403
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"key__id__exact": "2"},
+        {"team__id__exact": "2"},
+        {"model": "large"},
+        {"outcome": "failed"},
+        {"outcome": "timeout"},
+        {"outcome": "client_disconnected"},
+        {"day_from": "2026-10-15"},
+        {"day_to": "2026-10-14"},
+        {"q": "mine"},
+    ],
+)
+def test_a_file_has_what_the_list_shows(client, filters):
+    factories.make_model("large")
+    for team in (factories.make_team(), factories.make_team()):
+        factories.make_key(team)
+    log()
+    log(NOON + timedelta(days=1), key_id=2, outcome="timeout", end_reason="timeout")
+    log(team_id=2, model_served="large", outcome="client_disconnected")
+    log(client_request_id="mine", outcome="upstream_error")
+
+    listed = client.get(LOG, filters).context_data["cl"].queryset
+
+    assert set(selection.selected(filters)) == set(listed)
+    assert listed

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import itertools
 import json
 import resource
 from datetime import timedelta
@@ -216,8 +217,7 @@ def test_a_worker_that_was_taken_for_dead_stops(monkeypatch):
     Export.objects.filter(pk=export.pk).update(claim="of another")
 
     with export_files.Pulse(sleeper) as pulse, pytest.raises(export_files.Superseded):
-        while True:
-            pulse.add(1)
+        list(pulse.counted(itertools.count()))
 
 
 @pytest.mark.usefixtures("three_requests")

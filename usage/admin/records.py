@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 
 from registry.admin.labels import label
-from usage import exports
+from usage import as_of, export_files, exports, selection
 from usage.admin.parts import parts_of
 from usage.admin.reading import DayFilter, ModelFilter, ReadOnlyAdmin
+from usage.admin.report_forms import FileForm
+from usage.as_of import NotSettled
 from usage.downloads import Download
 from usage.models import Export, UsageRecord, UsageRecordQuerySet
 from usage.money import dollars, exact_dollars
@@ -56,14 +58,7 @@ class OutcomeFilter(DropdownFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: UsageRecordQuerySet) -> UsageRecordQuerySet:
-        match self.value():
-            case "failed":
-                return queryset.failed()
-            case "timeout" | "upstream_cut" | "interrupted" as reason:
-                return queryset.failed().filter(end_reason=reason)
-            case "ok" | "client_disconnected" as outcome:
-                return queryset.filter(outcome=outcome)
-        return queryset
+        return selection.ended(queryset, str(self.value() or ""))
 
 
 class NewestFirst(ChangeList):
@@ -127,7 +122,12 @@ class UsageRecordAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         export = self.admin_site.admin_view(self.export)
-        return [path("export/", export, name="usage_usagerecord_export"), *super().get_urls()]
+        to_file = self.admin_site.admin_view(self.export_to_file)
+        return [
+            path("export/", export, name="usage_usagerecord_export"),
+            path("export-file/", to_file, name="usage_usagerecord_export_file"),
+            *super().get_urls(),
+        ]
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
         return NewestFirst
@@ -135,14 +135,8 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: UsageRecordQuerySet, search_term: str
     ) -> tuple[UsageRecordQuerySet, bool]:
-        """Exactly this id: a search for a part would read the whole log."""
         term = search_term.strip()
-        if not term:
-            return queryset, False
-        try:
-            return queryset.filter(request_id=UUID(term)), False
-        except ValueError:
-            return queryset.filter(client_request_id=term), False
+        return selection.searched(queryset, term) if term else queryset, False
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -173,6 +167,34 @@ class UsageRecordAdmin(ReadOnlyAdmin):
             content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{exports.file_name(filters)}"'},
         )
+
+    def export_to_file(self, request: HttpRequest) -> HttpResponse:
+        """Ask for the format; by POST, have the file made in the background."""
+        if not self.may_export(request):
+            raise PermissionDenied
+        filters = {name: value for name, value in request.GET.items() if value}
+        form = FileForm(request.POST or None)
+        try:
+            selection.selected(filters)
+            if form.is_valid():
+                return self._order(request, filters, form.cleaned_data["format"])
+        except (selection.UnknownFilter, NotSettled) as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(f"{reverse(LIST)}?{request.GET.urlencode()}")
+        context = {**self.admin_site.each_context(request), "title": "Export to a file"}
+        context |= {"form": form, "filters": sorted(filters.items()), "opts": self.opts}
+        return TemplateResponse(request, "usage/export_to_file.html", context)
+
+    def _order(self, request: HttpRequest, filters: dict[str, Any], format: str) -> HttpResponse:
+        export = export_files.order(
+            kind=Export.Kind.REQUESTS,
+            format=format,
+            filters=filters,
+            as_of=as_of.settle().at,
+            expected_rows=selection.about_how_many(filters),
+            requested_by_id=request.user.pk,
+        )
+        return HttpResponseRedirect(reverse("admin:usage_export_change", args=(export.pk,)))
 
     def may_export(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm("usage.add_export")

@@ -10,7 +10,11 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from unfold.widgets import UnfoldAdminSelect2MultipleWidget
+from unfold.widgets import (
+    UnfoldAdminSelect2MultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from accounts.admin.key_forms import LinesField
 from accounts.models import ApiKey, Team, User
@@ -159,7 +163,17 @@ def _names() -> dict[str, Iterable[str]]:
     }
 
 
+class FileForm(forms.Form):
+    format = forms.ChoiceField(
+        choices=ReportDefinition.Format.choices, widget=UnfoldAdminSelectWidget
+    )
+
+
 class AsOfForm(forms.Form):
     """The moment that a report is made as of. Empty: the newest that is certain."""
 
-    as_of = forms.DateTimeField(required=False, label="As of (UTC)")
+    as_of = forms.DateTimeField(
+        required=False,
+        label="As of (UTC)",
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "now"}),
+    )
