@@ -137,6 +137,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Requests", "receipt_long", "usage.usagerecord"),
                     _item("Daily usage", "bar_chart", "usage.dailyusage"),
+                    _item("Reports", "table_chart", "usage.reportdefinition"),
                     _item("Exports", "download", "usage.export"),
                     _item("Quarantine", "report", "usage.quarantinedrecord"),
                     _item("Purges", "delete_sweep", "usage.purgereceipt"),

@@ -9,13 +9,14 @@ from django.db import connection
 from django.db.models import BooleanField, Func, QuerySet, Value
 
 from usage.models import AsOf, RollupMark, UsageRecord
+from usage.pieces import NoReport
 
 #: On SQLite a batch may wait so long for its turn to be written, after it was dated.
 WRITTEN_WITHIN = timedelta(seconds=30)
 
 
-class NotSettled(Exception):
-    """What was known at that moment is not certain yet. The text is for people."""
+class NotSettled(NoReport):
+    """What was known at that moment is not certain yet."""
 
 
 class WrittenBefore(Func):

@@ -24,9 +24,9 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from usage import exports, reports, selection, typed_rows
-from usage.as_of import NotSettled, known, settle
+from usage.as_of import known, settle
 from usage.models import AsOf, Export, Measures, ReportDefinition
-from usage.pieces import HoursDoNotAlign
+from usage.pieces import NoReport
 from usage.tables import csv_lines, harmless
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ SILENT = timedelta(minutes=2)
 MOST_TRIES = 3
 PIECE = 1024 * 1024
 #: What is told to people as it is. Of other errors only the name is.
-TOLD = (NotSettled, HoursDoNotAlign, selection.UnknownFilter)
+TOLD = (NoReport, selection.UnknownFilter)
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ that the sum of a column is what the ledger says.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -241,15 +241,15 @@ def folder() -> Path:
     return path
 
 
-def purge(before: datetime) -> int:
-    """Remove the exports that ended earlier, files and all. Returns how many those are."""
-    old = list(Export.objects.filter(ended_at__lt=before))
+def purge(before: datetime) -> tuple[date | None, int]:
+    """Remove the exports that ended earlier, files and all. Returns the first day, and how many."""
+    old = list(Export.objects.filter(ended_at__lt=before).order_by("started_at"))
     for export in old:
         if export.file:
             (folder() / export.file).unlink(missing_ok=True)
             manifest_of(folder() / export.file).unlink(missing_ok=True)
     Export.objects.filter(pk__in=[export.pk for export in old]).delete()
-    return len(old)
+    return (old[0].started_at.date() if old else None), len(old)
 
 
 def manifest_of(path: Path) -> Path:

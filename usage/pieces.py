@@ -28,8 +28,12 @@ class Bucket(NamedTuple):
     end: datetime
 
 
-class HoursDoNotAlign(Exception):
-    """Hours of this time zone are not hours of UTC. The text is for people."""
+class NoReport(Exception):
+    """Why a report cannot be made, in a sentence for people."""
+
+
+class HoursDoNotAlign(NoReport):
+    """Hours of this time zone are not hours of UTC."""
 
 
 @dataclass(slots=True)

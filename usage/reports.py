@@ -29,16 +29,18 @@ from usage.models import (
     HourlyTagUsage,
     HourlyUsage,
     Measures,
+    PurgeReceipt,
     StaleHour,
     UsageAdjustment,
     UsageRecord,
 )
-from usage.pieces import BY_TIME, DAY, HOUR, Bucket, Pieces, Span
+from usage.pieces import BY_TIME, DAY, HOUR, Bucket, NoReport, Pieces, Span
 from usage.snapshots import one_snapshot
 from usage.transaction_window import PERIODS
 
 #: Raised when a column changes its meaning.
 VERSION = 1
+Kind = PurgeReceipt.Kind
 #: Parts of one query's condition: SQLite takes no more than a thousand.
 SPANS_AT_A_TIME = 100
 #: Digits of money behind the point.
@@ -193,9 +195,27 @@ def report(question: Question, as_of: AsOf) -> Report:
     buckets = question.buckets()
     with one_snapshot():
         uncertain = uncertain_hours(question.start, min(question.end, as_of.at + HOUR), as_of)
+        where = pieces.cut(buckets, as_of.at, uncertain)
+        check_kept(where)
         reading = _Reading(question, as_of, buckets)
-        reading.read(pieces.cut(buckets, as_of.at, uncertain))
+        reading.read(where)
         return Report(question, as_of, reading.lines())
+
+
+class NotKept(NoReport):
+    """Retention has removed what would have to be read."""
+
+
+def check_kept(where: Pieces) -> None:
+    """Raises NotKept: what is gone must not count as nothing."""
+    for spans, kind in ((where.hours, Kind.HOURLY), (where.log, Kind.RECORDS)):
+        receipts = PurgeReceipt.objects.filter(kind=kind)
+        last = receipts.aggregate(last=Max("last_day"))["last"]
+        if last and any(start.date() <= last for start, _ in spans):
+            raise NotKept(
+                f"{Kind(kind).label} are kept only since {last}. Before, only sums of whole days "
+                "in UTC are: choose the time zone UTC, and no hours."
+            )
 
 
 def uncertain_hours(start: datetime, end: datetime, as_of: AsOf) -> set[datetime]:

@@ -16,7 +16,7 @@ from django.db.models import F, Max, Min, QuerySet
 from django.utils import timezone
 
 from lib.ids import lowest_at
-from usage import partitions
+from usage import exports, partitions
 from usage.append_only import paused
 from usage.models import (
     HourlyAttempts,
@@ -66,7 +66,7 @@ class Day(NamedTuple):
 
 def purge() -> list[PurgeReceipt]:
     """Remove all that was kept long enough. Returns the receipts."""
-    return [*purge_records(), *purge_hourly_sums()]
+    return [*purge_records(), *purge_hourly_sums(), *purge_exports()]
 
 
 def purge_records() -> list[PurgeReceipt]:
@@ -96,6 +96,20 @@ def purge_hourly_sums() -> list[PurgeReceipt]:
             )
             purged.append(_delete_in_batches(old, receipt))
     return purged
+
+
+def purge_exports() -> list[PurgeReceipt]:
+    """Remove exports with their files."""
+    before = _horizon(settings.COURIER_KEEP_EXPORTS_DAYS)
+    if before is None:
+        return []
+    first, rows = exports.purge(datetime.combine(before, datetime.min.time(), UTC))
+    if first is None:
+        return []
+    last = before - ONE_DAY
+    return [
+        PurgeReceipt.objects.create(kind=Kind.EXPORTS, first_day=first, last_day=last, rows=rows)
+    ]
 
 
 def _horizon(days: int) -> date | None:

@@ -8,7 +8,15 @@ from django.contrib.auth.models import Group
 from accounts.models import Budget, Plan
 from lib.ids import uuid7
 from tests import factories
-from usage.models import Alert, DailyUsage, Export, PurgeReceipt, QuarantinedRecord, UsageRecord
+from usage.models import (
+    Alert,
+    DailyUsage,
+    Export,
+    PurgeReceipt,
+    QuarantinedRecord,
+    ReportDefinition,
+    UsageRecord,
+)
 
 UPSTREAM_SECRET = "sk-upstream-never-to-be-seen"
 
@@ -100,6 +108,7 @@ def one_of_each(user):
         make_record(key),
         make_day(key, datetime.now(UTC).date()),
         Export.objects.create(requested_by=user),
+        ReportDefinition.objects.create(name="Teams"),
         QuarantinedRecord.objects.create(raw=b"{", reason="The record is no JSON."),
         PurgeReceipt.objects.create(
             kind="records", first_day="2026-01-01", last_day="2026-01-01", rows=3

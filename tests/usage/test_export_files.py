@@ -16,7 +16,7 @@ from django.utils import timezone
 from pyarrow import parquet
 
 from tests.usage.ledger import DAY, NOON, correct, log, sum_up
-from usage import as_of, export_files, exports, reports, typed_rows
+from usage import as_of, export_files, exports, reports, retention, typed_rows
 from usage.models import AsOf, Export, UsageAdjustment, UsageRecord
 from usage.reports import Question
 
@@ -256,9 +256,9 @@ def test_an_old_export_is_removed_with_its_files():
     Export.objects.update(ended_at=timezone.now() - timedelta(days=40))
     made(order_report())
 
-    assert exports.purge(timezone.now() - timedelta(days=30)) == 1
+    (receipt,) = retention.purge_exports()
 
-    assert Export.objects.count() == 1
+    assert (receipt.kind, receipt.rows, Export.objects.count()) == ("exports", 1, 1)
     assert len(list(exports.folder().iterdir())) == 2
 
 

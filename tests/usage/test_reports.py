@@ -1,5 +1,6 @@
 """Reports: exact, the same for one moment ever after, and read from sums."""
 
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from tests.usage.ledger import DAY, NOON, correct, days_of, log, sum_up
 from usage import as_of, pieces, reports
 from usage.as_of import NotSettled
-from usage.models import UsageRecord
+from usage.models import PurgeReceipt, UsageRecord
 from usage.reports import Question
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -219,6 +220,24 @@ def test_a_month_adds_up_to_the_log_in_every_time_zone():
         expected = UsageRecord.objects.since(start).before(end + 24 * HOUR).totals()
         by_day = ask("day", first=first, last=last, time_zone=zone)
         assert by_day.totals["cost_nano"] == expected["cost_nano"], zone
+
+
+@pytest.mark.parametrize(
+    ("kind", "zone", "is_told"),
+    [
+        ("hourly", "UTC", True),
+        ("hourly", "Europe/Berlin", False),
+        ("records", "Europe/Berlin", True),
+        ("records", "Asia/Kolkata", False),
+    ],
+)
+def test_what_retention_has_removed_never_counts_as_nothing(kind, zone, is_told):
+    log()
+    sum_up()
+    PurgeReceipt.objects.create(kind=kind, first_day=DAY, last_day=DAY, rows=1)
+
+    with nullcontext() if is_told else pytest.raises(reports.NotKept, match="are kept only since"):
+        assert ask("team", time_zone=zone).totals["requests"] == 1
 
 
 def test_amounts_are_rounded_once_in_the_currency():

@@ -23,7 +23,7 @@ from usage.admin.report_forms import AsOfForm, ReportForm
 from usage.as_of import NotSettled
 from usage.models import AsOf, Export, ReportDefinition
 from usage.money import exact_dollars
-from usage.pieces import HoursDoNotAlign
+from usage.pieces import NoReport
 from usage.reports import Report, has_id
 
 #: Lines of a preview. The file has all of them.
@@ -122,7 +122,7 @@ class ReportDefinitionAdmin(ModelAdmin):
         try:
             moment = _as_of(form.cleaned_data["as_of"])
             report = reports.report(definitions.question(definition), moment)
-        except (NotSettled, HoursDoNotAlign, ValueError) as error:
+        except (NoReport, ValueError) as error:
             return {"trouble": str(error)}
         return {
             "report": report,
