@@ -66,6 +66,15 @@ async def test_what_was_held_and_not_used_is_free_again(chat, budget):
     assert statuses == [200] * 5
 
 
+async def test_what_was_spent_adds_up_until_no_more_fits(chat, budget):
+    # Each holds 6,150 nano-dollars at first, and is charged 2,850.
+    await budget("0.00001")
+
+    statuses = [(await chat(max_tokens=1)).status for _ in range(4)]
+
+    assert statuses == [200, 200, 429, 429]
+
+
 async def test_a_soft_budget_refuses_nothing(chat, budget):
     await budget("0", hard=False)
 
