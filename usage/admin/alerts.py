@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -177,4 +176,4 @@ class AlertAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Figures")
     def figures(self, alert: Alert) -> str:
-        return json.dumps(alert.data, indent=2, sort_keys=True, ensure_ascii=False)
+        return "\n".join(f"{name}: {value}" for name, value in sorted(alert.data.items()))
