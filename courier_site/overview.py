@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db.models import Count, Q, Sum
+from django.db.models import Sum
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils import timezone
@@ -18,8 +18,8 @@ from accounts.models import ApiKey
 from registry import conditions
 from registry.conditions import Condition, Level
 from registry.models import Provider, ServedModel
-from usage import backlog, partitions
-from usage.models import FAILED, DailyUsage, Delivery, QuarantinedRecord, UsageRecord
+from usage import backlog, partitions, reconciliation, rollups, today
+from usage.models import DailyUsage, Delivery, QuarantinedRecord, Reconciliation
 
 DAYS = 14
 TOP = 5
@@ -45,6 +45,8 @@ class Sums:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_nano: int = 0
+    #: Of the cost, what rests on estimated usage.
+    estimated_cost_nano: int = 0
 
     @property
     def is_bad(self) -> bool:
@@ -53,7 +55,7 @@ class Sums:
 
     def add(self, row: Row) -> None:
         for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + (row[f"sum_of_{name}"] or 0))
+            setattr(self, name, getattr(self, name) + (row[name] or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,9 @@ class Overview:
     """The front page as far as one user may see it. A section that they may not is None."""
 
     today: Sums | None = None
+    #: What providers charged today for attempts that nobody received.
+    wasted_nano: int | None = None
+    reconciled: Reconciliation | None = None
     days: dict[str, str] | None = None
     providers: list[ProviderLine] | None = None
     models: list[tuple[str, Sums]] | None = None
@@ -88,34 +93,20 @@ class Overview:
 
 def overview(may: May) -> Overview:
     """Everything on the front page, in a number of queries that does not depend on the data."""
-    rows = today_by_key() if may("usage.view_usagerecord") else None
+    sees_usage = may("usage.view_usagerecord")
+    used = today.so_far() if sees_usage else None
+    rows = used.rows if used else None
     shows_keys = may("accounts.view_apikey")
     return Overview(
         today=total(rows) if rows is not None else None,
+        wasted_nano=used.wasted_nano if used else None,
+        reconciled=reconciliation.latest() if sees_usage else None,
         days=charts(may, rows),
         providers=provider_lines(rows) if may("registry.view_provider") else None,
-        models=top(rows, lambda row: row["model_asked"]) if rows is not None else None,
+        models=top(rows, lambda row: row["model"]) if rows is not None else None,
         keys=top_keys(rows) if rows is not None and shows_keys else None,
         attention=list(attention(may)),
     )
-
-
-def today_by_key() -> list[Row]:
-    """The sums of today, in UTC, of each key, model and provider."""
-    records = UsageRecord.objects.on(timezone.now().date()).order_by()
-    grouped = records.values("provider_name", "model_asked", "key_id", "key_name")
-    return list(
-        grouped.annotate(
-            sum_of_requests=Count("pk"),
-            sum_of_errors=Count("pk", filter=FAILED),
-            sum_of_unpriced=Count("pk", filter=Q(cost_nano=None)),
-            **_sums_of("input_tokens", "output_tokens", "cost_nano"),
-        )
-    )
-
-
-def _sums_of(*columns: str) -> dict[str, Sum]:
-    return {f"sum_of_{column}": Sum(column) for column in columns}
 
 
 def total(rows: Iterable[Row]) -> Sums:
@@ -148,12 +139,12 @@ def top_keys(rows: Iterable[Row]) -> list[tuple[str, Sums]]:
 def provider_lines(rows: Iterable[Row] | None) -> list[ProviderLine]:
     """All providers, with those that need attention first."""
     breakers = conditions.breakers()
-    today = by(rows or (), lambda row: row["provider_name"])
+    by_provider = by(rows or (), lambda row: row["provider_name"])
     lines = [
         ProviderLine(
             provider,
             conditions.provider_condition(provider, breakers),
-            today.get(provider.name, Sums()),
+            by_provider.get(provider.name, Sums()),
         )
         for provider in conditions.providers()
     ]
@@ -165,14 +156,16 @@ def charts(may: May, rows: list[Row] | None) -> dict[str, str] | None:
     """Requests and cost of the last days, today last, as the theme's charts take them."""
     if rows is None or not may("usage.view_dailyusage"):
         return None
-    today = timezone.now().date()
-    first = today - datetime.timedelta(days=DAYS - 1)
-    columns = ("requests", "errors", "unpriced", "input_tokens", "output_tokens", "cost_nano")
-    past = DailyUsage.objects.filter(day__gte=first, day__lt=today).order_by().values("day")
+    last = timezone.now().date()
+    first = last - datetime.timedelta(days=DAYS - 1)
+    columns = Sums.__slots__
+    past = DailyUsage.objects.filter(day__gte=first, day__lt=last).order_by().values("day")
     days = {first + datetime.timedelta(days=n): Sums() for n in range(DAYS)}
-    for row in past.annotate(**_sums_of(*columns)):
-        days[row["day"]].add(row)
-    days[today] = total(rows)
+    for day, *sums in past.annotate(
+        **{f"sum_of_{name}": Sum(name) for name in columns}
+    ).values_list("day", *(f"sum_of_{name}" for name in columns)):
+        days[day].add(dict(zip(columns, sums, strict=True)))
+    days[last] = total(rows)
     return {"requests": _requests_chart(days), "cost": _cost_chart(days)}
 
 
@@ -219,6 +212,7 @@ def attention(may: May) -> Iterator[Attention]:
     if may("usage.view_usagerecord"):
         yield from _spool()
         yield from _partitions()
+        yield from _sums()
     if may("usage.view_alert"):
         yield from _undelivered()
     if may("registry.view_servedmodel"):
@@ -247,6 +241,19 @@ def _partitions() -> Iterator[Attention]:
     if partitions.has_strays():
         text = "Requests lie in no partition of their own. Is the worker running?"
         yield Attention(text, reverse("admin:usage_usagerecord_changelist"), "warning")
+
+
+def _sums() -> Iterator[Attention]:
+    link = reverse("admin:usage_dailyusage_changelist")
+    if trouble := rollups.trouble():
+        yield Attention(trouble, link, "danger")
+    drift = reconciliation.unsettled()
+    if drift and drift.fixed:
+        text = f"Sums differed from the log at {drift.at:%H:%M} UTC and were made anew."
+        yield Attention(text, link)
+    elif drift:
+        text = "Sums differ from the log, or Redis from both. Run manage.py reconcile --fix."
+        yield Attention(text, link, "danger")
 
 
 def _undelivered() -> Iterator[Attention]:

@@ -24,6 +24,8 @@ KEPT = 1000
 #: Findings that are told one by one; the rest are counted.
 TOLD = 50
 LATELY = timedelta(hours=2)
+#: How long people are told of a difference.
+ATTENTION = timedelta(days=1)
 #: Records come up to two days late.
 CLOSED_DAYS = 3
 
@@ -137,6 +139,8 @@ def store(
     result = Reconciliation.objects.create(
         first_day=min(days),
         last_day=max(days),
+        whole_days=all(DAILY.table in comparison.logged for comparison in comparisons),
+        differs=bool(found or budgets),
         findings={"ledger": lines, "budgets": list(budgets)},
         drift_nano=max((finding.drift_nano for finding in found), default=0),
         fixed=fixed,
@@ -149,6 +153,22 @@ def store(
 
 def latest() -> Reconciliation | None:
     return Reconciliation.objects.order_by("-pk").first()
+
+
+def unsettled() -> Reconciliation | None:
+    """The last result that a person should know of: a day old at most, and not settled since."""
+    since = timezone.now() - ATTENTION
+    found = Reconciliation.objects.filter(at__gte=since, differs=True).order_by("-pk").first()
+    if found is None or found.fixed:
+        return found
+    later = Reconciliation.objects.filter(
+        pk__gt=found.pk,
+        first_day__lte=found.first_day,
+        last_day__gte=found.last_day,
+        whole_days=True,
+        differs=False,
+    )
+    return None if later.exists() else found
 
 
 HOURLY_SHEETS = [sheet for sheet in SHEETS if sheet.period == "hour"]

@@ -31,5 +31,20 @@ def rebuild() -> None:
     roll_up()
 
 
+def trouble() -> str:
+    """Why the sums stay behind the log, as a sentence; empty if they do not."""
+    if connection.vendor != "postgresql":
+        return ""
+    if hold := transaction_window.held_back():
+        whose = f"PostgreSQL's process {hold.process} has" if hold.process else "Somebody has"
+        return (
+            f"Sums stand still since {hold.since:%H:%M} UTC: {whose} a transaction open, "
+            "perhaps in another database. End it."
+        )
+    if transaction_window.is_left_behind():
+        return "Sums have not been brought up to date for minutes. Is the worker running?"
+    return ""
+
+
 def way() -> ModuleType:
     return transaction_window if connection.vendor == "postgresql" else stale_hours

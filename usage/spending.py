@@ -18,8 +18,6 @@ from usage import transaction_window
 from usage.models import DailyUsage, HourlyUsage, StaleHour, UsageAdjustment, UsageRecord
 from usage.sums import DAY, HOUR, midnight_of
 
-#: A roll-up moves the mark once a minute; it does not come in between so often.
-TRIES = 5
 HOLDERS = {"key": "key_id", "team": "team_id", "user": "user_id"}
 
 
@@ -88,15 +86,11 @@ def _told(kind: str, ids: list[int], slots: list[Span]) -> list[tuple[int, int, 
 
 
 def _told_by_postgresql(kind: str, ids: list[int], slots: list[Span]) -> list[tuple[int, int, int]]:
-    for _ in range(TRIES):
-        mark = transaction_window.usable_mark()
-        parts = _cut(slots) if mark else Parts([], [], slots)
-        unsummed = {"ids": ids, "upto": str(mark), **_arrays(parts)}
-        found = _fetch(ON_POSTGRESQL[kind], unsummed)
-        # Sums and mark move together: if the mark stands where it stood, they fit.
-        if transaction_window.usable_mark() == mark:
-            return found
-    raise RuntimeError("The roll-ups moved on all the while. Ask again.")
+    def read(upto: int) -> list[tuple[int, int, int]]:
+        parts = _cut(slots) if upto else Parts([], [], slots)
+        return _fetch(ON_POSTGRESQL[kind], {"ids": ids, "upto": str(upto), **_arrays(parts)})
+
+    return transaction_window.consistently(read)
 
 
 @transaction.atomic

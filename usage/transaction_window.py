@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django.utils import timezone
 from psycopg.errors import SerializationFailure
 
 from lib.ids import lowest_at
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TRIES = 10
+#: A transaction of Courier's own takes no minute.
+OVERDUE_S = 60
+FORGOTTEN_S = 5 * 60
 MARK = 1
 #: Below all transaction ids that PostgreSQL gives.
 SETTLED = 3
@@ -77,6 +81,27 @@ TOLD = {sheet.table: sheet.summed(PERIODS[sheet.period], _source(sheet)) for she
 ADD = [f"{sheet.insert(TOLD[sheet.table])} {sheet.add}" for sheet in SHEETS]
 
 
+#: A mark that stands still although transactions came and went after it. Whose transaction it
+#: is can be seen only by those who may.
+HELD = """
+SELECT mark.at, (
+  SELECT pid FROM pg_stat_activity
+  WHERE backend_xid::text::bigint = pg_snapshot_xmin(now_at)::text::bigint %% 4294967296 LIMIT 1
+)
+FROM usage_rollupmark AS mark, pg_current_snapshot() AS now_at
+WHERE id = 1 AND upto > 0 AND at < clock_timestamp() - make_interval(secs => %(overdue_s)s)
+  AND pg_snapshot_xmin(now_at)::text::bigint <= upto
+  AND pg_snapshot_xmax(now_at)::text::bigint > upto + 1
+"""
+
+
+class Hold(NamedTuple):
+    """A transaction that holds roll-ups back, and the server process that has it, if known."""
+
+    since: datetime
+    process: int | None
+
+
 class Mark(NamedTuple):
     """The mark as one snapshot sees it, and the transactions of that snapshot."""
 
@@ -97,6 +122,39 @@ def make_anew(start: datetime, end: datetime) -> None:
     """Replace the sums from one midnight up to another by what the log says."""
     _make_sure_of_mark()
     _insisting(lambda: _make_anew(start, end))
+
+
+def consistently(read: Callable[[int], T]) -> T:
+    """What `read`, which is told how far the sums reach, makes of sums and log together.
+
+    Sums and mark move together: where the mark stands still, one statement fits it.
+    """
+    for _ in range(TRIES):
+        mark = usable_mark()
+        found = read(mark)
+        if usable_mark() == mark:
+            return found
+    raise RuntimeError("The roll-ups moved on all the while. Ask again.")
+
+
+def held_back() -> Hold | None:
+    """The transaction that keeps the mark where it is, if it has done so for too long."""
+    with connection.cursor() as cursor:
+        cursor.execute(HELD, {"overdue_s": OVERDUE_S})
+        found = cursor.fetchone()
+    return Hold(*found) if found else None
+
+
+def is_left_behind() -> bool:
+    """Whether nobody has rolled up for long although there was something to add."""
+    mark = RollupMark.objects.filter(pk=MARK).first()
+    if mark is None or (timezone.now() - mark.at).total_seconds() < FORGOTTEN_S:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM usage_usagerecord WHERE x >= %s::xid8)", [str(mark.upto)]
+        )
+        return bool(cursor.fetchone()[0])
 
 
 @contextmanager

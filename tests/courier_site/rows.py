@@ -6,7 +6,7 @@ from uuid import UUID
 from django.contrib.auth.models import Group
 
 from accounts.models import Budget, Plan
-from lib.ids import uuid7
+from lib.ids import hour_of, uuid7
 from tests import factories
 from usage.models import (
     Alert,
@@ -14,7 +14,10 @@ from usage.models import (
     Export,
     PurgeReceipt,
     QuarantinedRecord,
+    Reconciliation,
     ReportDefinition,
+    StaleHour,
+    UsageAttempt,
     UsageRecord,
 )
 
@@ -50,7 +53,35 @@ def make_record(key, *, at=None, **fields):
         "end_reason": "complete",
         "status": 200,
     }
-    return UsageRecord.objects.create(**facts | fields)
+    record = UsageRecord.objects.create(**facts | fields)
+    StaleHour.objects.create(hour=hour_of(record.request_id))
+    return record
+
+
+def make_attempt(record, **fields):
+    """One upstream call of a request."""
+    facts = {
+        "request_id": record.request_id,
+        "number": 1,
+        "started_at": record.started_at,
+        "key_id": record.key_id,
+        "team_id": record.team_id,
+        "model_served": record.model_served,
+        "provider_name": record.provider_name,
+        "upstream_model": "gpt-4o",
+        "outcome": "upstream_timeout",
+        "received": True,
+        "input_tokens": 100,
+        "output_tokens": 0,
+        "usage_source": "provider",
+        "total_ms": 800,
+    }
+    return UsageAttempt.objects.create(**facts | fields)
+
+
+def make_reconciliation(**fields):
+    today = datetime.now(UTC).date()
+    return Reconciliation.objects.create(first_day=today, last_day=today, **fields)
 
 
 def id_of(moment):

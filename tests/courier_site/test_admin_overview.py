@@ -9,10 +9,11 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
+from django.utils import timezone
 
 from courier_site.overview import DAYS, NAMED, TOP, overview
 from registry import health
-from tests.courier_site.rows import make_day, make_record
+from tests.courier_site.rows import make_attempt, make_day, make_reconciliation, make_record
 from tests.factories import (
     make_key,
     make_model,
@@ -72,6 +73,16 @@ class TestToday:
 
         assert "without 1 of unknown price" in browser.get(START).text
 
+    def test_tells_what_rests_on_estimates_and_what_was_wasted(self, browser, key):
+        make_record(key, cost_nano=3_000_000_000)
+        make_record(key, cost_nano=1_000_000_000, usage_source="estimated")
+        make_attempt(make_record(key, cost_nano=0), received=False, cost_nano=2_500_000_000)
+
+        page = browser.get("/admin/").content.decode()
+
+        assert "25.0%" in page
+        assert "$2.50" in page
+
     def test_without_any_request_is_no_error(self, browser):
         assert "0% of all requests" in browser.get(START).text
 
@@ -80,13 +91,13 @@ class TestTop:
     def test_models_come_by_their_requests(self, key):
         for name, number in (("rare", 1), ("often", 3), ("now and then", 2)):
             for _ in range(number):
-                make_record(key, model_asked=name)
+                make_record(key, model_served=name)
 
         assert [name for name, _ in seen().models] == ["often", "now and then", "rare"]
 
     def test_no_more_are_named_than_fit(self, key):
         for number in range(TOP + 3):
-            make_record(key, model_asked=f"model-{number}")
+            make_record(key, model_served=f"model-{number}")
 
         assert len(seen().models) == TOP
 
@@ -118,13 +129,6 @@ class TestCharts:
         assert answered == [0] * (DAYS - 2) + [5, 1]
         assert failed == [0] * (DAYS - 2) + [2, 0]
         assert len(chart["labels"]) == DAYS
-
-    def test_take_today_from_the_records_and_not_from_the_sums(self, key):
-        make_day(key, datetime.now(UTC).date(), requests=1000)
-
-        chart = json.loads(seen().days["requests"])
-
-        assert chart["datasets"][0]["data"][-1] == 0
 
     def test_show_dollars(self, key):
         make_record(key, cost_nano=2_500_000_000)
@@ -199,6 +203,32 @@ class TestAttention:
         QuarantinedRecord.objects.create(raw=b"{", reason="The record is no JSON.")
 
         assert self.texts() == ["1 usage record is in quarantine."]
+
+    def test_sums_that_differ_from_the_log(self, in_order):
+        make_reconciliation(differs=True)
+
+        assert "Run manage.py reconcile --fix." in self.texts()[0]
+
+    def test_sums_that_were_made_anew(self, in_order):
+        make_reconciliation(differs=True, fixed=True)
+
+        assert "were made anew" in self.texts()[0]
+
+    @pytest.mark.parametrize(
+        "since", [{"differs": False}, {"differs": True, "at": timezone.now() - timedelta(days=2)}]
+    )
+    def test_sums_that_agree_again_need_none(self, in_order, since):
+        make_reconciliation(differs=True, at=timezone.now() - timedelta(days=2))
+        make_reconciliation(**since)
+
+        assert self.texts() == []
+
+    def test_the_last_comparison_is_told_with_its_time(self, browser, db):
+        make_reconciliation(differs=False, at=datetime(2026, 11, 16, 7, 5, tzinfo=UTC))
+
+        page = " ".join(browser.get("/admin/").content.decode().split())
+
+        assert "last compared at 2026-11-16 07:05 UTC: they agree." in page
 
     def test_the_first_steps_of_a_new_installation(self, db):
         assert self.texts() == [
@@ -281,7 +311,7 @@ class TestWhoSeesWhat:
 
     def test_a_person_with_no_rights_sees_a_page_without_names(self, client, key):
         make_model("secret-model", make_provider("secret-provider"))
-        make_record(key, model_asked="secret-model")
+        make_record(key, model_served="secret-model")
         client.force_login(make_user("staff", is_staff=True))
 
         answer = client.get(START)
@@ -319,7 +349,7 @@ def fill(number):
     for each in range(number):
         key, provider = make_key(), make_provider()
         make_price(make_model(None, provider, make_provider(kind="openai", base_url="")))
-        make_record(key, provider_name=provider.name, model_asked=f"m-{each}")
+        make_record(key, provider_name=provider.name, model_served=f"m-{each}")
         make_day(key, datetime.now(UTC).date() - timedelta(days=1 + each % 5))
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 
 from lib.ids import lowest_at, uuid7
 from tests.soak import trials
@@ -297,3 +298,46 @@ def test_s69_what_is_written_after_the_rebuild_is_added_to_it(restored):
     sum_up()
 
     assert HourlyUsage.objects.get().requests == 3
+
+
+@pytest.fixture
+def forgotten(own):
+    """A transaction of somebody who forgot it, before a mark that has stood for two minutes."""
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def forget():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_current_xact_id()")
+            has_begun.set()
+            may_end.wait(30)
+        connection.close()
+
+    thread = threading.Thread(target=forget)
+    thread.start()
+    has_begun.wait(30)
+    ship(own, record_on(MONDAY))
+    rollups.roll_up()
+    RollupMark.objects.update(at=timezone.now() - timedelta(minutes=2))
+    yield
+    may_end.set()
+    thread.join()
+
+
+def test_a_forgotten_transaction_is_told_with_its_process(forgotten):
+    assert rollups.roll_up() == 0
+    assert "has a transaction open" in rollups.trouble()
+
+
+def test_a_mark_that_moves_is_no_trouble(own):
+    ship(own, record_on(MONDAY))
+    sum_up()
+
+    assert rollups.trouble() == ""
+
+
+def test_roll_ups_that_nobody_makes_are_told(own):
+    sum_up()
+    ship(own, record_on(MONDAY))
+    RollupMark.objects.update(at=timezone.now() - timedelta(minutes=10))
+
+    assert "Is the worker running?" in rollups.trouble()

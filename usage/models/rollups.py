@@ -233,6 +233,9 @@ class Reconciliation(models.Model):
     #: The days that were compared, in UTC.
     first_day = models.DateField()
     last_day = models.DateField()
+    #: Whether all of those days was compared, and not only their last hours.
+    whole_days = models.BooleanField(default=True)
+    differs = models.BooleanField(default=False)
     #: What differs, as lists of lines for people; empty lists where nothing does.
     findings = models.JSONField(default=dict)
     #: The largest difference found, in billionths of a US dollar.
