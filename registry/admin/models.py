@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from unfold.admin import TabularInline
@@ -17,7 +18,7 @@ from registry import conditions
 from registry.admin.autocomplete import Autocompletes
 from registry.admin.labels import label
 from registry.admin.managed import OriginFilter
-from registry.admin.prices import PriceForm
+from registry.admin.price_forms import PriceRowForm
 from registry.admin.rows import UniqueRows
 from registry.admin.switching import SwitchingAdmin
 from registry.models import Alias, Price, Route, ServedModel
@@ -52,21 +53,32 @@ class RouteInline(Autocompletes, TabularInline):
 
 
 class PriceFormSet(UniqueRows):
-    unique = ("starts_at",)
+    unique = ("route", "starts_at")
     complaint = "Two prices begin at the same moment."
 
 
 class PriceInline(TabularInline):
+    """The main figures of each price. All of them are on the price's own page."""
+
     model = Price
-    form = PriceForm
+    form = PriceRowForm
     formset = PriceFormSet
     extra = 0
     hide_title = True
     tab = True
+    show_change_link = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Price]:
         queryset: QuerySet[Price] = super().get_queryset(request)
-        return queryset.select_related("model")
+        rows = queryset.filter(withdrawn_at=None).select_related("model", "route")
+        return rows.order_by("-starts_at", "pk")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "route":
+            page = request.resolver_match
+            routes = Route.objects.filter(model=page.kwargs.get("object_id") if page else None)
+            kwargs["queryset"] = routes.select_related("model", "provider")
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
 class AliasFormSet(PaginationInlineFormSet):
@@ -97,6 +109,7 @@ class ServedModelAdmin(SwitchingAdmin):
     search_fields = ("name", "description", "aliases__name", "routes__upstream_model")
     search_help_text = "Name, alias, description or upstream model"
     inlines = (RouteInline, PriceInline, AliasInline)
+    actions: ClassVar[list[str]] = [*SwitchingAdmin.actions, "take_prices"]
     fieldsets = (
         (None, {"fields": ("name", "description", "enabled", ("strategy", "max_attempts"))}),
     )
@@ -113,6 +126,14 @@ class ServedModelAdmin(SwitchingAdmin):
             self.message_user(request, NO_ROUTE.format(model), messages.WARNING)
         if conditions.price_state(model, timezone.now()) == "unknown":
             self.message_user(request, NO_PRICE.format(model), messages.WARNING)
+
+    @admin.action(description="Take prices from the list", permissions=["price"])
+    def take_prices(self, request: HttpRequest, rows: QuerySet[ServedModel]) -> HttpResponse:
+        chosen = ",".join(str(pk) for pk in rows.values_list("pk", flat=True))
+        return HttpResponseRedirect(f"{reverse('admin:registry_price_list')}?models={chosen}")
+
+    def has_price_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("registry.add_price"))
 
     @admin.display(description="Routes, in order")
     def routes_in_order(self, model: ServedModel) -> str:

@@ -1,61 +1,34 @@
-"""Prices in the admin: the form, and the list over all models."""
+"""Prices in the admin: the list over all models, and what the shipped list would change."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
-from django.core.exceptions import ValidationError
-from django.db.models import Exists, OuterRef, QuerySet
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Exists, OuterRef, QuerySet, Value
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTimeFilter
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminDateWidget
 
-from registry.admin.autocomplete import Autocompletes
+from registry import catalog, price_list
+from registry.admin.autocomplete import LONGEST_KEY, Autocompletes
 from registry.admin.labels import label
-from registry.models import Price
+from registry.admin.price_forms import PriceForm, dollars
+from registry.models import Price, Route
+from registry.price_list import Proposal
 
-FIGURES = ("input", "output", "cached_input", "cache_write")
-
-
-class PriceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run
-    """US dollars per million tokens; nothing but a tick for a model that is free."""
-
-    class Meta:
-        model = Price
-        fields = ("starts_at", "free", *FIGURES)
-        help_texts: ClassVar[dict[str, str]] = {
-            "starts_at": "In UTC.",
-            "free": "It costs nothing, which is not the same as having no price.",
-            "input": "US dollars per million tokens.",
-            "output": "US dollars per million tokens.",
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in ("input", "output"):
-            if name in self.fields:
-                self.fields[name].required = False
-        for name in FIGURES:
-            if self.initial.get(name) is not None:
-                self.initial[name] = without_zeros(self.initial[name])
-
-    def clean_input(self) -> Decimal:
-        return self.cleaned_data["input"] or Decimal(0)
-
-    def clean_output(self) -> Decimal:
-        return self.cleaned_data["output"] or Decimal(0)
-
-    def clean(self) -> dict[str, Any] | None:
-        values = self.cleaned_data
-        figures = any(values.get(name) for name in FIGURES)
-        if not values.get("free") and not figures and not self.errors:
-            raise ValidationError({"input": "Enter what it costs, or tick “free”."})
-        return values
+#: Their names where many stand in one cell.
+SHORT = {"cache_write_1h": "1 h write", "search_unit": "search", "audio_input": "audio in"}
 
 
 class InForceFilter(admin.SimpleListFilter):
@@ -65,44 +38,59 @@ class InForceFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("now", "In force"), ("later", "To come"), ("past", "Replaced")]
+        return [
+            ("now", "In force"),
+            ("later", "To come"),
+            ("past", "Replaced"),
+            ("withdrawn", "Withdrawn"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Price]) -> QuerySet[Price]:
         now = timezone.now()
+        standing = queryset.filter(withdrawn_at=None)
         match self.value():
             case "now":
-                return queryset.filter(~successor(now), starts_at__lte=now)
+                return standing.filter(~successor(now), starts_at__lte=now)
             case "later":
-                return queryset.filter(starts_at__gt=now)
+                return standing.filter(starts_at__gt=now)
             case "past":
-                return queryset.filter(successor(now))
+                return standing.filter(successor(now))
+            case "withdrawn":
+                return queryset.exclude(withdrawn_at=None)
         return queryset
 
 
 def successor(now: datetime) -> Exists:
-    """Whether a later price of the same model has begun."""
-    later = Price.objects.filter(model=OuterRef("model"), starts_at__gt=OuterRef("starts_at"))
-    return Exists(later.filter(starts_at__lte=now))
+    """Whether a later price of the same model and route has begun."""
+    nothing = Value(0)
+    later = Price.objects.standing().annotate(place=Coalesce("route_id", nothing))
+    return Exists(
+        later.filter(
+            model=OuterRef("model"),
+            place=Coalesce(OuterRef("route_id"), nothing),
+            starts_at__gt=OuterRef("starts_at"),
+            starts_at__lte=now,
+        )
+    )
 
 
-def without_zeros(figure: Decimal) -> Decimal:
-    """The same number without zeros at its end: 2.5 for 2.500000, and 10 for 10."""
-    return Decimal(f"{figure.normalize():f}")
+class StartForm(forms.Form):
+    """From when on the prices of the list are to hold."""
 
-
-def dollars(figure: Decimal | None) -> str:
-    """A price per million tokens as people write it: $0.15, $2.50."""
-    if figure is None:
-        return "as input"
-    plain = without_zeros(figure)
-    return f"${plain:,.2f}" if plain == round(plain, 2) else f"${plain}"
+    day = forms.DateField(
+        label="From",
+        required=False,
+        widget=UnfoldAdminDateWidget,
+        help_text="In UTC. Empty: from now on.",
+    )
 
 
 @admin.register(Price)
 class PriceAdmin(Autocompletes, ModelAdmin):
     form = PriceForm
-    fields = ("model", *PriceForm.Meta.fields)
-    list_display = ("model", "starts_at", "state", "per_input", "per_cached", "per_output")
+    change_form_outer_before_template = "registry/price_notice.html"
+    list_display = ("model", "route", "starts_at", "state", *("per_input", "per_cached"),
+                    *("per_output", "others", "source"))  # fmt: skip
     list_filter = (
         InForceFilter,
         "free",
@@ -110,24 +98,90 @@ class PriceAdmin(Autocompletes, ModelAdmin):
         ("starts_at", RangeDateTimeFilter),
     )
     list_filter_submit = True
-    list_select_related = ("model",)
+    list_select_related = ("model", "route__model", "route__provider")
     search_fields = ("model__name",)
     search_help_text = "Model"
     autocomplete_fields = ("model",)
     date_hierarchy = "starts_at"
+    actions_list: ClassVar[list[str]] = ["take_from_list"]
+    fieldsets = (
+        (None, {"fields": (("model", "route"), ("starts_at", "free"))}),
+        ("Input, per million tokens", {"fields": (
+            ("input", "cached_input", "audio_input"),
+            ("cache_write", "cache_write_1h"),
+        )}),
+        ("Output, per million tokens", {"fields": (("output", "reasoning", "audio_output"),)}),
+        ("For each", {"fields": (("request", "image", "search_unit"),)}),
+    )  # fmt: skip
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self.compare_with_list)
+        return [path("list/", page, name="registry_price_list"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Price]:
         queryset: QuerySet[Price] = super().get_queryset(request)
         return queryset.annotate(replaced=successor(timezone.now()))
 
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "route":
+            kwargs["queryset"] = Route.objects.select_related("model", "provider")
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
     def has_change_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
-        return super().has_change_permission(request, obj) and not _is_managed(obj)
+        return super().has_change_permission(request, obj) and not _is_closed(obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and not _is_managed(obj)
+        return super().has_delete_permission(request, obj) and not _is_closed(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Price]) -> None:
+        for price in queryset:
+            price.delete()
+
+    @action(description="Take prices from the list", icon="download", permissions=["add"])  # type: ignore[untyped-decorator, unused-ignore]
+    def take_from_list(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:registry_price_list"))
+
+    def compare_with_list(self, request: HttpRequest) -> HttpResponse:
+        """What the shipped list would change; sent with boxes ticked, it writes those."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = StartForm(request.GET or None)
+        start = _start(request, form)
+        rows = price_list.models()
+        if chosen := _chosen_models(request):
+            rows = rows.filter(pk__in=chosen)
+        comparison = price_list.compare(rows, start)
+        if request.method == "POST":
+            self._take(request, comparison.writable)
+            return HttpResponseRedirect(reverse("admin:registry_price_changelist"))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Take prices from the list",
+            "source": catalog.SOURCE,
+            "comparison": comparison,
+            "form": form,
+            "start": start,
+            "models": request.GET.get("models", ""),
+            "media": self.media + form.media,
+        }
+        return TemplateResponse(request, "registry/price_list.html", context)
+
+    def _take(self, request: HttpRequest, writable: list[Proposal]) -> None:
+        ticked = request.POST.getlist("take")
+        wanted = [proposal for proposal in writable if proposal.identity in ticked]
+        for proposal, row in zip(wanted, price_list.write(wanted), strict=True):
+            self.log_addition(request, row, f"Taken from {catalog.SOURCE}: {proposal.entry}.")
+        taken = "1 price was" if len(wanted) == 1 else f"{len(wanted)} prices were"
+        self.message_user(request, f"{taken} taken from the list.", messages.SUCCESS)
+        if len(wanted) < len(ticked):
+            text = "Some were left out: they have changed since the page was made. Look again."
+            self.message_user(request, text, messages.WARNING)
 
     @admin.display(description="State")
     def state(self, price: Any) -> str:
+        if price.withdrawn_at:
+            return label("withdrawn", hint="Kept for the requests that were charged by it.")
         if price.starts_at > timezone.now():
             return label("to come", "info")
         if price.replaced:
@@ -146,6 +200,32 @@ class PriceAdmin(Autocompletes, ModelAdmin):
     def per_output(self, price: Price) -> str:
         return "free" if price.free else dollars(price.output)
 
+    @admin.display(description="Others")
+    def others(self, price: Price) -> str:
+        shown = {"input", "cached_input", "output"}
+        figures = {name: getattr(price, name) for name in Price.FIGURES if name not in shown}
+        given = [f"{_short(name)} {dollars(each)}" for name, each in figures.items() if each]
+        return ", ".join(given)
 
-def _is_managed(price: Price | None) -> bool:
-    return bool(price and price.model.managed_by)
+
+def _short(figure: str) -> str:
+    return SHORT.get(figure, figure.replace("_", " "))
+
+
+def _is_closed(price: Price | None) -> bool:
+    """Whether it is changed elsewhere, or no longer at all."""
+    return bool(price and (price.model.managed_by or price.withdrawn_at))
+
+
+def _start(request: HttpRequest, form: StartForm) -> datetime:
+    """As the page that was sent says; else the chosen day's midnight; else now."""
+    if request.method == "POST":
+        sent = parse_datetime(request.POST.get("start", ""))
+        return sent.astimezone(UTC) if sent else timezone.now()
+    day = form.cleaned_data["day"] if form.is_valid() else None
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) if day else timezone.now()
+
+
+def _chosen_models(request: HttpRequest) -> list[str]:
+    keys = request.GET.get("models", "").split(",")
+    return [key for key in keys if key.isdecimal() and len(key) <= LONGEST_KEY]
