@@ -13,6 +13,8 @@ from registry import catalog, conditions
 from registry.catalog import Entry
 from registry.models import Price, Route, ServedModel
 
+NO_FIGURE = "—"
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -46,7 +48,8 @@ class Proposal:
         """Each figure that differs: its name, what it is now, and what is listed."""
         for name in Price.FIGURES:
             now, listed = self._figure(self.present, name), self._figure(self.listed, name)
-            if now != listed:
+            is_news = now != listed if self.present else listed != NO_FIGURE
+            if is_news:
                 yield Price.label(name), now, listed
 
     @staticmethod
@@ -55,7 +58,7 @@ class Proposal:
             return "unknown"
         figure = getattr(price, name)
         if figure is None:
-            return "—"
+            return NO_FIGURE
         return f"${figure.normalize():f}"
 
 

@@ -9,7 +9,7 @@ from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.forms import PaginationInlineFormSet
@@ -18,7 +18,7 @@ from registry import conditions
 from registry.admin.autocomplete import Autocompletes
 from registry.admin.labels import label
 from registry.admin.managed import OriginFilter
-from registry.admin.price_forms import PriceRowForm
+from registry.admin.price_forms import PriceRowForm, other_figures
 from registry.admin.rows import UniqueRows
 from registry.admin.switching import SwitchingAdmin
 from registry.models import Alias, Price, Route, ServedModel
@@ -66,7 +66,14 @@ class PriceInline(TabularInline):
     extra = 0
     hide_title = True
     tab = True
-    show_change_link = True
+    readonly_fields = ("more",)
+
+    @admin.display(description="Others")
+    def more(self, price: Price) -> str:
+        if not price.pk:
+            return "once it is saved"
+        page = reverse("admin:registry_price_change", args=(price.pk,))
+        return format_html('<a class="underline" href="{}">{}</a>', page, other_figures(price) or "none")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Price]:
         queryset: QuerySet[Price] = super().get_queryset(request)

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 from django import forms
 from django.core.exceptions import ValidationError
 
-from registry.models import Price
+from registry.models import Price, Route
 
 #: What the rows inside of a model's page have. The others are on the price's own page.
-MAIN_FIGURES = ("input", "output", "cached_input", "cache_write")
+MAIN_FIGURES = ("input", "output", "cached_input")
+#: Names of figures where many stand in one cell.
+SHORT = {"cache_write_1h": "1 h write", "search_unit": "search", "audio_input": "audio in"}
 
 
 class PriceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run
@@ -41,9 +43,10 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
     def _offer_routes(self) -> None:
         """Those of the model alone, once it is known."""
         field: Any = self.fields["route"]
-        field.empty_label = "All without a price of their own"
+        field.empty_label = "All others"
         if self.instance.model_id is not None:
             field.queryset = field.queryset.filter(model=self.instance.model_id)
+            field.label_from_instance = target_of
 
     def clean_input(self) -> Decimal:
         return self.cleaned_data["input"] or Decimal(0)
@@ -72,6 +75,11 @@ class PriceRowForm(PriceForm):
         fields = ("route", "starts_at", "free", *MAIN_FIGURES)
 
 
+def target_of(route: Route) -> str:
+    """Where a route leads, where its model need not be said."""
+    return f"{route.provider.name} / {route.upstream_model}"
+
+
 def without_zeros(figure: Decimal) -> Decimal:
     """The same number without zeros at its end: 2.5 for 2.500000, and 10 for 10."""
     return Decimal(f"{figure.normalize():f}")
@@ -83,3 +91,13 @@ def dollars(figure: Decimal | None) -> str:
         return "as input"
     plain = without_zeros(figure)
     return f"${plain:,.2f}" if plain == round(plain, 2) else f"${plain}"
+
+
+def other_figures(price: Price) -> str:
+    """The figures that are given beside the main ones, in a line."""
+    figures = {name: getattr(price, name) for name in Price.FIGURES if name not in MAIN_FIGURES}
+    return ", ".join(f"{_short(name)} {dollars(each)}" for name, each in figures.items() if each)
+
+
+def _short(figure: str) -> str:
+    return SHORT.get(figure, figure.replace("_", " "))

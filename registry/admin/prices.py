@@ -18,17 +18,14 @@ from django.utils.dateparse import parse_datetime
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTimeFilter
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminDateWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from registry import catalog, price_list
 from registry.admin.autocomplete import LONGEST_KEY, Autocompletes
 from registry.admin.labels import label
-from registry.admin.price_forms import PriceForm, dollars
+from registry.admin.price_forms import PriceForm, dollars, other_figures, target_of
 from registry.models import Price, Route
 from registry.price_list import Proposal
-
-#: Their names where many stand in one cell.
-SHORT = {"cache_write_1h": "1 h write", "search_unit": "search", "audio_input": "audio in"}
 
 
 class InForceFilter(admin.SimpleListFilter):
@@ -80,7 +77,7 @@ class StartForm(forms.Form):
     day = forms.DateField(
         label="From",
         required=False,
-        widget=UnfoldAdminDateWidget,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "date"}),
         help_text="In UTC. Empty: from now on.",
     )
 
@@ -89,7 +86,7 @@ class StartForm(forms.Form):
 class PriceAdmin(Autocompletes, ModelAdmin):
     form = PriceForm
     change_form_outer_before_template = "registry/price_notice.html"
-    list_display = ("model", "route", "starts_at", "state", *("per_input", "per_cached"),
+    list_display = ("model", "of", "starts_at", "state", *("per_input", "per_cached"),
                     *("per_output", "others", "source"))  # fmt: skip
     list_filter = (
         InForceFilter,
@@ -105,13 +102,14 @@ class PriceAdmin(Autocompletes, ModelAdmin):
     date_hierarchy = "starts_at"
     actions_list: ClassVar[list[str]] = ["take_from_list"]
     fieldsets = (
-        (None, {"fields": (("model", "route"), ("starts_at", "free"))}),
+        (None, {"fields": (("model", "route"), "starts_at", "free")}),
         ("Input, per million tokens", {"fields": (
-            ("input", "cached_input", "audio_input"),
+            ("input", "cached_input"),
             ("cache_write", "cache_write_1h"),
+            "audio_input",
         )}),
-        ("Output, per million tokens", {"fields": (("output", "reasoning", "audio_output"),)}),
-        ("For each", {"fields": (("request", "image", "search_unit"),)}),
+        ("Output, per million tokens", {"fields": (("output", "reasoning"), "audio_output")}),
+        ("For each", {"fields": (("request", "image"), "search_unit")}),
     )  # fmt: skip
 
     def get_urls(self) -> list[URLPattern]:
@@ -178,6 +176,10 @@ class PriceAdmin(Autocompletes, ModelAdmin):
             text = "Some were left out: they have changed since the page was made. Look again."
             self.message_user(request, text, messages.WARNING)
 
+    @admin.display(description="Route", ordering="route")
+    def of(self, price: Price) -> str:
+        return target_of(price.route) if price.route else "all others"
+
     @admin.display(description="State")
     def state(self, price: Any) -> str:
         if price.withdrawn_at:
@@ -202,14 +204,7 @@ class PriceAdmin(Autocompletes, ModelAdmin):
 
     @admin.display(description="Others")
     def others(self, price: Price) -> str:
-        shown = {"input", "cached_input", "output"}
-        figures = {name: getattr(price, name) for name in Price.FIGURES if name not in shown}
-        given = [f"{_short(name)} {dollars(each)}" for name, each in figures.items() if each]
-        return ", ".join(given)
-
-
-def _short(figure: str) -> str:
-    return SHORT.get(figure, figure.replace("_", " "))
+        return other_figures(price)
 
 
 def _is_closed(price: Price | None) -> bool:
