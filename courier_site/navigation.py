@@ -139,6 +139,7 @@ UNFOLD: dict[str, Any] = {
                     _item("Daily usage", "bar_chart", "usage.dailyusage"),
                     _item("Reports", "table_chart", "usage.reportdefinition"),
                     _item("Exports", "download", "usage.export"),
+                    _item("Re-ratings", "currency_exchange", "usage.reraterun"),
                     _item("Quarantine", "report", "usage.quarantinedrecord"),
                     _item("Purges", "delete_sweep", "usage.purgereceipt"),
                 ],

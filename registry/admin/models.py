@@ -73,7 +73,9 @@ class PriceInline(TabularInline):
         if not price.pk:
             return "once it is saved"
         page = reverse("admin:registry_price_change", args=(price.pk,))
-        return format_html('<a class="underline" href="{}">{}</a>', page, other_figures(price) or "none")
+        return format_html(
+            '<a class="underline" href="{}">{}</a>', page, other_figures(price) or "none"
+        )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Price]:
         queryset: QuerySet[Price] = super().get_queryset(request)

@@ -16,6 +16,7 @@ from usage.models import (
     QuarantinedRecord,
     Reconciliation,
     ReportDefinition,
+    RerateRun,
     StaleHour,
     UsageAttempt,
     UsageRecord,
@@ -144,6 +145,7 @@ def one_of_each(user):
         PurgeReceipt.objects.create(
             kind="records", first_day="2026-01-01", last_day="2026-01-01", rows=3
         ),
+        RerateRun.objects.create(first_day="2026-01-01", last_day="2026-01-31"),
         webhook,
         Alert.objects.create(kind=Alert.Kind.DRIFT, identity="drift:1", text="Sums differ."),
     ]

@@ -122,8 +122,8 @@ class TestRoute:
 
         shown = browser.get(page_of(price) if place == "price" else model_page).text
 
-        assert "gpt-4o-mini → openai" in shown
-        assert "other → elsewhere" not in shown
+        assert "openai / gpt-4o-mini" in shown
+        assert "elsewhere / other" not in shown
 
     def test_and_the_model_may_each_have_a_price_from_the_same_moment(self, browser, model):
         browser.post(f"{PRICES}add/", forms.price(model=model.pk))

@@ -8,6 +8,7 @@ from usage.admin import (
     quarantine,
     records,
     reports,
+    reratings,
     webhooks,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "quarantine",
     "records",
     "reports",
+    "reratings",
     "webhooks",
 ]
