@@ -1,7 +1,6 @@
 """The front page: what it says, to whom, and at what price."""
 
 import json
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -21,7 +20,10 @@ from tests.factories import (
     make_provider,
     make_user,
 )
+from tests.usage.spools import make_record as spooled
+from usage.frames import CLOSE, framed
 from usage.models import QuarantinedRecord, SpoolCursor
+from usage.records import encoded
 
 pytestmark = pytest.mark.django_db
 
@@ -253,30 +255,31 @@ class TestSpool:
         make_price(make_model("fine", make_provider()))
         path = settings.SPOOL_DIR / "0" / f"00000001-{uuid4()}.spool"
         path.parent.mkdir(parents=True)
-        path.write_bytes(b"x" * 2048)
         return path
 
-    def age(self, path, seconds):
-        moment = datetime.now(UTC).timestamp() - seconds
-        os.utime(path, (moment, moment))
+    def fill(self, path, seconds_ago):
+        """With the record of a request that ended so long ago."""
+        started_at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+        record = spooled(started_at=started_at, total_ms=0)
+        path.write_bytes(framed(encoded(CLOSE, record)))
 
     def test_records_that_do_not_reach_the_database_are_reported(self, segment):
-        self.age(segment, 120)
+        self.fill(segment, 10)
 
         (item,) = seen().attention
 
-        assert "2.0" in item.text
+        assert f"{segment.stat().st_size}" in item.text
         assert "ship_spool" in item.text
 
     def test_those_that_are_on_their_way_are_not(self, segment):
-        self.age(segment, 5)
+        self.fill(segment, 5)
 
         assert seen().attention == []
 
     def test_those_that_have_arrived_are_not(self, segment):
-        self.age(segment, 120)
+        self.fill(segment, 120)
         name = Path(segment).stem.partition("-")[2]
-        SpoolCursor.objects.create(segment=name, position=2048)
+        SpoolCursor.objects.create(segment=name, position=segment.stat().st_size)
 
         assert seen().attention == []
 
