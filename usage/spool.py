@@ -86,6 +86,29 @@ def id_of(segment: Path) -> UUID:
     return UUID(segment.stem.partition("-")[2])
 
 
+def is_segment(path: Path) -> bool:
+    """Whether the name of a file is that of a segment."""
+    try:
+        return path.suffix == ".spool" and bool(id_of(path))
+    except ValueError:
+        return False
+
+
+def is_owned(slot: Path) -> bool:
+    """Whether a living process of this machine writes to a slot. Changes nothing there."""
+    try:
+        lock = os.open(slot / "lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def claim(root: Path) -> Slot:
     """The first slot that no living process owns."""
     return next(slot for number in count() if (slot := _taken(root / str(number))))

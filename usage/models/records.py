@@ -155,6 +155,11 @@ class UsageRecord(models.Model):
                 fields=["-request_id"], condition=~Q(outcome="ok"), name="usage_record_not_ok"
             ),
             models.Index(
+                fields=["end_reason", "-request_id"],
+                condition=~Q(outcome="ok"),
+                name="usage_record_ended",
+            ),
+            models.Index(
                 fields=["client_request_id"],
                 condition=~Q(client_request_id=""),
                 name="usage_record_client_id",
