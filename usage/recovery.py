@@ -95,5 +95,5 @@ def _tried(
 def _cost_nano(price_id: int | None, usage: TokenUsage) -> int | None:
     if price_id is None:
         return None
-    price = Price.objects.using(database()).filter(pk=price_id).first()
+    price = Price.objects.using(database()).filter(pk=price_id).order_by("pk").first()
     return price_of(price).cost_nano(usage) if price else None
