@@ -111,17 +111,25 @@ def test_a_segment_is_kept_as_long_as_a_request_in_it_is_open(own):
     assert len(own.segments) == 1
 
 
-def test_a_poison_record_is_set_aside_alone(own):
+def test_r33_of_a_batch_with_hostile_records_all_but_the_poison_one_land(own, caplog):
+    hostile = [
+        make_record(model_asked="a\x00b"),
+        make_record(user_name="a\ud800b"),
+        make_record(input_tokens=2**70, cost_nano=2**70),
+        make_record(model_served="x" * 1_000_000),
+        make_record(key_id=2**40),
+    ]
+    good = [make_record() for _ in range(194)]
     poison = make_record(key_id=None)
-    good = [make_record() for _ in range(199)]
-    own.record(*good[:120], poison, *good[120:])
+    own.record(*good[:97], *hostile, poison, *good[97:])
 
     own.ship()
 
-    assert ids() == {record.request_id for record in good}
+    assert ids() == {record.request_id for record in (*good, *hostile)}
     quarantined = QuarantinedRecord.objects.get()
     assert "IntegrityError" in quarantined.reason
     assert str(poison.request_id).encode() in bytes(quarantined.raw)
+    assert "a usage record was set aside" in caplog.text
 
 
 def test_an_unreadable_record_is_set_aside_alone(own):

@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import subprocess
 from collections import namedtuple
 
 import pytest
@@ -250,6 +251,34 @@ def test_a_disk_with_room_is_good_enough(open_spool, monkeypatch, disk):
     open_spool.check_disk()
 
     open_spool.check_writable()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 16 MB of its own."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(mounted)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("This user may mount nothing.")
+    yield mounted
+    subprocess.run(["umount", "--lazy", str(mounted)], check=True)
+
+
+def test_r40_below_the_floor_nothing_more_is_let_in_and_what_was_is_still_written(small_disk):
+    opened = Spool(spool.claim(small_disk))
+    opened.check_writable()
+    disk = os.statvfs(small_disk)
+    room = disk.f_bavail * disk.f_frsize
+    (small_disk / "other").write_bytes(b"x" * int(room - disk.f_blocks * disk.f_frsize * 0.04))
+
+    opened.check_disk()
+
+    with pytest.raises(SpoolUnavailable):
+        opened.check_writable()
+    opened.append(b"C0")
+    assert all_payloads(opened) == [b"C0"]
+    opened.close()
 
 
 def test_a_spool_that_is_deleted_underneath_is_unavailable(open_spool):
