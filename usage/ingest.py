@@ -16,9 +16,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from lib.ids import hour_of
 from usage import frames, ledger, spool, tags
-from usage.models import QuarantinedRecord, SpoolCursor, StaleHour
+from usage.models import QuarantinedRecord, SpoolCursor
 from usage.purges import retained
 from usage.recovery import Unclosed
 from usage.rows import Refused, Row, row_of
@@ -81,8 +80,7 @@ def store(batch: Batch, segment: Path) -> None:
         rows, purged = retained(batch.rows)
         refused = ledger.add(tags.bounded(rows, using)) if rows else []
         _quarantine(batch.refused + purged + refused)
-        hours = {hour_of(row.request_id) for row in rows}
-        StaleHour.objects.using(using).bulk_create(StaleHour(hour=hour) for hour in hours)
+        ledger.mark_hours(row.request_id for row in rows)
         SpoolCursor.objects.using(using).bulk_create(
             [SpoolCursor(segment=spool.id_of(segment), position=batch.end)],
             update_conflicts=True,

@@ -13,8 +13,9 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from lib.ids import hour_of
 from usage.late import add_late_figures
-from usage.models import UsageAttempt, UsageRecord
+from usage.models import StaleHour, UsageAttempt, UsageRecord
 from usage.rows import ATTEMPT_COLUMNS, COLUMNS, Refused, Row, refused
 
 T = TypeVar("T")
@@ -90,6 +91,13 @@ def add(rows: Sequence[Row]) -> list[Refused]:
         middle = len(rows) // 2
         return add(rows[:middle]) + add(rows[middle:])
     return []
+
+
+def mark_hours(request_ids: Iterable[UUID]) -> None:
+    """Tell the roll-ups what to sum anew. Those of PostgreSQL go by transactions instead."""
+    if connection().vendor != "postgresql":
+        hours = {hour_of(request_id) for request_id in request_ids}
+        StaleHour.objects.using(database()).bulk_create(StaleHour(hour=hour) for hour in hours)
 
 
 def _add_without_attempts(row: Row, error: Exception) -> list[Refused]:

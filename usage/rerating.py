@@ -19,12 +19,11 @@ from django.db.models import Q, Sum
 from django.utils import timezone
 
 from accounts.models import Team
-from lib.ids import hour_of
 from lib.tokens import TokenUsage
 from registry import models as registry
 from registry.snapshot import Price, charged_nano, in_force, price_of
 from usage import ledger
-from usage.models import RerateRun, StaleHour, UsageAdjustment, UsageRecord
+from usage.models import RerateRun, UsageAdjustment, UsageRecord
 from usage.models.records import UsageRecordQuerySet
 
 BATCH = 1000
@@ -280,8 +279,7 @@ def _correct(run: RerateRun, batch: Sequence[UsageRecord], tariff: Tariff) -> No
         _wait_for_others()
         found = [_adjustment(run, each) for each in tariff.ratings(batch) if each.differs]
         UsageAdjustment.objects.using(using).bulk_create(found, ignore_conflicts=True)
-        hours = {hour_of(adjustment.request_id) for adjustment in found}
-        StaleHour.objects.using(using).bulk_create(StaleHour(hour=hour) for hour in hours)
+        ledger.mark_hours(adjustment.request_id for adjustment in found)
 
 
 def _identity(run: RerateRun) -> str:

@@ -9,10 +9,10 @@ from django.db import connection, transaction
 from registry.models import Price
 from usage import partitions
 from usage.append_only import LEDGER
-from usage.models import PurgeReceipt, QuarantinedRecord, SpoolCursor, StaleHour, TeamTag
+from usage.models import PurgeReceipt, QuarantinedRecord, SpoolCursor, TeamTag
 
 #: What writing usage takes beside the ledger itself.
-ADDED_TO = [model._meta.db_table for model in (QuarantinedRecord, StaleHour, TeamTag)]
+ADDED_TO = [model._meta.db_table for model in (QuarantinedRecord, TeamTag)]
 READ = [model._meta.db_table for model in (Price, PurgeReceipt)]
 CHANGED = [SpoolCursor._meta.db_table]
 FORBIDDEN = ("UPDATE", "DELETE", "TRUNCATE")

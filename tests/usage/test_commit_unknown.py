@@ -12,7 +12,7 @@ from django.db import connection
 
 from tests.sources import CHECKOUT
 from tests.usage.spools import OwnSpool, empty_log, make_attempt, make_record
-from usage.models import StaleHour, UsageAdjustment, UsageAttempt, UsageRecord
+from usage.models import UsageAdjustment, UsageAttempt, UsageRecord
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -94,5 +94,4 @@ def test_f48_a_batch_whose_commit_was_not_answered_is_not_counted_twice(tmp_path
     # The one that was open ends as interrupted; of the others none came a second time.
     assert (UsageRecord.objects.count(), UsageAttempt.objects.count()) == (51, 100)
     assert not UsageAdjustment.objects.exists()
-    assert StaleHour.objects.exists()
     empty_log()
