@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('usage', '0008_reratings'),
+        ('usage', '0009_as_of'),
     ]
 
     operations = [
