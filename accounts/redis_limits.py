@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from accounts.errors import LimitsUnavailable
 from accounts.limits import (
     CONCURRENCY,
+    REQUESTS,
     RESERVED,
     TOKENS,
     Claims,
@@ -219,9 +220,13 @@ class Packed:
         own = [_budget_key(budget) for budget in rules.budgets]
         self.budgets = packed(len(own), *own, *budgets)
         self.budgets_count = 1 + len(own) + len(budgets)
-        ends = [_key(limit) for limit in rules.limits if limit.metric != "requests"]
-        self.ends_count = len(ends) + len(own) + 2
-        self.ends = packed(len(ends) + len(own), *ends, *own, len(ends))
+        ending = [limit for limit in rules.limits if limit.metric != REQUESTS]
+        lengths: list[str | int] = [len(ending), *map(_slot_us, ending)]
+        for budget in rules.budgets:
+            lengths += (budget.ring.slot_us, budget.ring.kept)
+        ends = [*map(_key, ending), *own]
+        self.ends = packed(len(ends), *ends, *lengths)
+        self.ends_count = 1 + len(ends) + len(lengths)
 
 
 class Question(ScriptCall):
@@ -328,12 +333,9 @@ class SettleCall(ScriptCall):
         head = self._store.packed(self._rules)
         parts: list[str | int] = []
         for limit, slot in zip(self._rules.limits, self._end.slots, strict=True):
-            if limit.metric == CONCURRENCY:
-                parts += (0, 0, 0)
-            elif limit.metric in TOKENS:
-                parts += (self._difference(limit), slot_us(limit), slot)
-        for budget, window in zip(self._rules.budgets, self._end.windows, strict=True):
-            parts += (budget.ring.slot_us, budget.ring.kept, window)
+            if limit.metric != REQUESTS:
+                parts += (self._difference(limit), slot)
+        parts += self._end.windows
         parts += (self._cost_nano, self._is_again, self._lease, self._store._now_us())  # noqa: SLF001
         return head.ends_count + len(parts), head.ends + packed(*parts)
 

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 #: If the event loop itself was late, answers may lie unread: look once more after this.
 GRACE_S = 0.01
 CONNECT_S = 0.3
-POST_WITHIN_S = 0.005
+POST_WITHIN_S = 0.02
 FAILURES_TO_OPEN = 3
 OPEN_FOR_S = 1.0
 MAX_POSTS = 10_000
@@ -37,7 +37,7 @@ SCRIPTS = Path(__file__).parent / "lua"
 def packed(*parts: str | int) -> bytes:
     """The parts as Redis reads the arguments of a command."""
     texts = [str(part).encode() for part in parts]
-    return b"".join(b"$%d\r\n%b\r\n" % (len(text), text) for text in texts)
+    return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
 
 
 class Script:
