@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('usage', '0009_as_of'),
+        ('usage', '0010_reconciliation_tells_what_it_compared'),
     ]
 
     operations = [
