@@ -50,6 +50,7 @@ class Mode(StrEnum):
     DEGRADED = "degraded"
 
 
+STATES = ("healthy", "degraded", "closed")
 SEEN = {
     Mode.NORMAL: "Redis counts them again",
     Mode.DEGRADED: "Redis does not answer; hard budgets are closed, limits count by share",
@@ -169,6 +170,18 @@ def store() -> Store:
 def mode() -> Mode:
     """Who counts at the moment, as far as this process knows."""
     return _mode
+
+
+def state() -> str:
+    """One of STATES: whether limits and budgets are counted as they should be."""
+    if _is_closed or (_mode is Mode.DEGRADED and not _fallback.replicas):
+        return "closed"
+    return "degraded" if _mode is Mode.DEGRADED else "healthy"
+
+
+def is_redis_away() -> bool:
+    """Whether Redis is not asked for a moment, because it did not answer."""
+    return isinstance(_store, RedisStore) and _store.is_away
 
 
 def tell_with(told: Callable[[], str]) -> None:

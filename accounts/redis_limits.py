@@ -89,6 +89,11 @@ class RedisStore:
         #: Settlements whose hold had ended before.
         self.late = 0
 
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis is not asked for a moment, because it did not answer."""
+        return self._line.is_away
+
     async def admit(self, rules: Rules, lease: str, need: Need) -> Verdict:
         admission = Admission(self, rules, self.packed(rules), lease, need, self._now_us())
         self._line.call(admission)

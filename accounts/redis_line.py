@@ -174,6 +174,11 @@ class RedisLine:
     def _loop(self) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis is not asked for a moment, because it did not answer."""
+        return self._loop.time() < self._open_until
+
     def call(self, command: Command) -> None:
         """Send with this tick's commands. It fails unless Redis answers within the deadline."""
         command.since = self._loop.time()

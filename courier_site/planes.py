@@ -14,6 +14,7 @@ from django.urls import resolve
 
 from accounts import admission
 from courier_site import health
+from courier_site.metrics import Metrics
 from gateway import upstream
 from gateway.front_door import FrontDoor, Receive, Scope
 from gateway.relay import pulse
@@ -35,6 +36,7 @@ class Courier:
         self._serves_api = settings.COURIER_ROLE in {"all", "gateway"}
         self._front_door = FrontDoor() if self._serves_api else None
         self._admin = ASGIHandler() if settings.COURIER_ROLE in {"all", "admin"} else None
+        self._metrics = Metrics()
         self._beside: list[asyncio.Task[Any]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +48,8 @@ class Courier:
             await send({"type": "websocket.close", "code": 1000})
         elif path.startswith("/health/"):
             await health.answer(path, send, serves_api=self._serves_api)
+        elif path == "/metrics" and self._serves_api:
+            await self._metrics.answer(scope, send)
         elif self._front_door and (path.startswith("/v1/") or self._admin is None):
             await self._front_door(scope, receive, send)
         elif self._admin:

@@ -272,6 +272,8 @@ COURIER_UNPRICED: str = env.str("COURIER_UNPRICED", default="refuse").strip().lo
 COURIER_REDIS_DEADLINE_S: float = env.float("COURIER_REDIS_DEADLINE", default=0.1)
 #: Whether Redis may evict keys although it then forgets limits.
 COURIER_REDIS_MAY_EVICT: bool = env.bool("COURIER_REDIS_MAY_EVICT", default=False)
+#: What a scrape of /metrics has to show. Empty: there is no /metrics.
+COURIER_METRICS_TOKEN: str = env.str("COURIER_METRICS_TOKEN", default="").strip()
 #: Seconds that open streams get after SIGTERM.
 COURIER_DRAIN_S: float = env.float("COURIER_DRAIN", default=30)
 SPOOL_DIR = DATA_DIR / "spool"

@@ -89,9 +89,20 @@ def store(batch: Batch, segment: Path) -> None:
         )
 
 
+@dataclass(slots=True)
+class Counters:
+    """What this process has seen, since it began."""
+
+    quarantined: int = 0
+
+
+counters = Counters()
+
+
 def _quarantine(set_aside: list[Refused]) -> None:
     for raw, reason in set_aside:
         logger.error("a usage record was set aside: %s", reason)
+        counters.quarantined += 1
         QuarantinedRecord.objects.using(ledger.database()).get_or_create(
             digest=hashlib.sha256(raw).hexdigest(), defaults={"raw": raw, "reason": reason}
         )

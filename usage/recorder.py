@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from django.conf import settings
@@ -37,6 +37,8 @@ class Recorder:
         self._open: dict[int, Segment] = {}
         self._closed: OrderedDict[int, None] = OrderedDict()
         self.pending = Pending()
+        #: How many requests ended how.
+        self.outcomes: dict[str, int] = {}
         own.start()
         shipper.start()
 
@@ -67,8 +69,19 @@ class Recorder:
         if segment is not None:
             segment.open_requests -= 1
         self._closed[request] = None
+        self.outcomes[record.outcome] = self.outcomes.get(record.outcome, 0) + 1
         if len(self._closed) > CLOSED_REMEMBERED:
             self._closed.popitem(last=False)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What is written down and has not reached the database."""
+        return sum(segment.written - segment.shipped for segment in list(self._spool.segments))
+
+    @property
+    def worker(self) -> str:
+        """The slot of the spool, which tells the processes of one machine apart."""
+        return self._spool.slot_name
 
     def check_writable(self) -> None:
         self._spool.check_writable()
@@ -127,6 +140,21 @@ def pending() -> Pending:
 def check_writable() -> None:
     """Raise SpoolUnavailable unless usage can be written down now."""
     _in_charge().check_writable()
+
+
+def outcomes() -> Mapping[str, int]:
+    """How many requests of this process ended how."""
+    return _recorder.outcomes if _recorder else {}
+
+
+def waiting_bytes() -> int:
+    """What this process has written down and not brought to the database."""
+    return _recorder.waiting_bytes if _recorder else 0
+
+
+def worker() -> str:
+    """Which of the processes of one machine this is, as a number from 0."""
+    return _recorder.worker if _recorder else ""
 
 
 def _in_charge() -> Recorder:

@@ -186,6 +186,10 @@ class Spool:
         self._roll()
         self.check_disk()
 
+    @property
+    def slot_name(self) -> str:
+        return self._slot.path.name
+
     def start(self) -> None:
         self._thread.start()
 
