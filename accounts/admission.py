@@ -179,6 +179,11 @@ def state() -> str:
     return "degraded" if _mode is Mode.DEGRADED else "healthy"
 
 
+def late_settlements() -> int:
+    """Settlements of this process whose hold had ended before."""
+    return _store.late if _store else 0
+
+
 def is_redis_away() -> bool:
     """Whether Redis is not asked for a moment, because it did not answer."""
     return isinstance(_store, RedisStore) and _store.is_away

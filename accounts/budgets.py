@@ -26,8 +26,6 @@ Rebuild = Callable[[Sequence[BudgetRule]], Awaitable[None]]
 class Counters:
     """What this process has seen, since it began."""
 
-    #: Settlements whose hold had ended before.
-    late_settlements: int = 0
     rebuilds: int = 0
     raised: int = 0
     lowered: int = 0

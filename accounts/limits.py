@@ -105,6 +105,9 @@ class Mend(NamedTuple):
 class Store(Protocol):
     """Where limits and budgets are counted. All that is awaited may raise LimitsUnavailable."""
 
+    #: Settlements whose hold had ended before.
+    late: int
+
     async def admit(self, rules: Rules, lease: str, need: Need) -> Verdict:
         """Reserve in all limits and budgets or in none."""
 

@@ -115,7 +115,7 @@ def _limits() -> Iterator[Metric]:
         float(admission.is_redis_away()),
     )
     for name, text, value in (
-        ("late_settlements", "Settlements whose hold had ended before.", budgets.late_settlements),
+        ("late_settlements", "Settlements whose hold had ended before.", admission.late_settlements()),
         ("budget_rebuilds", "Budgets that were built from the ledger.", budgets.rebuilds),
         ("budget_drifts", "Budgets more than a hundredth off the ledger.", budgets.drifts),
     ):

@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from accounts import admission, budgets
+from accounts import admission
 from courier_site import metrics
 from tests.gateway.conftest import until
 from usage import ingest, recorder
@@ -101,7 +101,7 @@ async def test_limits_without_redis_are_degraded_or_closed(scrape, monkeypatch, 
 
 
 async def test_late_settlements_and_records_set_aside_are_counted(scrape, monkeypatch):
-    monkeypatch.setattr(budgets.counters, "late_settlements", 3)
+    monkeypatch.setattr(admission.store(), "late", 3)
     monkeypatch.setattr(ingest.counters, "quarantined", 2)
 
     samples = await scrape()
