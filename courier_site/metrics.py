@@ -114,8 +114,9 @@ def _limits() -> Iterator[Metric]:
         "1 while Redis is not asked because it did not answer.",
         float(admission.is_redis_away()),
     )
+    late = admission.late_settlements()
     for name, text, value in (
-        ("late_settlements", "Settlements whose hold had ended before.", admission.late_settlements()),
+        ("late_settlements", "Settlements whose hold had ended before.", late),
         ("budget_rebuilds", "Budgets that were built from the ledger.", budgets.rebuilds),
         ("budget_drifts", "Budgets more than a hundredth off the ledger.", budgets.drifts),
     ):
