@@ -11,7 +11,7 @@ import random
 from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from usage import emails, webhooks
@@ -60,7 +60,10 @@ def deliver(pk: int) -> None:
     except Undelivered as failure:
         _try_later(delivery, str(failure))
     else:
-        _finish(delivery, state=Delivery.State.DONE, delivered_at=timezone.now(), trouble="")
+        # Whoever has the claim by now: it has arrived.
+        _waiting(delivery).update(
+            state=Delivery.State.DONE, delivered_at=timezone.now(), trouble=""
+        )
 
 
 def send_again(delivery: Delivery) -> bool:
@@ -111,16 +114,18 @@ def _try_later(delivery: Delivery, trouble: str) -> None:
         _give_up(delivery, trouble)
         return
     pause_s = PAUSES_S[delivery.tries - 1] * (1 + random.uniform(0, JITTER))
-    _finish(delivery, next_try_at=timezone.now() + timedelta(seconds=pause_s), trouble=trouble)
+    _failed(delivery, next_try_at=timezone.now() + timedelta(seconds=pause_s), trouble=trouble)
 
 
 def _give_up(delivery: Delivery, trouble: str) -> None:
     logger.error("delivery %s of alert %s was given up", delivery.pk, delivery.alert_id)
-    _finish(delivery, state=Delivery.State.FAILED, trouble=trouble)
+    _failed(delivery, state=Delivery.State.FAILED, trouble=trouble)
 
 
-def _finish(delivery: Delivery, **fields: object) -> None:
+def _failed(delivery: Delivery, **fields: object) -> None:
     """Write down how this try went, unless its claim had passed on to another worker."""
-    Delivery.objects.filter(
-        pk=delivery.pk, state=Delivery.State.WAITING, tries=delivery.tries
-    ).update(**fields)
+    _waiting(delivery).filter(tries=delivery.tries).update(**fields)
+
+
+def _waiting(delivery: Delivery) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.WAITING)

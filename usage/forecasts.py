@@ -40,6 +40,8 @@ class Forecast:
     pace: float | None
     #: None: not as far as anyone can tell.
     runs_out_at: datetime | None
+    #: How long ago the first spending was that it goes by.
+    observed: timedelta
 
     @property
     def in_words(self) -> str:
@@ -54,7 +56,7 @@ class Forecast:
 
 def pace_of(hours: Hours, start: datetime, now: datetime) -> float | None:
     """Nano-dollars an hour at which a window that began at `start` is being used. Or None."""
-    first = min((hour for hour, nano in hours.items() if nano), default=now)
+    first = first_of(hours, now)
     if now - first < MINIMUM:
         return None
     of_the_day = _mean(hours, max(first, hour_of(now - DAY)), now)
@@ -62,6 +64,11 @@ def pace_of(hours: Hours, start: datetime, now: datetime) -> float | None:
     if now - of_the_window < MINIMUM:
         return of_the_day
     return (of_the_day + _mean(hours, of_the_window, now)) / 2
+
+
+def first_of(hours: Hours, now: datetime) -> datetime:
+    """The first hour with any spending; `now` where there is none."""
+    return min((hour for hour, nano in hours.items() if nano), default=now)
 
 
 def _mean(hours: Hours, since: datetime, now: datetime) -> float:
@@ -93,16 +100,17 @@ def used_up_while_rolling(
 
 def forecast(standing: Standing, hours: Hours, now: datetime) -> Forecast:
     pace = pace_of(hours, standing.start, now)
+    observed = now - first_of(hours, now)
     if pace is None:
-        return Forecast(standing, None, None)
+        return Forecast(standing, None, None, observed)
     if standing.is_rolling:
         since = hour_of(standing.start)
         within = {hour: nano for hour, nano in hours.items() if hour >= since}
         at = used_up_while_rolling(standing.limit_nano, pace, within, standing.length, now)
-        return Forecast(standing, pace, at)
+        return Forecast(standing, pace, at, observed)
     at = used_up_at(standing.limit_nano - standing.spent_nano, pace, now)
     is_in_time = at is not None and (standing.end is None or at < standing.end)
-    return Forecast(standing, pace, at if is_in_time else None)
+    return Forecast(standing, pace, at if is_in_time else None, observed)
 
 
 def forecasts(found: Sequence[Standing], now: datetime) -> Iterator[Forecast]:
@@ -136,14 +144,17 @@ def is_far_enough(standing: Standing, now: datetime) -> bool:
     """Whether it has an end to compare with, is not used up, and there is enough to go by."""
     if standing.end is None or not 0 < standing.spent_nano < standing.limit_nano:
         return False
-    return standing.is_rolling or now - standing.start >= TOLD_AFTER * standing.length
+    since_start = now - standing.start
+    return standing.is_rolling or since_start >= TOLD_AFTER * standing.length
 
 
 def early_end(forecast: Forecast) -> datetime | None:
     """When it runs out, if a good part of the window is left by then: what is close may waver."""
     standing, at = forecast.standing, forecast.runs_out_at
-    if standing.end is None or at is None or standing.is_rolling:
-        return at
+    if standing.end is None or at is None:
+        return None
+    if standing.is_rolling:
+        return at if forecast.observed >= TOLD_AFTER * standing.length else None
     return at if at <= standing.end - WORTH_TELLING * standing.length else None
 
 

@@ -195,15 +195,16 @@ def test_a_claim_outlives_the_worker_that_died_with_it(delivery, receiver, clock
     assert delivery.state == Delivery.State.DONE
 
 
-def test_a_worker_that_lost_its_claim_changes_nothing(delivery):
+def test_a_worker_that_lost_its_claim_gives_nothing_up(delivery, receiver):
     slow = deliveries._claimed(delivery.pk)
     Delivery.objects.update(next_try_at=timezone.now())
+    receiver.will_answer(b"", status=500)
     deliver(delivery)
 
     deliveries._give_up(slow, "It took too long to answer.")
 
     delivery.refresh_from_db()
-    assert delivery.state == Delivery.State.DONE
+    assert (delivery.state, delivery.trouble) == (Delivery.State.WAITING, "It answered 500.")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -175,6 +175,13 @@ class TestOfBudgets:
         assert len(look()) == 1
         assert look() == []
 
+    def test_a_rolling_budget_is_not_told_of_before_a_fifth_of_its_length(self, key, spend):
+        make_budget(key=key, amount=100, period="month", window="rolling")
+        spend(key, *[1] * 60)
+
+        assert foreseen().in_words == "2026-11-17 04:00 UTC"
+        assert look() == []
+
     def test_a_rolling_budget_in_balance_is_not_told_of(self, key, spend):
         make_budget(key=key, amount=30, period="day", window="rolling")
         spend(key, *[1] * 60)
