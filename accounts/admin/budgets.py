@@ -13,12 +13,14 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.views import ChangeList
 
 from accounts import raises
 from accounts.admin import budget_forms
 from accounts.admin.budget_forms import BudgetForm, BudgetFormSet, RaiseForm, ScopedBudgetForm
 from accounts.admin.confirming import Asked, Confirming, Question, button, is_confirmed, was_seen
 from accounts.admin.scopes import SCOPE_FIELDS, ScopedAdmin, ScopeFilter
+from accounts.admin.spent import CSS, SpentList, bar, states_by_id
 from accounts.models import Budget, BudgetRaise, User
 from registry.admin.labels import label
 
@@ -76,14 +78,14 @@ class RaiseInline(TabularInline):
 @admin.register(Budget)
 class BudgetAdmin(Confirming, ScopedAdmin):
     form = ScopedBudgetForm
-    list_display = ("scope", "amount", "raised", "period", "window", "hard")
+    list_display = ("scope", "amount", "raised", "spent", "period", "window", "hard")
     list_filter = (
         ScopeFilter,
         ("period", ChoicesDropdownFilter),
         ("window", ChoicesDropdownFilter),
         "hard",
     )
-    readonly_fields = ("counted", "raised")
+    readonly_fields = ("counted", "spent")
     inlines = (RaiseInline,)
     actions: ClassVar[list[str]] = ["raise_them"]
     actions_detail = ("raise_one", "end_raises")
@@ -92,10 +94,17 @@ class BudgetAdmin(Confirming, ScopedAdmin):
         queryset: QuerySet[Budget] = super().get_queryset(request)
         return queryset.prefetch_related("raises")
 
+    class Media:
+        css = CSS
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return SpentList
+
     def get_fields(self, request: HttpRequest, obj: Budget | None = None) -> Sequence[Any]:
         if obj and not self.has_change_permission(request, obj):
-            return (*SCOPE_FIELDS, *READ_ONLY)
-        return (*SCOPE_FIELDS, *budget_forms.FIELDS)
+            return (*SCOPE_FIELDS, "spent", *READ_ONLY)
+        shown = (*SCOPE_FIELDS, *budget_forms.FIELDS)
+        return (*shown, "spent") if obj else shown
 
     def get_inlines(self, request: HttpRequest, obj: Budget | None = None) -> Sequence[Any]:
         return self.inlines if obj else ()
@@ -108,6 +117,12 @@ class BudgetAdmin(Confirming, ScopedAdmin):
     @admin.display(description="Counts")
     def counted(self, budget: Budget) -> str:
         return budget_forms.counted(budget)
+
+    @admin.display(description="Spent")
+    def spent(self, budget: Any) -> str:
+        if not hasattr(budget, "spent"):
+            budget.spent = states_by_id([budget]).get(budget.pk)
+        return bar(budget, budget.spent)
 
     @admin.display(description="Raised by")
     def raised(self, budget: Budget) -> str:

@@ -15,13 +15,14 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
+from accounts.admin import holding
 from accounts.admin.archived import ArchivedFilter
 from accounts.admin.budgets import BudgetInline
 from accounts.admin.confirming import Asked, Confirming, Question, button, is_confirmed, was_seen
-from accounts.admin.holding import drawn
 from accounts.admin.key_forms import GRACES, ApiKeyForm, GraceForm, PlanForm
 from accounts.admin.limits import LimitInline, WarnsOfModels
 from accounts.admin.outlooks import LooksAhead
+from accounts.admin.spent import CSS
 from accounts.keys import (
     archive_key,
     assign_plan,
@@ -155,9 +156,12 @@ class ApiKeyAdmin(LooksAhead, Confirming, WarnsOfModels, ManagedAdmin):
         (None, {"fields": (("name", "team"), ("owner", "plan"), "expires_at")}),
         ("What it may use", {"fields": (("allowed_models", "allowed_endpoints"),)}),
     )
-    holding = ("How much it may use", {"fields": ("what_holds",)})
+    how_much = ("How much it may use", {"fields": ("what_holds",)})
     facts = (None, {"fields": (("state", "beginning"), ("created_at", "former_secret"))})
     use_read_only = ("What it may use", {"fields": (("models_allowed", "endpoints_allowed"),)})
+
+    class Media:
+        css = CSS
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         about, use = self.fieldsets
@@ -165,7 +169,8 @@ class ApiKeyAdmin(LooksAhead, Confirming, WarnsOfModels, ManagedAdmin):
             return about, use
         may_change = self.has_change_permission(request, obj)
         use = use if may_change else self.use_read_only
-        return self.facts, about, use, self.holding
+        shown = (self.facts, about, use)
+        return (*shown, self.how_much) if holding.may_see(request) else shown
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         # What a key used is counted for its team: it stays where it is.
@@ -226,7 +231,7 @@ class ApiKeyAdmin(LooksAhead, Confirming, WarnsOfModels, ManagedAdmin):
 
     @admin.display(description="Limits and budgets in force")
     def what_holds(self, key: ApiKey) -> str:
-        return drawn(key)
+        return holding.of_key(key)
 
     @admin.action(description="Rotate: give a new secret", permissions=["operate"])
     def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:

@@ -14,12 +14,14 @@ from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminSelect2Widget
 
 from accounts import traces
+from accounts.admin import holding
 from accounts.admin.archived import ArchivedFilter
 from accounts.admin.budgets import BudgetInline
 from accounts.admin.confirming import Asked, Confirming, Question, button, is_confirmed
 from accounts.admin.limits import LimitInline, WarnsOfModels
 from accounts.admin.outlooks import LooksAhead
 from accounts.admin.plans import Protected, keys_link
+from accounts.admin.spent import CSS
 from accounts.keys import archive_team, restore_team
 from accounts.models import Membership, Team
 from registry.admin.labels import label
@@ -75,7 +77,8 @@ class TeamAdmin(LooksAhead, Confirming, WarnsOfModels, Protected):
     search_help_text = "Name or member"
     ordering = ("name",)
     inlines = (MembershipInline, LimitInline, BudgetInline)
-    fields = ("name", ("time_zone", "markup_percent"))
+    fieldsets = ((None, {"fields": ("name", ("time_zone", "markup_percent"))}),)
+    how_much = ("How much it may use", {"fields": ("what_holds",)})
     actions: ClassVar[list[str]] = ["archive", "restore", *ManagedAdmin.actions]
     actions_detail = ("archive_one", "restore_one")
 
@@ -87,9 +90,17 @@ class TeamAdmin(LooksAhead, Confirming, WarnsOfModels, Protected):
             key_count=Count("api_keys", filter=in_use, distinct=True),
         )
 
+    class Media:
+        css = CSS
+
+    def get_fieldsets(self, request: HttpRequest, obj: Team | None = None) -> Any:
+        shown = obj and holding.may_see(request)
+        return (*self.fieldsets, self.how_much) if shown else self.fieldsets
+
     def get_readonly_fields(self, request: HttpRequest, obj: Team | None = None) -> Any:
         # What a team is charged is a price: it takes the right to set prices.
-        return () if request.user.has_perm("registry.change_price") else ("markup_percent",)
+        may_price = request.user.has_perm("registry.change_price")
+        return ("what_holds",) if may_price else ("what_holds", "markup_percent")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         allowed: bool = super().has_delete_permission(request, obj)
@@ -105,6 +116,10 @@ class TeamAdmin(LooksAhead, Confirming, WarnsOfModels, Protected):
         shown = "restore_one" if team and team.archived_at else "archive_one"
         buttons = super().get_actions_detail(request, object_id)
         return [button for button in buttons if button.path == shown]
+
+    @admin.display(description="Limits and budgets in force")
+    def what_holds(self, team: Team) -> str:
+        return holding.of_team(team)
 
     @admin.display(description="State")
     def state(self, team: Team) -> str:
