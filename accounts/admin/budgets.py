@@ -19,7 +19,7 @@ from accounts import raises
 from accounts.admin import budget_forms
 from accounts.admin.budget_forms import BudgetForm, BudgetFormSet, RaiseForm, ScopedBudgetForm
 from accounts.admin.confirming import Asked, Confirming, Question, button, is_confirmed, was_seen
-from accounts.admin.scopes import SCOPE_FIELDS, ScopedAdmin, ScopeFilter
+from accounts.admin.scopes import SCOPE_ROWS, ScopedAdmin, ScopeFilter
 from accounts.admin.spent import CSS, SpentList, bar, states_by_id
 from accounts.models import Budget, BudgetRaise, User
 from registry.admin.labels import label
@@ -78,7 +78,7 @@ class RaiseInline(TabularInline):
 @admin.register(Budget)
 class BudgetAdmin(Confirming, ScopedAdmin):
     form = ScopedBudgetForm
-    list_display = ("scope", "amount", "raised", "spent", "period", "window", "hard")
+    list_display = ("scope", "dollars", "raised", "spent", "period", "window", "hard")
     list_filter = (
         ScopeFilter,
         ("period", ChoicesDropdownFilter),
@@ -102,8 +102,8 @@ class BudgetAdmin(Confirming, ScopedAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Budget | None = None) -> Sequence[Any]:
         if obj and not self.has_change_permission(request, obj):
-            return (*SCOPE_FIELDS, "spent", *READ_ONLY)
-        shown = (*SCOPE_FIELDS, *budget_forms.FIELDS)
+            return (*SCOPE_ROWS, "spent", *READ_ONLY)
+        shown = (*SCOPE_ROWS, ("amount", "hard"), ("period", "window"), "counting", "thresholds")
         return (*shown, "spent") if obj else shown
 
     def get_inlines(self, request: HttpRequest, obj: Budget | None = None) -> Sequence[Any]:
@@ -124,6 +124,10 @@ class BudgetAdmin(Confirming, ScopedAdmin):
             budget.spent = states_by_id([budget]).get(budget.pk)
         return bar(budget, budget.spent)
 
+    @admin.display(description="Amount", ordering="amount")
+    def dollars(self, budget: Budget) -> str:
+        return f"${budget.amount.normalize():,f}"
+
     @admin.display(description="Raised by")
     def raised(self, budget: Budget) -> str:
         more = raises.amount_at(budget, timezone.now()) - budget.amount
@@ -142,7 +146,7 @@ class BudgetAdmin(Confirming, ScopedAdmin):
         budgets = self._only(request, object_id)
         if budgets and not is_confirmed(request):
             text = "What it was raised by for a while no longer counts. The history stays."
-            question = Question("End the raises of", "budget", text, "danger")
+            question = Question("End the raises of", "budget", text, "danger", button="End")
             return self.ask(request, question, [_asked(budget) for budget in budgets])
         for budget in budgets:
             self._end(request, budget)

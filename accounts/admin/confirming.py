@@ -39,12 +39,15 @@ class Asked:
 class Question:
     """What would be done, and what that means for those who use the rows."""
 
+    #: What is asked, up to the rows, such as "End the raises of".
     verb: str
     #: What the rows are: "key", "team".
     noun: str
     consequence: str
     variant: Literal["primary", "danger"] = "primary"
     form: forms.BaseForm | None = None
+    #: What the button says, if that is not the verb.
+    button: str = ""
     #: Whether some of the rows come from a manifest.
     managed: bool = False
 

@@ -325,7 +325,8 @@ class ApiKeyAdmin(LooksAhead, Confirming, WarnsOfModels, ManagedAdmin):
             return None
         if not form.is_valid():
             text = "Its limits and budgets hold within a second, where a key has none of its own."
-            return self._ask(request, rows, "Assign a plan to", text, "primary", form)
+            question = Question("Assign a plan to", "key", text, form=form, button="Assign")
+            return self.ask(request, question, [_asked(key) for key in rows])
         for key in rows:
             before = key.plan
             assign_plan(key, form.cleaned_data["plan"])
@@ -345,7 +346,7 @@ class ApiKeyAdmin(LooksAhead, Confirming, WarnsOfModels, ManagedAdmin):
         form: forms.Form | None = None,
     ) -> HttpResponse:
         managed = any(key.managed_by for key in keys)
-        question = Question(verb, "key", consequence, variant, form, managed)
+        question = Question(verb, "key", consequence, variant, form, managed=managed)
         return self.ask(request, question, [_asked(key) for key in keys])
 
     def _show_once(self, request: HttpRequest, secrets: list[tuple[ApiKey, str]]) -> HttpResponse:

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from accounts.admin.scopes import SCOPE_FIELDS, OneScope, ScopedAdmin, ScopeFilter
+from accounts.admin.scopes import SCOPE_FIELDS, SCOPE_ROWS, OneScope, ScopedAdmin, ScopeFilter
 from accounts.models import RateLimit
 from registry.admin.rows import UniqueRows
 from registry.models import Alias, ServedModel
@@ -100,7 +100,7 @@ class RateLimitAdmin(ScopedAdmin):
     )
     search_fields = (*ScopedAdmin.search_fields, "model")
     search_help_text = "Key, team, user, plan or model"
-    fields = (*SCOPE_FIELDS, *FIELDS)
+    fields = (*SCOPE_ROWS, ("amount", "metric"), ("window_s", "model"))
 
     def save_model(self, request: HttpRequest, obj: RateLimit, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

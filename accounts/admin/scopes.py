@@ -14,6 +14,8 @@ from accounts.models import Scoped
 from registry.admin.autocomplete import Autocompletes
 
 SCOPE_FIELDS = ("key", "team", "user", "plan")
+#: The same as a form shows them.
+SCOPE_ROWS = (("key", "team"), ("user", "plan"))
 
 
 class OneScope(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run

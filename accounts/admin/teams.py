@@ -187,9 +187,9 @@ class TeamAdmin(LooksAhead, Confirming, WarnsOfModels, Protected):
         self.message_user(request, f"Restored: {_names(teams) or 'none'}.", messages.SUCCESS)
 
 
-def _asked(team: Any) -> Asked:
-    keys = "1 key in use" if team.key_count == 1 else f"{team.key_count} keys in use"
-    return Asked(team.pk, team.name, keys)
+def _asked(team: Team) -> Asked:
+    in_use = team.api_keys.filter(revoked_at=None).order_by("name").values_list("name", flat=True)
+    return Asked(team.pk, team.name, f"keys in use: {', '.join(in_use) or 'none'}")
 
 
 def _names(teams: list[Team]) -> str:

@@ -125,7 +125,7 @@ class RateLimit(Scoped):
     def __str__(self) -> str:
         window = "" if self.metric == self.Metric.CONCURRENCY else f" {self.get_window_s_display()}"
         model = f" of {self.model}" if self.model else ""
-        return f"{self.amount} {self.get_metric_display().lower()}{window}{model}"
+        return f"{self.amount:,} {self.get_metric_display().lower()}{window}{model}"
 
     def clean(self) -> None:
         if self.model and not MODEL_PATTERN.fullmatch(self.model):
@@ -164,8 +164,8 @@ class Budget(Scoped):
         TOTAL = "total", "Once"
 
     class Window(models.TextChoices):
-        CALENDAR = "calendar", "From its first midnight to its last"
-        ROLLING = "rolling", "The last 24 hours, 7 days or 30 days, at every moment"
+        CALENDAR = "calendar", "Calendar"
+        ROLLING = "rolling", "Rolling"
 
     amount = models.DecimalField(
         "amount in US dollars",
@@ -174,7 +174,15 @@ class Budget(Scoped):
         validators=[MinValueValidator(Decimal(0)), MaxValueValidator(LARGEST_BUDGET)],
     )
     period = models.CharField(max_length=8, choices=Period, default=Period.MONTH)
-    window = models.CharField(max_length=8, choices=Window, default=Window.CALENDAR)
+    window = models.CharField(
+        max_length=8,
+        choices=Window,
+        default=Window.CALENDAR,
+        help_text=(
+            "Calendar: from the first midnight of the period to its last, in the team's time "
+            "zone. Rolling: the last 24 hours, 7 days or 30 days, at every moment."
+        ),
+    )
     hard = models.BooleanField(
         default=True, help_text="Refuse requests when it is used up, instead of only warning."
     )
