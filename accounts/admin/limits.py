@@ -37,6 +37,12 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
             raise ValidationError("Enter 1 or more. To allow nothing, disable the key.")
         return amount
 
+    def clean_model(self) -> str:
+        """An alias stands for its model."""
+        named: str = self.cleaned_data["model"]
+        alias = Alias.objects.filter(name=named).select_related("model").first()
+        return alias.model.name if alias else named
+
     def clean(self) -> dict[str, Any]:
         if self.cleaned_data.get("metric") == RateLimit.Metric.CONCURRENCY:
             self.cleaned_data["window_s"] = RateLimit.Window.SECOND
@@ -70,9 +76,9 @@ class LimitInline(TabularInline):
 def warn_of_unknown_models(request: HttpRequest, limits: Iterable[RateLimit]) -> None:
     """Tell of limits that hold for no model there is: it may be a slip, or ahead of its model."""
     patterns = {limit.model for limit in limits if limit.model}
-    names = [*_names_of_models()] if patterns else []
+    names = list(ServedModel.objects.values_list("name", flat=True)) if patterns else []
     for pattern in sorted(patterns):
-        if not any(fnmatchcase(name, pattern) or fnmatchcase(pattern, name) for name in names):
+        if not any(fnmatchcase(name, pattern) for name in names):
             messages.warning(request, NO_SUCH_MODEL.format(pattern))
 
 
@@ -82,11 +88,6 @@ class WarnsOfModels(ModelAdmin):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         warn_of_unknown_models(request, form.instance.ratelimits.all())
-
-
-def _names_of_models() -> Iterable[str]:
-    yield from ServedModel.objects.values_list("name", flat=True)
-    yield from Alias.objects.values_list("name", flat=True)
 
 
 @admin.register(RateLimit)

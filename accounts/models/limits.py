@@ -14,7 +14,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models.people import Team, User
-from registry.models import Managed
+from registry.models import Alias, Managed
 
 if TYPE_CHECKING:
     from accounts.models.keys import ApiKey
@@ -133,6 +133,11 @@ class RateLimit(Scoped):
                 "Enter the name of a model, such as gpt-4o, with * as a wildcard: vendor/*. "
                 "It has letters, digits and . _ : / @ + -"
             )
+            raise ValidationError({"model": message})
+        alias = Alias.objects.filter(name=self.model).select_related("model").first()
+        if alias:
+            # Requests are counted by the model that serves them, under whatever name it was asked.
+            message = f"“{alias.name}” is another name of {alias.model.name}: name that one."
             raise ValidationError({"model": message})
 
 

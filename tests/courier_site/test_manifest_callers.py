@@ -206,6 +206,14 @@ def test_no_new_key_is_issued_for_an_archived_team():
     ]
 
 
+def test_a_limit_for_an_alias_is_a_mistake():
+    factories.make_model("gpt-4o-mini", aliases=["gpt-4o"])
+
+    assert complaints(PLANS) == [
+        "line 12: model: “gpt-4o” is another name of gpt-4o-mini: name that one."
+    ]
+
+
 def test_what_is_archived_is_not_exported():
     apply(PLANS)
     archive_team(Team.objects.get())
