@@ -3,7 +3,7 @@
 set -eu
 
 await_secrets() {
-  for variable in SECRET_KEY_FILE COURIER_ENCRYPTION_KEYS_FILE COURIER_KEY_PEPPER_FILE DATABASE_URL_FILE; do
+  for variable in SECRET_KEY_FILE COURIER_ENCRYPTION_KEYS_FILE COURIER_KEY_PEPPER_FILE DATABASE_URL_FILE COURIER_LEDGER_DATABASE_URL_FILE; do
     eval "file=\${$variable:-}"
     waited=0
     while [ -n "$file" ] && [ ! -s "$file" ]; do
@@ -26,6 +26,9 @@ case ${1:-} in
   migrate)
     await_secrets
     python manage.py prepare
+    if [ -n "${COURIER_LEDGER_DATABASE_URL_FILE:-}" ]; then
+      python manage.py ledger_role --serving
+    fi
     echo "The admin's password:     docker compose exec admin cat /secrets/admin_password"
     echo "The demonstration's key:  docker compose exec admin cat /secrets/demo_key"
     ;;
