@@ -1,9 +1,14 @@
 """Chat completions that go well."""
 
+from dataclasses import fields
+
 import pytest
 
+from accounts.models import Team
 from lib import tokenizer
-from registry.models import Provider
+from lib.tokens import TokenUsage
+from registry.models import Price, Provider, Revision
+from registry.snapshot import charged_nano, price_of
 from tests import factories
 from tests.fakes.upstream import (
     DONE,
@@ -19,6 +24,7 @@ from tests.fakes.upstream import (
     usage_of,
 )
 from tests.gateway.conftest import HELLO as SAY_HELLO
+from usage import rerating
 
 UNASKED = b"".join(part for part in STREAM if part != USAGE)
 
@@ -154,6 +160,57 @@ async def test_cached_tokens_have_their_own_price(chat, courier, upstream):
     record = await courier.record((await chat(model="cached")).request_id)
 
     assert record.cost_nano == 40 * 3000 + 60 * 300 + 10 * 15000
+
+
+async def test_a_charge_can_be_worked_out_again_from_its_record_and_price(chat, courier, upstream):
+    """S-40: every class, the markup, and the version of the price are on the record."""
+    upstream.will_answer(
+        completion(
+            usage=usage_of(
+                1000,
+                300,
+                prompt_tokens_details={
+                    "cached_tokens": 200, "cache_write_tokens": 100, "audio_tokens": 50
+                },
+                completion_tokens_details={"reasoning_tokens": 90, "audio_tokens": 30},
+            )
+        )
+    )  # fmt: skip
+    await courier.make(
+        lambda: factories.make_price(
+            factories.make_model("omni", alpha(), priced=False), input="1", cached_input="0.1",
+            cache_write="1.25", audio_input="40", output="10", reasoning="12",
+            audio_output="80", request="0.001",
+        )
+    )  # fmt: skip
+
+    record = await courier.record((await chat(model="omni")).request_id)
+
+    def again():
+        usage = TokenUsage(**{each.name: getattr(record, each.name) for each in fields(TokenUsage)})
+        return price_of(Price.objects.get(pk=record.price_id)).cost_nano(usage)
+
+    cost = await courier.make(again)
+    assert record.provider_cost_nano == cost
+    assert record.cost_nano == charged_nano(cost, record.markup_bp)
+    assert cost > 1_000_000
+
+
+async def test_pricing_a_request_anew_by_the_same_prices_finds_no_difference(chat, courier, key):
+    def make():
+        model = factories.make_model("routed", alpha(), priced=False)
+        factories.make_price(model, input="1", output="1")
+        factories.make_price(model, route=model.routes.get(), input="3", output="7")
+        Team.objects.filter(pk=key.team_id).update(markup_percent="12.34")
+        Revision.bump()
+
+    await courier.make(make)
+    record = await courier.record((await chat(model="routed")).request_id)
+
+    scope = rerating.Scope(record.day, record.day)
+    (total,) = await courier.make(lambda: rerating.survey(scope))
+    assert (total.requests, total.changed, total.unknown) == (1, 0, 0)
+    assert total.old_nano > 0
 
 
 async def test_a_fraction_of_a_nano_dollar_is_never_given_away(chat, courier, upstream):
