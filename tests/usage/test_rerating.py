@@ -226,6 +226,7 @@ class TestWhatIsWritten:
     @pytest.mark.skipif(connection.vendor == "postgresql", reason="there sums go by transactions")
     def test_the_hours_are_summed_anew(self, key, price):
         record(key)
+        StaleHour.objects.all().delete()
 
         applied()
 
