@@ -347,7 +347,7 @@ class RedisLine:
         if self._failures < FAILURES_TO_OPEN:
             return
         if self._failures == FAILURES_TO_OPEN:
-            logger.warning("Redis does not answer (%s); limited keys are refused", why)
+            logger.warning("Redis does not answer: %s", why)
         self._open_until = self._loop.time() + OPEN_FOR_S
         self._hang_up()
         self._fail_waiting()
