@@ -14,6 +14,7 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import presence
 from accounts.models import ApiKey
 from registry import conditions
 from registry.conditions import Condition, Level
@@ -215,6 +216,8 @@ def attention(may: May) -> Iterator[Attention]:
         yield from _sums()
     if may("usage.view_alert"):
         yield from _undelivered()
+    if may("accounts.view_ratelimit"):
+        yield from _redis()
     if may("registry.view_servedmodel"):
         yield from _models()
     if may("registry.add_provider") and not Provider.objects.exists():
@@ -235,6 +238,12 @@ def _spool() -> Iterator[Attention]:
     if waiting := backlog.overdue(settings.SPOOL_DIR):
         text = f"{filesizeformat(waiting)} of usage wait on this machine. Run manage.py ship_spool."
         yield Attention(text, reverse("admin:usage_usagerecord_changelist"), "danger")
+
+
+def _redis() -> Iterator[Attention]:
+    if settings.REDIS_URL and presence.replicas() is None:
+        text = "Redis does not answer: rate limits count by share, hard budgets are closed."
+        yield Attention(text, reverse("admin:accounts_team_changelist"), "danger")
 
 
 def _partitions() -> Iterator[Attention]:

@@ -1,4 +1,4 @@
--- What is used of each limit and budget. Reserves nothing.
+-- What is used of each limit and budget. Reserves nothing, but keeps what is known in memory.
 -- KEYS: the limits, then the budgets. ARGV: how many limits; length of a slot (0 for
 -- concurrency) of each; of each budget as in budgets.lua; then clock.
 -- Returns {now, used, newest, spent, reserved, windows, amounts}. The newest slot in use is 0
@@ -22,7 +22,11 @@ local at = limits + 2
 for index = 1, #KEYS - limits do
   local b
   b, at = budget_at(KEYS[limits + index], at, now)
-  spent[index] = open_budget(b, now) and b.spent or -1
+  local known = open_budget(b, now)
+  if known then
+    redis.call('PEXPIRE', b.key, KEPT_MS)
+  end
+  spent[index] = known and b.spent or -1
   reserved[index], windows[index], amounts[index] = b.reserved, b.window, b.amount
 end
 

@@ -35,6 +35,7 @@ async def describe_key(request: HttpRequest) -> HttpResponse:
 def _described(state: LimitState) -> Json:
     return {
         "metric": state.metric,
+        "model": state.model or None,
         "window_s": state.window_s,
         "limit": state.amount,
         "remaining": state.remaining,

@@ -10,10 +10,10 @@ from django.utils import timezone
 from accounts import principals
 from accounts.errors import IdentityUnavailable, InvalidApiKey
 from accounts.keys import disable_key, enable_key, issue_key, revoke_key, rotate_key
-from accounts.models import ApiKey, Team
+from accounts.models import ApiKey, Plan, Team
 from accounts.principals import Known, authenticate, authenticate_cached, reload_known
 from registry import snapshot
-from tests.accounts.conftest import a_principal
+from tests.accounts.conftest import a_limit, a_principal
 from tests.factories import (
     make_budget,
     make_key,
@@ -465,3 +465,70 @@ async def test_a_key_that_opens_again_has_not_ended(key):
     await authenticate(key.secret)
 
     assert not principals.has_ended(principal)
+
+
+async def test_keys_of_an_archived_team_open_nothing(key, team):
+    await in_thread(Team.objects.update)(archived_at=timezone.now())
+    with pytest.raises(InvalidApiKey):
+        await authenticate(key.secret)
+
+
+async def of_plan(key, **fields):
+    """Give the key a plan with a limit of 5 requests and a budget of 5 dollars a month."""
+
+    def make():
+        plan = Plan.objects.create(name="basic")
+        ApiKey.objects.filter(pk=key.pk).update(plan=plan)
+        make_limit(plan=plan, amount=5)
+        make_budget(plan=plan, amount=5)
+        for metric_or_period, value in fields.items():
+            if metric_or_period in {"day", "month"}:
+                make_budget(key=key, amount=value, period=metric_or_period)
+            else:
+                make_limit(key=key, amount=value, metric=metric_or_period)
+
+    await in_thread(make)()
+    return await authenticate(key.secret)
+
+
+async def test_a_plan_s_limits_and_budgets_count_for_the_key(key):
+    principal = await of_plan(key)
+    scope = f"key:{key.pk}"
+    assert [(limit.scope, limit.amount) for limit in principal.limits] == [(scope, 5)]
+    assert [(b.scope, b.amount_nano) for b in principal.budgets] == [(scope, 5 * 10**9)]
+
+
+async def test_what_the_key_has_of_its_own_takes_the_place_of_the_plan_s(key):
+    principal = await of_plan(key, requests=9, month=9)
+    assert [limit.amount for limit in principal.limits] == [9]
+    assert [budget.amount_nano for budget in principal.budgets] == [9 * 10**9]
+
+
+async def test_what_the_key_has_of_another_kind_comes_to_the_plan_s(key):
+    principal = await of_plan(key, tokens=9, day=9)
+    assert sorted(limit.amount for limit in principal.limits) == [5, 9]
+    assert sorted(budget.amount_nano for budget in principal.budgets) == [5 * 10**9, 9 * 10**9]
+
+
+async def test_a_team_s_budget_is_in_its_time_zone_and_a_user_s_in_utc(key, team, alice):
+    def make():
+        Team.objects.update(time_zone="Asia/Seoul", markup_percent="12.5")
+        ApiKey.objects.update(owner=alice)
+        make_budget(team=team)
+        make_budget(user=alice)
+
+    await in_thread(make)()
+    principal = await authenticate(key.secret)
+    assert [budget.time_zone for budget in principal.budgets] == ["Asia/Seoul", "UTC"]
+    assert (principal.time_zone, principal.markup_bp) == ("Asia/Seoul", 1250)
+
+
+def test_limits_of_other_models_do_not_count():
+    limits = a_limit(model="gpt-*"), a_limit(model="echo"), a_limit()
+    principal = a_principal(*limits)
+    assert principal.rules_for("gpt-4o").limits == (limits[0], limits[2])
+
+
+def test_what_counts_for_a_model_is_found_once():
+    principal = a_principal(a_limit())
+    assert principal.rules_for("echo") is principal.rules_for("echo")

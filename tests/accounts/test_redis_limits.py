@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from accounts.errors import LimitsUnavailable
+from accounts.limits import Figures, Mend
 from accounts.redis_limits import RedisStore, SettleCall
 from accounts.redis_line import FAILURES_TO_OPEN, MAX_POSTS
-from tests.accounts.conftest import a_limit, by, rules_of, tokens
+from tests.accounts.conftest import a_budget, a_limit, by, costs, rules_of, tokens
 from tests.services import free_port
 
 REQUESTS = a_limit("requests", 1_000_000)
@@ -402,3 +403,64 @@ async def test_two_instances_admit_as_many_as_one(redis_url):
     assert list((await stores[0].look(rules_of(*limits))).used) == [600, 6000]
     for store in stores:
         await store.close()
+
+
+async def known(store, budget):
+    now_us, _ = await store.claim([budget], "test")
+    window = budget.window_at(now_us)
+    await store.build([Figures(budget, window, {window: 500})], "test")
+    return window
+
+
+async def test_a_budget_that_is_looked_at_is_kept(store, redis_client):
+    budget = a_budget(1_000)
+    await known(store, budget)
+    redis_client.pexpire(f"courier:budget:{budget.place}", 1_000)
+    await store.look(rules_of(budget))
+    assert redis_client.ttl(f"courier:budget:{budget.place}") > 86_400
+
+
+async def test_only_one_compares_at_a_time(store):
+    assert [await store.lock(token, 5) for token in ("a", "b", "a")] == [True, False, True]
+
+
+async def test_whoever_has_lost_the_lock_corrects_nothing(store, redis_client):
+    budget = a_budget(1_000)
+    window = await known(store, budget)
+    await store.lock("fresh", 5)
+    assert await store.mend([Mend(budget, window, cut=100)], "stale") == [0]
+    assert await store.mend([Mend(budget, window, cut=100)], "fresh") == [-100]
+
+
+async def test_a_correction_is_for_what_was_seen(store):
+    budget = a_budget(1_000)
+    window = await known(store, budget)
+    await store.lock("test", 5)
+    mends = [Mend(budget, window, cut=100, expected=499), Mend(budget, window - 1, floor=900)]
+    assert await store.mend(mends, "test") == [0, 0]
+
+
+async def test_a_settlement_that_arrived_although_nobody_heard_counts_once(store):
+    budget = a_budget(10_000)
+    await known(store, budget)
+    rules = rules_of(budget)
+    verdict = await store.admit(rules, "a", costs(700))
+    settlement = SettleCall(store, rules, "a", by(0, cost=300, windows=verdict.windows), 300)
+    store._line.post(settlement)
+    await settled(store)
+    settlement.fail()
+    await settled(store)
+    assert (await store.look(rules)).spent == [800]
+
+
+async def test_money_that_nobody_waits_for_is_given_back(store):
+    budget = a_budget(10_000)
+    await known(store, budget)
+    task = asyncio.create_task(store.admit(rules_of(budget), "a", costs(700)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await settled(store)
+    look = await store.look(rules_of(budget))
+    assert (look.spent, look.reserved) == ([500], [0])

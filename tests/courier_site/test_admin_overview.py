@@ -20,6 +20,7 @@ from tests.factories import (
     make_provider,
     make_user,
 )
+from tests.services import free_port
 from tests.usage.spools import make_record as spooled
 from usage.frames import CLOSE, framed
 from usage.models import QuarantinedRecord, SpoolCursor
@@ -282,6 +283,15 @@ class TestSpool:
         SpoolCursor.objects.create(segment=name, position=segment.stat().st_size)
 
         assert seen().attention == []
+
+
+def test_a_redis_that_does_not_answer_is_reported(key, settings):
+    make_price(make_model("fine", make_provider()))
+    settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
+
+    (item,) = seen().attention
+
+    assert item.text.startswith("Redis does not answer: rate limits count by share")
 
 
 class TestWhoSeesWhat:

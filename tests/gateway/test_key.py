@@ -38,7 +38,13 @@ async def test_what_is_left_of_its_limits_is_told(courier, chat, key):
     (limit,) = (await courier.request("GET", "/v1/key", key=key)).json["limits"]
 
     assert 0 < limit.pop("reset_s") <= 61
-    assert limit == {"metric": "requests", "window_s": 60, "limit": 5, "remaining": 4}
+    assert limit == {
+        "metric": "requests",
+        "model": None,
+        "window_s": 60,
+        "limit": 5,
+        "remaining": 4,
+    }
 
 
 async def test_looking_costs_nothing(courier, key):

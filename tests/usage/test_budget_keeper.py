@@ -5,6 +5,7 @@ import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 import redis
@@ -165,6 +166,25 @@ async def test_what_was_spent_before_the_window_does_not_count(keeper, store, sp
     await keeper.make_known([budget])
 
     assert await looked(store, budget) == 0
+
+
+def zone_at(hour):
+    """A time zone where it is now about so late."""
+    return next(
+        name for name in (f"Etc/GMT{offset:+d}" for offset in range(-14, 13))
+        if now().astimezone(ZoneInfo(name)).hour == hour
+    )  # fmt: skip
+
+
+async def test_another_time_zone_counts_anew_from_its_own_midnight(keeper, store, spent):
+    await spent(300, moment=now() - 3 * HOUR)
+    noon, morning = (a_budget(10_000, time_zone=zone_at(hour)) for hour in (12, 1))
+    await keeper.make_known([noon])
+    assert await looked(store, morning) == -1
+
+    await keeper.make_known([morning])
+
+    assert [await looked(store, noon), await looked(store, morning)] == [300, 0]
 
 
 async def test_a_rolling_budget_counts_whole_hours_back(keeper, store, spent):
