@@ -1,6 +1,6 @@
 """The lists of keys and teams say when their budgets will be used up."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
@@ -52,6 +52,14 @@ def test_a_budget_that_is_used_up_comes_before_one_that_will_be(key, own):
     make_budget(key=key, amount=100, period="month")
     make_budget(key=key, amount=1, period="day")
     spend_hourly(own, key, *[1] * 60, until=NOON)
+
+    assert runs_out(key) == {key.pk: "used up"}
+
+
+def test_a_budget_that_is_used_up_comes_first_even_where_nothing_can_be_foreseen(key, own):
+    make_budget(key=key, amount=0, period="day")
+    make_budget(key=key, amount=5, period="month")
+    spend_hourly(own, key, 4, until=NOON - timedelta(days=1))
 
     assert runs_out(key) == {key.pk: "used up"}
 
