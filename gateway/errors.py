@@ -98,6 +98,16 @@ class NotReady(CourierError):
     code = "not_ready"
 
 
+class LedgerUnavailable(CourierError):
+    """What was used cannot be read at the moment."""
+
+    status = 503
+    code = "ledger_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The ledger cannot be read at the moment. Ask again.", retry_after=1)
+
+
 class ClientStalled(CourierError):
     """The client has not read for too long."""
 

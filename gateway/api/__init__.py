@@ -9,7 +9,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from gateway import errors
-from gateway.api import chat, embeddings, key, models
+from gateway.api import billing, chat, embeddings, key, models
 from gateway.api.request import request_of
 from gateway.refusal import refusal
 from lib.errors import CourierError
@@ -32,6 +32,7 @@ class GatewayAPI(NinjaAPI):
 
 
 api = GatewayAPI(title="Courier", auth=has_passed_the_gate, docs_url=None, openapi_url=None)
+api.add_router("", billing.router)
 api.add_router("", chat.router)
 api.add_router("", embeddings.router)
 api.add_router("", key.router)
