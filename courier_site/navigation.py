@@ -78,6 +78,10 @@ def _item(title: str, icon: str, name: str) -> dict[str, Any]:
     }
 
 
+def _may_view_reports(request: HttpRequest) -> bool:
+    return request.user.has_perm("usage.view_reportdefinition")
+
+
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Courier",
     "SITE_HEADER": "Courier",
@@ -137,6 +141,12 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Requests", "receipt_long", "usage.usagerecord"),
                     _item("Daily usage", "bar_chart", "usage.dailyusage"),
+                    {
+                        "title": "Spending",
+                        "icon": "query_stats",
+                        "link": reverse_lazy("admin:usage_reportdefinition_spending"),
+                        "permission": _may_view_reports,
+                    },
                     _item("Reports", "table_chart", "usage.reportdefinition"),
                     _item("Exports", "download", "usage.export"),
                     _item("Re-ratings", "currency_exchange", "usage.reraterun"),

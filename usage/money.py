@@ -19,4 +19,6 @@ def dollars(nano: int | None) -> str:
 
 def exact_dollars(nano: int | None) -> str:
     """To the last nano-dollar."""
-    return "unknown" if nano is None else f"${Decimal(nano).scaleb(-9):,.9f}"
+    if nano is None:
+        return "unknown"
+    return f"{'-' if nano < 0 else ''}${abs(Decimal(nano)).scaleb(-9):,.9f}"

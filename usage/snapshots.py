@@ -14,7 +14,7 @@ def one_snapshot() -> Iterator[None]:
 
     Within a transaction that has begun already, it is as that transaction sees it.
     """
-    if connection.in_atomic_block:
+    if connection.in_atomic_block or _is_reading():
         yield
     elif connection.vendor == "postgresql":
         with transaction.atomic(), connection.cursor() as cursor:
@@ -23,6 +23,13 @@ def one_snapshot() -> Iterator[None]:
     else:
         with _reading():
             yield
+
+
+def _is_reading() -> bool:
+    """Whether a snapshot of SQLite has begun, of which Django knows nothing."""
+    return connection.vendor == "sqlite" and bool(
+        connection.connection and connection.connection.in_transaction
+    )
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import action
 
 from usage import as_of, definitions, reports
+from usage.admin import spending
 from usage.admin.charts import chart_of
 from usage.admin.exports import LEVELS, progress_of
 from usage.admin.report_forms import AsOfForm, ReportForm
@@ -65,7 +66,11 @@ class ReportDefinitionAdmin(ModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         preview = self.admin_site.admin_view(self.preview)
         name = "usage_reportdefinition_preview"
-        return [path("<int:pk>/preview/", preview, name=name), *super().get_urls()]
+        return [
+            path("<int:pk>/preview/", preview, name=name),
+            *spending.urls(self),
+            *super().get_urls(),
+        ]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if not change:
