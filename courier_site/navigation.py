@@ -78,6 +78,12 @@ def _item(title: str, icon: str, name: str) -> dict[str, Any]:
     }
 
 
+def _is_at_reports(request: HttpRequest) -> bool:
+    """Not at the page of spending, whose address is one below theirs."""
+    below = request.path.startswith(reverse("admin:usage_reportdefinition_changelist"))
+    return below and request.path != reverse("admin:usage_reportdefinition_spending")
+
+
 def _may_view_reports(request: HttpRequest) -> bool:
     return request.user.has_perm("usage.view_reportdefinition")
 
@@ -147,7 +153,10 @@ UNFOLD: dict[str, Any] = {
                         "link": reverse_lazy("admin:usage_reportdefinition_spending"),
                         "permission": _may_view_reports,
                     },
-                    _item("Reports", "table_chart", "usage.reportdefinition"),
+                    {
+                        **_item("Reports", "table_chart", "usage.reportdefinition"),
+                        "active": _is_at_reports,
+                    },
                     _item("Exports", "download", "usage.export"),
                     _item("Re-ratings", "currency_exchange", "usage.reraterun"),
                     _item("Quarantine", "report", "usage.quarantinedrecord"),

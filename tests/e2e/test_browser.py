@@ -172,3 +172,47 @@ def test_a_secret_is_shown_once(page):
     assert secret.startswith("sk-courier-")
     assert secret not in page.content()
     assert page.complaints == []
+
+
+def test_a_report_is_defined_looked_at_run_and_downloaded(page, courier):
+    sign_in(page)
+    add_team(page, "reporting")
+    courier.manage("shell", "-c", LOGGED)
+    page.goto("/admin/usage/reportdefinition/add/")
+    page.fill("[name=name]", "Models of a team")
+    page.select_option("[name=first_dimension]", "model")
+    page.select_option("[name=period]", "today")
+    choose(page, "only_team", "reporting")
+    save(page)
+    page.click("#result_list a:has-text('Models of a team')")
+    page.get_by_text("Preview and run").click()
+    page.wait_for_selector("td:has-text('of-the-report')")
+    page.get_by_text("Make the CSV file").click()
+    page.wait_for_selector("[data-progress]")
+    courier.manage("shell", "-c", MADE)
+    with page.expect_download(timeout=30_000) as download:
+        page.click("a[href$='/file/']")  # appears when the page has noticed
+
+    with open(download.value.path(), newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["model"], row["requests"], row["cost"]) == ("of-the-report", "1", "0.001234567")
+    assert page.complaints == []
+
+
+LOGGED = """
+from datetime import timedelta
+from django.utils import timezone
+from accounts.models import Team
+from tests.usage.ledger import log
+from usage import rollups
+from usage.models import RollupMark
+now = timezone.now()
+team = Team.objects.get(name="reporting")
+log(now, team_id=team.pk, model_served="of-the-report", cost_nano=1_234_567)
+rollups.roll_up()
+RollupMark.objects.update(at=now + timedelta(minutes=2))
+"""
+MADE = """
+from usage import export_files
+export_files.make(export_files.next_one())
+"""

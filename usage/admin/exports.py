@@ -44,7 +44,7 @@ class ExportAdmin(ReadOnlyAdmin):
     change_form_before_template = "usage/export_progress.html"
     fieldsets = (
         (None, {"fields": ("what", "requested_by", "as_of_utc", "started_at", "ended_at")}),
-        ("File", {"fields": ("format", "number", "bytes", "sha256")}),
+        ("File", {"fields": ("format", "number", "bytes", "checksum")}),
     )
 
     def get_urls(self) -> list[URLPattern]:
@@ -119,6 +119,10 @@ class ExportAdmin(ReadOnlyAdmin):
     def bytes(self, export: Export) -> str:
         return str(filesizeformat(export.size)) if export.file else "-"
 
+    @admin.display(description="SHA-256")
+    def checksum(self, export: Export) -> str:
+        return format_html('<span class="report-hash">{}</span>', export.sha256 or "-")
+
     @admin.display(description="State", ordering="state")
     def how_it_ended(self, export: Export) -> str:
         text = label(str(export.get_state_display()), LEVELS[export.state], hint=export.trouble)
@@ -131,7 +135,11 @@ class ExportAdmin(ReadOnlyAdmin):
         if export.state != Export.State.DONE or not export.file:
             return "-"
         page = reverse("admin:usage_export_file", args=(export.pk,))
-        return format_html('<a href="{}">{}</a>', page, export.format.upper())
+        return format_html(
+            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>',
+            page,
+            export.format.upper(),
+        )
 
 
 def _days_of(export: Export) -> str:
