@@ -80,7 +80,10 @@ class Bill:
     def step_nano(self, target: Target) -> int:
         """What the next step of a stream without a bound costs at most."""
         price = self.price_of(target)
-        return self._charged(price.hold_nano(0, STEP)) if price else 0
+        if price is None:
+            return 0
+        # What is charged once for the request is held already.
+        return self._charged(price.hold_nano(0, STEP) - price.hold_nano(0, 0))
 
     def begin(self, target: Target, now: float) -> None:
         """An attempt is about to be made. `now` is a time of the event loop's clock."""

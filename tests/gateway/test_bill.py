@@ -1,0 +1,78 @@
+"""What is held for a request, worked out before anybody is asked."""
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.bill import MARKS, STEP, UNBOUNDED_HOLD, Bill
+from gateway.dialects.openai_chat import openai_chat
+from gateway.dialects.openai_embeddings import openai_embeddings
+from gateway.question import Question
+from registry import snapshot
+from tests import factories
+from tests.accounts.conftest import a_principal
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+TEXT = "x" * 396  # a hundred tokens, with the one that is always added
+BUDGET = SimpleNamespace(hard=True)
+
+
+def bill_of(dialect=openai_chat, *, budgets=(BUDGET,), markup_bp=0, price=None, **body):
+    provider = factories.make_provider()
+    model = factories.make_model("billed", provider, priced=False)
+    factories.make_price(model, starts_at=NOW.replace(year=2025), **(price or {}))
+    loaded = snapshot.load(1).models["billed"]
+    given = {"model": "billed", "messages": [{"role": "user", "content": TEXT}], **body}
+    principal = a_principal(budgets=budgets, markup_bp=markup_bp)
+    return Bill(Question(dialect, "billed", b"", given), principal, loaded, NOW), loaded.targets
+
+
+def held(**options):
+    bill, targets = bill_of(**options)
+    return bill.need(targets).cost_nano
+
+
+INPUT = (100 * 4 // 3 + MARKS) * 1000
+
+
+def test_the_hold_is_for_the_input_and_the_bound_of_the_output():
+    assert held(max_tokens=50) == INPUT + 50 * 2000
+
+
+def test_without_a_bound_it_is_for_a_usual_answer():
+    assert held() == INPUT + UNBOUNDED_HOLD * 2000
+
+
+def test_the_markup_is_held_too():
+    assert held(max_tokens=50, markup_bp=1000) == (INPUT + 50 * 2000) * 11 // 10
+
+
+def test_nothing_is_held_where_there_is_no_budget():
+    assert held(budgets=()) == 0
+
+
+def test_embeddings_have_no_output_to_hold_for():
+    assert held(dialect=openai_embeddings, input=TEXT) == INPUT
+
+
+def test_limits_are_told_of_the_bound_alone():
+    bill, targets = bill_of()
+
+    assert bill.need(targets)[:2] == (100, 0)
+
+
+def test_a_step_is_for_output_alone():
+    bill, (target,) = bill_of(price={"request": "0.5"})
+
+    assert bill.step_nano(target) == STEP * 2000
+
+
+@pytest.mark.parametrize(
+    ("body", "budgets", "covered"),
+    [({}, (BUDGET,), UNBOUNDED_HOLD), ({"max_tokens": 9}, (BUDGET,), None), ({}, (), None)],
+)
+def test_only_a_stream_without_a_bound_and_with_a_budget_is_extended(body, budgets, covered):
+    assert bill_of(budgets=budgets, **body)[0].covered_tokens == covered
