@@ -39,6 +39,8 @@ SETTLED = 3
 LOG = ("usage_usagerecord", "usage_usageattempt", "usage_usageadjustment")
 
 REPEATABLE_READ = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+#: So that grouping a long log needs no files. Only until the transaction ends.
+ROOM = "SET LOCAL work_mem = '64MB'"
 LOOK = """
 SELECT upto, cluster, pg_snapshot_xmin(now_at)::text::bigint, pg_snapshot_xmax(now_at)::text::bigint
 FROM usage_rollupmark, pg_current_snapshot() AS now_at WHERE id = 1
@@ -257,6 +259,7 @@ def _make_anew(start: datetime, end: datetime) -> None:
 def _take(cursor: CursorWrapper, how: str) -> Mark | None:
     """Begin the snapshot, and hold the mark until the transaction ends."""
     cursor.execute(REPEATABLE_READ)
+    cursor.execute(ROOM)
     cursor.execute(how)
     found = cursor.fetchone()
     return Mark(*found) if found else None
