@@ -181,6 +181,7 @@ async def test_a_window_ends_at_midnight_of_the_time_zone(store, at, period, las
     assert not await admitted(store, 1, budget)
     at(*first)
     assert await admitted(store, 1000, budget)
+    assert await money(store, budget) == [(0, 1000)]
 
 
 async def test_a_refusal_tells_when_the_window_ends(store, at, clock):
