@@ -121,6 +121,12 @@ def test_an_interruption_that_comes_after_the_close_adds_nothing(own):
     assert UsageRecord.objects.get().outcome == "ok"
 
 
+def test_a_second_guess_at_an_interrupted_request_adds_nothing(own, interrupted):
+    close(own, interrupted, outcome="interrupted", end_reason="interrupted", output_tokens=999)
+
+    assert not UsageAdjustment.objects.exists()
+
+
 def test_both_ends_in_one_batch_count_as_the_first_and_a_difference(own, interrupted):
     other = make_record(request_id=interrupted.request_id, **BETTER)
     own.spool.append(encoded(frames.CLOSE, other))
