@@ -160,7 +160,7 @@ def _without_stale(parts: Parts, stale: set[datetime]) -> Parts:
 
 
 def _arrays(parts: Parts) -> dict[str, list[Any]]:
-    """The spans as PostgreSQL takes them: a column each."""
+    """The spans as PostgreSQL takes them: a column each, the earliest first."""
     ids = [(lowest_at(a), lowest_at(b), slot) for a, b, slot in parts.pieces]
     summed = [(lowest_at(a), lowest_at(b), slot) for a, b, slot in parts.days + parts.hours]
     days = [(a.date(), b.date(), slot) for a, b, slot in parts.days]
@@ -171,7 +171,7 @@ def _arrays(parts: Parts) -> dict[str, list[Any]]:
         "summed": summed,
     }
     return {
-        f"{name}_{column}": [row[index] for row in rows]
+        f"{name}_{column}": [row[index] for row in sorted(rows)]
         for name, rows in spans.items()
         for index, column in enumerate(("start", "end", "slot"))
     }
@@ -201,38 +201,48 @@ def _json_of(name: str) -> str:
     return f"(SELECT {values} FROM json_each(%({name})s)) AS span"  # noqa: S608  # constants
 
 
-def _statement(column: str, among: str, sources: Iterable[tuple[str, str, str, str]]) -> str:
-    """Sums of one kind of scope, by slot: each source is spans, a table, its time, and more."""
-    selects = " UNION ALL ".join(
-        f"SELECT held.{column} AS id, span.slot, held.cost_nano FROM {spans} "  # noqa: S608
-        f'JOIN {table} AS held ON held.{moment} >= span."start" AND held.{moment} < span."end" '
-        f"WHERE held.{column} {among}{more}"
-        for spans, table, moment, more in sources
-    )
+def _statement(column: str, selects: Iterable[str]) -> str:
+    """The sums of one kind of scope, by slot."""
+    parts = " UNION ALL ".join(select.format(column=column) for select in selects)
+    return f"SELECT id, slot, SUM(COALESCE(cost_nano, 0)) FROM ({parts}) AS part GROUP BY id, slot"  # noqa: S608
+
+
+def _joined(spans: str, table: str, moment: str, among: str) -> str:
+    """Each span looked up by itself: for short ones, far from one another."""
     return (
-        f"SELECT id, slot, SUM(COALESCE(cost_nano, 0)) FROM ({selects}) AS part GROUP BY id, slot"  # noqa: S608
+        f"SELECT held.{{column}} AS id, span.slot, held.cost_nano FROM {spans} "  # noqa: S608
+        f'JOIN {table} AS held ON held.{moment} >= span."start" AND held.{moment} < span."end" '
+        f"WHERE held.{{column}} {among}"
+    )
+
+
+def _swept(name: str, kind: str, table: str, moment: str, more: str = "") -> str:
+    """All of the time in one go, each row to its span: for long ones, side by side."""
+    starts = f"%({name}_start)s::{kind}[]"
+    ends = f"%({name}_end)s::{kind}[]"
+    at = f"width_bucket(held.{moment}, {starts})"
+    return (
+        f"SELECT held.{{column}} AS id, (%({name}_slot)s::int[])[{at}] AS slot, held.cost_nano "  # noqa: S608
+        f"FROM {table} AS held WHERE held.{{column}} = ANY(%(ids)s) "
+        f"AND held.{moment} >= ({starts})[1] AND held.{moment} < ({ends})[cardinality({ends})] "
+        f"AND held.{moment} < ({ends})[{at}]{more}"
     )
 
 
 _DAYS, _HOURS = DailyUsage._meta.db_table, HourlyUsage._meta.db_table
 _LOG = (UsageRecord._meta.db_table, UsageAdjustment._meta.db_table)
+_AMONG = "= ANY(%(ids)s)"
+_AMONG_JSON = "IN (SELECT value FROM json_each(%(ids)s))"
+_UNSUMMED = " AND held.x >= %(upto)s::xid8"
 _BY_ARRAYS = [
-    (_arrays_of("days", "date"), _DAYS, "day", ""),
-    (_arrays_of("hours", "timestamptz"), _HOURS, "hour", ""),
-    *((_arrays_of("pieces", "uuid"), table, "request_id", "") for table in _LOG),
-    *(
-        (_arrays_of("summed", "uuid"), table, "request_id", " AND held.x >= %(upto)s::xid8")
-        for table in _LOG
-    ),
+    _swept("days", "date", _DAYS, "day"),
+    _swept("hours", "timestamptz", _HOURS, "hour"),
+    *(_joined(_arrays_of("pieces", "uuid"), table, "request_id", _AMONG) for table in _LOG),
+    *(_swept("summed", "uuid", table, "request_id", _UNSUMMED) for table in _LOG),
 ]
 _BY_JSON = [
-    (_json_of("hours"), _HOURS, "hour", ""),
-    *((_json_of("pieces"), table, "request_id", "") for table in _LOG),
+    _joined(_json_of("hours"), _HOURS, "hour", _AMONG_JSON),
+    *(_joined(_json_of("pieces"), table, "request_id", _AMONG_JSON) for table in _LOG),
 ]
-ON_POSTGRESQL = {
-    kind: _statement(column, "= ANY(%(ids)s)", _BY_ARRAYS) for kind, column in HOLDERS.items()
-}
-ON_SQLITE = {
-    kind: _statement(column, "IN (SELECT value FROM json_each(%(ids)s))", _BY_JSON)
-    for kind, column in HOLDERS.items()
-}
+ON_POSTGRESQL = {kind: _statement(column, _BY_ARRAYS) for kind, column in HOLDERS.items()}
+ON_SQLITE = {kind: _statement(column, _BY_JSON) for kind, column in HOLDERS.items()}
