@@ -263,7 +263,7 @@ class _Reading:
     def read(self, where: Pieces) -> None:
         tags = self._question.knows_tags
         self._read_sums(DailyTagUsage if tags else DailyUsage, "day", where.days)
-        self._read_sums(HourlyTagUsage if tags else HourlyUsage, "hour", where.hours)
+        self._read_hours(HourlyTagUsage if tags else HourlyUsage, where.hours)
         for span in where.log:
             self._read_log(span)
 
@@ -301,10 +301,34 @@ class _Reading:
             self._groups[identity] = group
         group.add(cells[width : width + names], cells[width + names :])
 
-    def _read_sums(self, model: type[models.Model], unit: str, spans: list[Span]) -> None:
+    def _read_hours(self, model: type[models.Model], spans: list[Span]) -> None:
+        """A bucket at a time, so that the database adds its hours up, and not Python."""
+        if self._question.time in ("", "hour"):
+            self._read_sums(model, "hour", spans)
+            return
+        for bucket in self._buckets:
+            within = [
+                (max(start, bucket.start), min(end, bucket.end))
+                for start, end in spans
+                if start < bucket.end and end > bucket.start
+            ]
+            self._read_sums(model, "hour", within, bucket.start)
+
+    def _read_sums(
+        self,
+        model: type[models.Model],
+        unit: str,
+        spans: list[Span],
+        of_bucket: datetime | None = None,
+    ) -> None:
+        """Of one bucket, or where each row tells its own."""
         for start in range(0, len(spans), SPANS_AT_A_TIME):
             chosen = _within(unit, spans[start : start + SPANS_AT_A_TIME])
-            self._read_rows(model.objects.filter(chosen, self._filters()), unit)  # type: ignore[attr-defined]
+            rows = model.objects.filter(chosen, self._filters())  # type: ignore[attr-defined]
+            if of_bucket or not self._question.time:
+                self._read_rows(rows, of_bucket or self._question.start)
+            else:
+                self._read_rows_by(unit, rows)
 
     def _filters(self) -> Q:
         chosen = self._question.filters.items()
@@ -312,15 +336,20 @@ class _Reading:
             *(Q(**{f"{DIMENSIONS[name].column}__in": values}) for name, values in chosen if values)
         )
 
-    def _read_rows(self, rows: models.QuerySet[Any], unit: str) -> None:
-        # Only where time is a dimension does it matter when a row was.
-        when = [unit] if self._question.time else []
+    def _read_rows(self, rows: models.QuerySet[Any], of_bucket: datetime) -> None:
+        for row in self._summed(rows):
+            self._add(of_bucket, row)
+
+    def _read_rows_by(self, unit: str, rows: models.QuerySet[Any]) -> None:
+        for moment, *row in self._summed(rows, unit):
+            self._add(_moment(moment), row)
+
+    def _summed(self, rows: models.QuerySet[Any], *units: str) -> Iterator[tuple[Any, ...]]:
+        groups = (*units, *self._columns)
         names = {f"name_{name}": Max(name) for name in self._names}
         numbers = {f"sum_{name}": Sum(name) for name in Measures.SUMS}
-        grouped = rows.order_by().values(*when, *self._columns).annotate(**names, **numbers)
-        first = self._question.start
-        for row in grouped.values_list(*when, *self._columns, *names, *numbers).iterator():
-            self._add(_moment(row[0]) if when else first, row[len(when) :])
+        summed = rows.order_by().values(*groups).annotate(**names, **numbers)
+        yield from summed.values_list(*groups, *names, *numbers).iterator()
 
     def _read_log(self, span: Span) -> None:
         statement, values = self._log_statement(span)
