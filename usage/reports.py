@@ -348,6 +348,10 @@ class _Reading:
         groups = (*units, *self._columns)
         names = {f"name_{name}": Max(name) for name in self._names}
         numbers = {f"sum_{name}": Sum(name) for name in Measures.SUMS}
+        if not groups:
+            # Django would group by everything where there is nothing to group by.
+            yield tuple(rows.aggregate(**numbers).values())
+            return
         summed = rows.order_by().values(*groups).annotate(**names, **numbers)
         yield from summed.values_list(*groups, *names, *numbers).iterator()
 

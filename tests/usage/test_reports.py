@@ -268,6 +268,18 @@ def test_a_question_survives_being_written_down():
     assert Question.from_json(question.as_json()).as_json() == question.as_json()
 
 
+def test_days_of_another_time_zone_are_added_up_by_the_database():
+    for number in range(20):
+        log(NOON + number * HOUR / 4, key_id=number)
+    sum_up()
+
+    with CaptureQueriesContext(connection) as queries:
+        ask("day", time_zone="Europe/Berlin")
+
+    (sums,) = [query["sql"] for query in queries if 'FROM "usage_hourlyusage"' in query["sql"]]
+    assert "GROUP BY" not in sums
+
+
 def test_a_month_of_sums_is_read_without_the_log():
     log()
     sum_up()
