@@ -204,7 +204,11 @@ class EventStream(HttpResponseBase):
             pulse.spawn(reply.keep_alive(()))
         if age > LONG_STREAM_S and now - self.noted_at > PROGRESS_S:
             self.noted_at = now
-            recorder.progress(self.exchange.caller.request_id, self.stream.watch.output_estimate())
+            recorder.progress(
+                self.exchange.caller.request_id,
+                self.stream.watch.output_estimate(),
+                self.exchange.bill.tries,
+            )
 
     def end_with(self, error: CourierError) -> None:
         """End the stream from outside its task; it tells its client why."""

@@ -96,7 +96,7 @@ class TestOneThatIsCalculated:
     def test_is_asked_about_before_it_is_approved(self, browser, ready):
         shown = browser.post(approval_of(ready)).text
 
-        assert "$-2.000000000" in shown
+        assert "-$2.000000000" in shown
         ready.refresh_from_db()
         assert ready.state == "ready"
 

@@ -5,6 +5,14 @@ import threading
 import pytest
 from django.db.backends.utils import CursorWrapper
 
+from usage import budget_keeper
+
+
+@pytest.fixture(autouse=True)
+def _budgets_are_compared_later(monkeypatch):
+    """Once a minute, and after a change, budgets are compared with the ledger beside requests."""
+    monkeypatch.setattr(budget_keeper, "CHECK_EVERY_S", 60)
+
 
 @pytest.fixture
 def statements(monkeypatch):
