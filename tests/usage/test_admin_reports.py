@@ -48,6 +48,7 @@ def sign_in_with(client, *permissions):
     user = factories.make_user("clerk", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client.force_login(user)
+    return user
 
 
 def definition(**fields):
@@ -230,6 +231,25 @@ def test_who_may_see_exports_takes_none(client, root):
     assert client.get(f"{page}/manifest/").status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("kind", "right"), [("requests", "view_usagerecord"), ("report", "view_reportdefinition")]
+)
+def test_a_file_is_for_those_who_may_see_what_it_was_made_of(
+    client, async_client, tmp_path, kind, right
+):
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports" / "usage.csv").write_bytes(b"content")
+    export = Export.objects.create(kind=kind, state="done", file="usage.csv")
+    page = f"/admin/usage/export/{export.pk}/file/"
+    user = sign_in_with(client, "view_export", "add_export")
+
+    assert client.get(page).status_code == 403
+
+    user.user_permissions.add(Permission.objects.get(codename=right))
+    async_client.force_login(user)
+    assert read(async_client, page)[1] == b"content"
+
+
 @pytest.mark.usefixtures("root")
 def test_a_file_that_is_gone_is_not_found(client):
     page = finished(client)
@@ -339,3 +359,28 @@ def test_a_file_has_what_the_list_shows(client, filters):
 
     assert set(selection.selected(filters)) == set(listed)
     assert listed
+
+
+@pytest.mark.usefixtures("root")
+def test_a_report_by_tag_tells_no_total_for_two_tags_count_twice(client):
+    log(tags="chat,nightly")
+    sum_up()
+
+    page = client.get(preview(definition(first_dimension="tag"))).content.decode()
+
+    assert "do not add up to a total" in page
+    assert "2 requests" not in page
+
+
+@pytest.mark.usefixtures("root")
+def test_the_form_of_a_statement_complains_of_nothing_before_it_is_sent(client):
+    page = client.get("/admin/usage/reportdefinition/statement/")
+
+    assert not page.context_data["form"].errors
+
+
+@pytest.mark.usefixtures("root")
+def test_a_moment_that_is_none_is_told_at_its_field(client):
+    page = client.get(preview(definition()), {"as_of": "yesterday"})
+
+    assert "such as 2026-10-31 18:00" in page.context_data["form"].errors["as_of"][0]

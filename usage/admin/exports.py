@@ -30,6 +30,11 @@ LEVELS: dict[str, Level] = {
     "failed": "danger",
 }
 MANIFEST = "application/json"
+#: The right to see what an export of this kind was made of.
+SEEN: dict[str, str] = {
+    Export.Kind.REQUESTS: "usage.view_usagerecord",
+    Export.Kind.REPORT: "usage.view_reportdefinition",
+}
 
 
 @admin.register(Export)
@@ -68,7 +73,7 @@ class ExportAdmin(ReadOnlyAdmin):
                 "export": export,
                 "level": LEVELS[export.state],
                 "progress": progress_of(export),
-                "may_take": self.may_take(request),
+                "may_take": may_take(request, export),
                 "title": f"Export {export.pk}",
             }
         page: HttpResponseBase = super().change_view(request, object_id, form_url, context)
@@ -89,16 +94,15 @@ class ExportAdmin(ReadOnlyAdmin):
         return _sent(exports.manifest_of(self._path(request, pk)), MANIFEST)
 
     def _path(self, request: HttpRequest, pk: int) -> Path:
-        if not self.may_take(request):
+        if not self.has_view_permission(request):
             raise PermissionDenied
         export = get_object_or_404(Export, pk=pk)
+        if not may_take(request, export):
+            raise PermissionDenied
         path = exports.folder() / export.file
         if export.state != Export.State.DONE or not export.file or not path.is_file():
             raise Http404("The file is not there, or no longer.")
         return path
-
-    def may_take(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request) and request.user.has_perm("usage.add_export")
 
     @admin.display(description="What")
     def what(self, export: Export) -> str:
@@ -140,6 +144,11 @@ class ExportAdmin(ReadOnlyAdmin):
             page,
             export.format.upper(),
         )
+
+
+def may_take(request: HttpRequest, export: Export) -> bool:
+    """Whether one may have the file: it is for those who may see what it was made of."""
+    return request.user.has_perms(("usage.view_export", "usage.add_export", SEEN[export.kind]))
 
 
 def _days_of(export: Export) -> str:
