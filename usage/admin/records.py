@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, Streami
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
@@ -115,7 +116,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
             "search_units",
             "usage_source",
         )}),
-        ("Cost", {"fields": ("exact_cost", "provider_cost", "markup", "price_id")}),
+        ("Cost", {"fields": ("exact_cost", "provider_cost", "markup", "price_used")}),
         ("Record", {"fields": ("recorded_at", "key_id", "team_id", "user_id")}),
     )  # fmt: skip
     change_form_outer_after_template = "usage/record_parts.html"
@@ -262,6 +263,13 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     @admin.display(description="Markup")
     def markup(self, record: UsageRecord) -> str:
         return f"{record.markup_bp / 100:+g} %" if record.markup_bp else "none"
+
+    @admin.display(description="Price")
+    def price_used(self, record: UsageRecord) -> str:
+        if record.price_id is None:
+            return "none"
+        page = reverse("admin:registry_price_change", args=(record.price_id,))
+        return format_html('<a class="underline" href="{}">{}</a>', page, record.price_id)
 
     @admin.display(description="Tags")
     def labels(self, record: UsageRecord) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -17,6 +17,7 @@ from unfold.widgets import (
 )
 
 from accounts.admin.key_forms import LinesField
+from accounts.admin.teams import time_zone_widget
 from accounts.models import ApiKey, Team, User
 from registry.admin.autocomplete import TolerantAutocompletes
 from registry.models import Provider, ServedModel
@@ -84,6 +85,7 @@ class ReportForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
             "name", "first_dimension", "second_dimension", "period", "first_day", "last_day",
             "time_zone", "currency", "rate", "format", "schedule", "recipients",
         )  # fmt: skip
+        widgets: ClassVar[dict[str, forms.Widget]] = {"time_zone": time_zone_widget()}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -175,5 +177,6 @@ class AsOfForm(forms.Form):
     as_of = forms.DateTimeField(
         required=False,
         label="As of (UTC)",
+        error_messages={"invalid": "Enter a moment such as 2026-10-31 18:00, or nothing for now."},
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "now"}),
     )

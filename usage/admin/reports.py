@@ -134,8 +134,14 @@ class ReportDefinitionAdmin(ModelAdmin):
             "table": table_of(report),
             "left_out": max(len(report.lines) - SHOWN_LINES, 0),
             "chart": chart_of(report),
-            "total": exact_dollars(report.totals["cost_nano"]),
+            "total": _total(report),
         }
+
+
+def _total(report: Report) -> str:
+    """Empty by tag: a request with two tags is in two lines, whose sum is no total."""
+    by_tag = "tag" in report.question.dimensions
+    return "" if by_tag else exact_dollars(report.totals["cost_nano"])
 
 
 def may_run(request: HttpRequest) -> bool:

@@ -18,9 +18,10 @@ from accounts.admin.confirming import Asked, Confirming, Question, button, is_co
 from registry.admin.autocomplete import Autocompletes
 from registry.admin.labels import label
 from registry.conditions import Level
+from registry.models import ServedModel
 from usage import rerating
 from usage.admin.reading import ReadOnlyAdmin
-from usage.models import RerateRun
+from usage.models import DailyUsage, RerateRun
 from usage.money import dollars, exact_dollars
 
 LEVELS: dict[str, Level] = {
@@ -49,6 +50,12 @@ class RerateForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
             self.fields["team"].required = False
             self.fields["team"].help_text = "Empty: all teams."
 
+    def clean_model(self) -> str:
+        named: str = self.cleaned_data["model"]
+        if named and not _is_known(named):
+            raise ValidationError(f"There is no model “{named}”, and none of that name was used.")
+        return named
+
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or self.cleaned_data
         first, last = values.get("first_day"), values.get("last_day")
@@ -57,6 +64,12 @@ class RerateForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
         if last and last > timezone.now().date():
             raise ValidationError({"last_day": "It must not be in the future."})
         return values
+
+
+def _is_known(model: str) -> bool:
+    """Whether a model of this name is served, or was."""
+    served = ServedModel.objects.filter(name=model).exists()
+    return served or DailyUsage.objects.filter(model=model).exists()
 
 
 @admin.register(RerateRun)

@@ -89,8 +89,8 @@ def _insights(first: date, last: date) -> dict[str, Any]:
 def statement(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     """Of a team and a month; without them, the form that asks for them."""
     _check(admin, request)
-    form = StatementForm(request.GET or {"month": _last_month()})
-    if not request.GET or not form.is_valid():
+    form = StatementForm(request.GET or None, initial={"month": _last_month()})
+    if not form.is_valid():
         return _page(admin, request, "statement_form", "Statement of a team", {"form": form})
     try:
         return _statement(request, form.cleaned_data["team"], form.cleaned_data["month"])
