@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from tests.courier_site.rows import make_record
+from tests.courier_site.rows import make_day, make_record
 from tests.factories import make_key, make_model, make_price, make_user
 from usage import rerating, tasks
 from usage.models import RerateRun, UsageAdjustment
@@ -76,6 +76,19 @@ class TestANewOne:
         answer = browser.post(ADD, PERIOD | changed)
 
         assert "last_day" in answer.context["adminform"].form.errors
+
+    def test_of_a_model_that_never_was_is_refused(self, browser, key):
+        page = browser.post(ADD, PERIOD | {"model": "gpt-4oo"})
+
+        assert "There is no model “gpt-4oo”" in page.text
+        assert not RerateRun.objects.exists()
+
+    def test_of_a_model_that_is_served_no_more_is_taken(self, browser, key):
+        make_day(key, NOON.date(), model="of-old")
+
+        browser.post(ADD, PERIOD | {"model": "of-old"})
+
+        assert RerateRun.objects.get().model == "of-old"
 
     def test_is_for_those_who_may_add_one(self, client):
         person = make_user(is_staff=True)

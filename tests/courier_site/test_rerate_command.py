@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from django.core.management import CommandError, call_command
 
+from courier_site.management.commands.rerate import Command
 from tests.courier_site.rows import make_record
 from tests.factories import make_key, make_model, make_price, make_team
 from usage.models import UsageAdjustment
@@ -68,3 +69,10 @@ def test_other_teams_are_left_out(capsys):
 def test_what_makes_no_sense_is_refused(capsys, arguments, complaint):
     with pytest.raises(CommandError, match=complaint):
         run(capsys, *arguments)
+
+
+def test_a_day_that_is_none_is_told_without_a_traceback(capsys):
+    with pytest.raises(SystemExit, match="1"):
+        Command().run_from_argv(["manage.py", "rerate", "--from", "x", "--to", "2026-11-10"])
+
+    assert capsys.readouterr().err == 'CommandError: "x" is no day: write one such as 2026-01-31.\n'

@@ -25,16 +25,17 @@ class Command(BaseCommand):
     requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--from", dest="first", required=True, metavar="DAY", type=_day)
-        parser.add_argument("--to", dest="last", required=True, metavar="DAY", type=_day)
+        parser.add_argument("--from", dest="first", required=True, metavar="DAY")
+        parser.add_argument("--to", dest="last", required=True, metavar="DAY")
         parser.add_argument("--model", default="", help="Only requests that this model served.")
         parser.add_argument("--team", help="Only requests of this team.")
         parser.add_argument("--apply", action="store_true", help="Write the adjustments.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["first"] > options["last"]:
+        first, last = _day(options["first"]), _day(options["last"])
+        if first > last:
             raise CommandError("--from must not be after --to.")
-        scope = Scope(options["first"], options["last"], options["model"], _team(options["team"]))
+        scope = Scope(first, last, options["model"], _team(options["team"]))
         if options["apply"]:
             self._apply(scope)
             return
