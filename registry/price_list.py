@@ -59,7 +59,7 @@ class Proposal:
         figure = getattr(price, name)
         if figure is None:
             return NO_FIGURE
-        return f"${figure.normalize():f}"
+        return f"${figure:.2f}" if figure == round(figure, 2) else f"${figure.normalize():f}"
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from unfold.widgets import (
 
 from accounts.admin.scopes import SCOPE_FIELDS, OneScope
 from accounts.models import LARGEST_BUDGET, Budget, check_thresholds, usual_thresholds
+from registry.admin.price_forms import without_zeros
 from registry.admin.rows import UniqueRows
 
 FIELDS = ("amount", "period", "window", "counting", "hard", "thresholds")
@@ -85,6 +86,8 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.initial.get("amount") is not None:
+            self.initial["amount"] = without_zeros(self.initial["amount"])
         if "counting" in self.fields:
             field: Any = self.fields["counting"]
             field.choices = [("", _as_it_is(self.instance)), *COUNTING]

@@ -37,6 +37,9 @@ class BudgetInline(TabularInline):
     tab = True
     hide_title = True
 
+    class Media:
+        css = CSS
+
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Sequence[Any]:
         return self.fields if self.has_change_permission(request, obj) else READ_ONLY
 
@@ -190,7 +193,8 @@ class BudgetAdmin(Confirming, ScopedAdmin):
         except ValueError as error:
             form.add_error("amount", str(error))
             return False
-        self.message_user(request, f"Raised: {len(budgets)}.", messages.SUCCESS)
+        names = ", ".join(f"{budget} for {budget.scope}" for budget in budgets)
+        self.message_user(request, f"Raised: {names}.", messages.SUCCESS)
         return True
 
     def _grant_one(self, request: HttpRequest, budget: Budget, given: dict[str, Any]) -> None:

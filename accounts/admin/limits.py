@@ -70,6 +70,7 @@ class LimitInline(TabularInline):
     extra = 0
     tab = True
     hide_title = True
+    verbose_name = "limit"
     verbose_name_plural = "limits"
 
 

@@ -46,6 +46,7 @@ class MembershipInline(TabularInline):
     fields = ("user", "role")
     autocomplete_fields = ("user",)
     hide_title = True
+    verbose_name = "member"
     verbose_name_plural = "members"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
@@ -53,15 +54,18 @@ class MembershipInline(TabularInline):
         return queryset.select_related("team", "user")
 
 
+def time_zone_widget() -> forms.Widget:
+    """All time zones, to be picked while one types."""
+    names = sorted(zoneinfo.available_timezones())
+    widget: forms.Widget = UnfoldAdminSelect2Widget(choices=[(name, name) for name in names])
+    return widget
+
+
 class TeamForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run
     class Meta:
         model = Team
         fields = ("name", "time_zone", "markup_percent")
-        widgets: ClassVar[dict[str, forms.Widget]] = {
-            "time_zone": UnfoldAdminSelect2Widget(
-                choices=[(name, name) for name in sorted(zoneinfo.available_timezones())]
-            )
-        }
+        widgets: ClassVar[dict[str, forms.Widget]] = {"time_zone": time_zone_widget()}
 
 
 @admin.register(Team)

@@ -242,3 +242,17 @@ def test_the_list_tells_by_how_much_a_budget_is_raised(admin_client, budget):
 def test_who_may_only_look_sees_what_counts(client, budget):
     staff(client, "view_budget")
     assert "all of the period" in text_of(client.get(page_of(budget)))
+
+
+def test_an_amount_is_shown_as_people_write_it(admin_client):
+    budget = Budget.objects.create(team=make_team(), amount="2.500000")
+
+    form = admin_client.get(page_of(budget)).context_data["adminform"].form
+
+    assert str(form["amount"].value()) == "2.5"
+
+
+def test_a_raise_is_told_with_what_was_raised(admin_client, budget):
+    raise_one(admin_client, budget)
+
+    assert "Raised: $100 per month for research." in text_of(admin_client.get(page_of(budget)))

@@ -149,6 +149,11 @@ class TestTakingFromTheList:
         assert "$0.15" in shown
         assert not Price.objects.exists()
 
+    def test_brings_the_words_that_its_scripts_ask_for(self, browser, model):
+        page = browser.get(LIST).text
+
+        assert page.index(reverse("admin:jsi18n")) < page.index("admin/js/")
+
     def test_writes_what_is_ticked(self, browser, model):
         browser.post(LIST, self.ticked(browser))
 
