@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from lib.ids import lowest_at, uuid7
+from tests.services import wait_for as eventually
 from tests.soak import trials
 from tests.usage.agreement import all_agree
 from tests.usage.spools import make_record, record_on
@@ -303,11 +304,12 @@ def test_s69_what_is_written_after_the_rebuild_is_added_to_it(restored):
 @pytest.fixture
 def forgotten(own):
     """A transaction of somebody who forgot it, before a mark that has stood for two minutes."""
-    has_begun, may_end = threading.Event(), threading.Event()
+    has_begun, may_end, begun = threading.Event(), threading.Event(), []
 
     def forget():
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_current_xact_id()")
+            cursor.execute("SELECT pg_current_xact_id()::text::bigint")
+            begun.extend(cursor.fetchone())
             has_begun.set()
             may_end.wait(30)
         connection.close()
@@ -316,11 +318,16 @@ def forgotten(own):
     thread.start()
     has_begun.wait(30)
     ship(own, record_on(MONDAY))
-    rollups.roll_up()
+    eventually(lambda: rolled_up_to() == begun[0], "transactions of neighbors to end")
     RollupMark.objects.update(at=timezone.now() - timedelta(minutes=2))
     yield
     may_end.set()
     thread.join()
+
+
+def rolled_up_to():
+    rollups.roll_up()
+    return RollupMark.objects.get().upto
 
 
 def test_a_forgotten_transaction_is_told_with_its_process(forgotten):
@@ -340,4 +347,5 @@ def test_roll_ups_that_nobody_makes_are_told(own):
     ship(own, record_on(MONDAY))
     RollupMark.objects.update(at=timezone.now() - timedelta(minutes=10))
 
-    assert "Is the worker running?" in rollups.trouble()
+    # While a neighbor has a transaction open, that is what is told.
+    eventually(lambda: "Is the worker running?" in rollups.trouble(), "it to be told")
