@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from django.db import connection
 
 from registry import snapshot
 from tests import factories, network, services
@@ -18,6 +19,21 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if PROMISE.match(item.name):
             item.add_marker(pytest.mark.promise)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """The plugin's, with a test database that nobody uses any more when it is dropped."""
+    yield
+    with django_db_blocker.unblock():
+        if connection.vendor == "postgresql":
+            # A pool that is closed while it connects loses that connection, and leaves it open.
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            connection.close()
 
 
 @pytest.fixture(autouse=True)
