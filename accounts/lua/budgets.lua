@@ -56,6 +56,7 @@ local function take_hold(key, lease, amount, now)
   local held = tonumber(redis.call('HGET', key, 'h:' .. lease) or 0)
   redis.call('HSET', key, 'h:' .. lease, amount)
   redis.call('HINCRBY', key, 'reserved', amount - held)
+  redis.call('PEXPIRE', key, KEPT_MS)
   redis.call('ZADD', key .. ':leases', now + HOLD_US, lease)
   redis.call('PEXPIRE', key .. ':leases', 2 * KEPT_MS)
 end

@@ -464,3 +464,11 @@ async def test_money_that_nobody_waits_for_is_given_back(store):
     await settled(store)
     look = await store.look(rules_of(budget))
     assert (look.spent, look.reserved) == ([500], [0])
+
+
+async def test_a_budget_that_is_used_is_kept(store, redis_client):
+    budget = a_budget(1_000)
+    await known(store, budget)
+    redis_client.pexpire(f"courier:budget:{budget.place}", 60_000)
+    await store.admit(rules_of(budget), "a", costs(1))
+    assert redis_client.ttl(f"courier:budget:{budget.place}") > 86_400
