@@ -288,7 +288,8 @@ class LocalStore:
             if limit.metric == CONCURRENCY:
                 self._leases_of(limit).take(lease, now_us)
         for budget in rules.budgets:
-            self._purse_of(budget).hold(lease, held, now_us)
+            purse = self._purse_of(budget)
+            purse.hold(lease, max(held, purse.held(lease)), now_us)
 
     async def look(self, rules: Rules) -> Look:
         now_us = self._now_us()

@@ -8,7 +8,8 @@ for index, key in ipairs(KEYS) do
   if index <= limits then
     take_lease(key, lease, now)
   else
-    take_hold(key, lease, held, now)
-    redis.call('PEXPIRE', key, KEPT_MS)
+    -- An extension may have overtaken it, so that more is held by now.
+    local own = tonumber(redis.call('HGET', key, 'h:' .. lease) or 0)
+    take_hold(key, lease, math.max(held, own), now)
   end
 end

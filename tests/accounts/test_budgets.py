@@ -285,6 +285,15 @@ async def test_a_renewed_hold_lives_on(store, clock):
     assert await money(store, budget) == [(0, 600)]
 
 
+async def test_a_renewal_that_was_overtaken_gives_nothing_back(store):
+    budget = a_budget(1000)
+    await known(store, budget)
+    await admitted(store, 600, budget)
+    await store.extend(rules_of(budget), "a", 600, 100)
+    store.renew(rules_of(budget), "a", 600)
+    assert await money(store, budget) == [(0, 700)]
+
+
 async def test_what_is_settled_after_its_hold_has_ended_is_counted_and_told(store, clock):
     budget = a_budget(1000)
     await known(store, budget)
