@@ -15,6 +15,7 @@ from gateway.question import Question
 from lib.tokens import TokenUsage
 from registry.snapshot import Model, Price, Target, charged_nano
 from usage.records import Attempt, Record
+from usage.rows import MOST_NANO
 
 #: Input tokens that no client sees, at most, of a usual conversation.
 MARKS = 32
@@ -133,7 +134,8 @@ class Bill:
         attempt.cost_nano = (price.cost_nano(metered.usage) if price else None) if spent else 0
 
     def _charged(self, cost_nano: int) -> int:
-        return charged_nano(cost_nano, self._principal.markup_bp)
+        # No record says more, and no script in Redis could count much more.
+        return min(charged_nano(cost_nano, self._principal.markup_bp), MOST_NANO)
 
 
 #: How a request ends whose answer reached the client, at least as far as it went.

@@ -12,6 +12,7 @@ from gateway.question import Question
 from registry import snapshot
 from tests import factories
 from tests.accounts.conftest import a_principal
+from usage.rows import MOST_NANO
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +45,10 @@ def test_the_hold_is_for_the_input_and_the_bound_of_the_output():
 
 def test_without_a_bound_it_is_for_a_usual_answer():
     assert held() == INPUT + UNBOUNDED_HOLD * 2000
+
+
+def test_no_more_is_held_than_a_record_can_say():
+    assert held(max_tokens=10**12, n=10**6) == MOST_NANO
 
 
 def test_the_markup_is_held_too():
