@@ -111,13 +111,15 @@ class Price:
     def hold_nano(self, input_tokens: int, output_tokens: int) -> int:
         """The most that one request with so many tokens can cost, of whichever class they are.
 
-        Images and search units are not in it: tokens do not bound them.
+        Images and search units are not in it: tokens do not bound them. But what may have
+        any holds something, so that a budget that is used up refuses it.
         """
         dearest_input = max(
             self.input, self.cached_input, self.cache_write, self.cache_write_1h, self.audio_input
         )
         dearest_output = max(self.output, self.reasoning, self.audio_output)
-        return _nano(self.request + input_tokens * dearest_input + output_tokens * dearest_output)
+        most = _nano(self.request + input_tokens * dearest_input + output_tokens * dearest_output)
+        return max(most, 1) if self.image or self.search_unit else most
 
 
 def _nano(pico: int) -> int:

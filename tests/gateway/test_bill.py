@@ -51,6 +51,11 @@ def test_no_more_is_held_than_a_record_can_say():
     assert held(max_tokens=10**12, n=10**6) == MOST_NANO
 
 
+@pytest.mark.parametrize("figure", ["image", "search_unit"])
+def test_what_tokens_do_not_bound_is_not_free(figure):
+    assert held(price={"input": 0, "output": 0, figure: "0.01"}) > 0
+
+
 def test_the_markup_is_held_too():
     assert held(max_tokens=50, markup_bp=1000) == (INPUT + 50 * 2000) * 11 // 10
 
