@@ -19,7 +19,7 @@ from usage.rows import MOST_NANO
 
 #: Input tokens that no client sees, at most, of a usual conversation.
 MARKS = 32
-#: Output tokens that are held for a request which names no bound of its own.
+#: Output tokens that are held for each answer where the request names no bound of its own.
 UNBOUNDED_HOLD = 4096
 #: A stream without a bound has its hold extended by so many tokens, so many before it is used.
 STEP = 1024
@@ -34,7 +34,8 @@ class Bill:
     ) -> None:
         self.input_tokens = question.dialect.input_estimate(question.body)
         self._bound = question.dialect.output_bound(question.body)
-        self._makes_output = question.dialect.makes_output
+        #: Held for the output where the request names no bound.
+        self._usual = UNBOUNDED_HOLD * question.dialect.answers_asked(question.body)
         self._principal = principal
         self._model = model
         self._moment = moment
@@ -63,7 +64,7 @@ class Bill:
 
     def need(self, targets: Sequence[Target]) -> Need:
         """What to hold before the call: enough for whichever of `targets` answers."""
-        output = self._bound or (UNBOUNDED_HOLD if self._makes_output else 0)
+        output = self._bound or self._usual
         cost = 0
         if self._principal.budgets:
             # Rather too much: a third of the input's length in characters, not a quarter, and
@@ -76,7 +77,7 @@ class Bill:
     @property
     def covered_tokens(self) -> int | None:
         """The output tokens that the hold covers; None where it need never be extended."""
-        return None if self._bound or not self._principal.budgets else UNBOUNDED_HOLD
+        return None if self._bound or not self._principal.budgets else self._usual
 
     def step_nano(self, target: Target) -> int:
         """What the next step of a stream without a bound costs at most."""

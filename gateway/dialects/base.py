@@ -84,9 +84,6 @@ class UpstreamDialect(Dialect):
 
 
 class ClientDialect(Dialect):
-    #: Whether answers have output tokens at all.
-    makes_output: ClassVar[bool] = True
-
     @abstractmethod
     def write_error(self, error: CourierError, request_id: str) -> bytes:
         """The body of an error answer."""
@@ -110,6 +107,10 @@ class ClientDialect(Dialect):
     @abstractmethod
     def output_bound(self, body: Json) -> int:
         """The most output tokens that the request allows; 0 where it does not say."""
+
+    def answers_asked(self, body: Json) -> int:
+        """How many answers that have output tokens the request asks for at once."""
+        return 1
 
 
 class PassThroughDialect(ClientDialect, UpstreamDialect):

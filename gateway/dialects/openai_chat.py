@@ -153,7 +153,7 @@ class OpenAIChat(OpenAIDialect):
 
     def watch(self, request: Json) -> StreamWatch:
         asked = mapping(request.get("stream_options")).get("include_usage") is True
-        return ChatWatch(hides_usage=not asked, choices=_choices_asked(request))
+        return ChatWatch(hides_usage=not asked, choices=self.answers_asked(request))
 
     def input_text(self, body: Json) -> str:
         words = [text_of(message.get("content")) for message in body["messages"]]
@@ -173,11 +173,10 @@ class OpenAIChat(OpenAIDialect):
 
     def output_bound(self, body: Json) -> int:
         bound = body.get("max_completion_tokens") or body.get("max_tokens")
-        return integer(bound) * _choices_asked(body)
+        return integer(bound) * self.answers_asked(body)
 
-
-def _choices_asked(body: Json) -> int:
-    return max(integer(body.get("n")), 1)
+    def answers_asked(self, body: Json) -> int:
+        return max(integer(body.get("n")), 1)
 
 
 def _parsed(frame: bytes) -> Json:

@@ -17,7 +17,6 @@ class OpenAIEmbeddings(OpenAIDialect):
 
     name = "openai-embeddings"
     operation = "embeddings"
-    makes_output = False
 
     def is_answer(self, body: Any) -> bool:
         return isinstance(body, dict) and isinstance(body.get("data"), list)
@@ -49,6 +48,9 @@ class OpenAIEmbeddings(OpenAIDialect):
         )
 
     def output_bound(self, body: Json) -> int:
+        return 0
+
+    def answers_asked(self, body: Json) -> int:
         return 0
 
 

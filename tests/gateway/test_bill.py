@@ -47,6 +47,10 @@ def test_without_a_bound_it_is_for_a_usual_answer():
     assert held() == INPUT + UNBOUNDED_HOLD * 2000
 
 
+def test_without_a_bound_each_of_many_answers_is_a_usual_one():
+    assert held(n=3) == INPUT + 3 * UNBOUNDED_HOLD * 2000
+
+
 def test_no_more_is_held_than_a_record_can_say():
     assert held(max_tokens=10**12, n=10**6) == MOST_NANO
 
