@@ -172,8 +172,9 @@ class OpenAIChat(OpenAIDialect):
         return characters // CHARACTERS_PER_TOKEN + images * TOKENS_PER_IMAGE + 1
 
     def output_bound(self, body: Json) -> int:
-        bound = body.get("max_completion_tokens") or body.get("max_tokens")
-        return integer(bound) * self.answers_asked(body)
+        # Some servers know one of these, and some the other.
+        bounds = map(integer, (body.get("max_completion_tokens"), body.get("max_tokens")))
+        return max(bounds) * self.answers_asked(body)
 
     def answers_asked(self, body: Json) -> int:
         return max(integer(body.get("n")), 1)

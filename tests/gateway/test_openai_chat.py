@@ -359,7 +359,7 @@ def test_an_answer_of_odd_shape_says_nothing(choices):
     [
         ({}, 0),
         ({"max_tokens": 100}, 100),
-        ({"max_completion_tokens": 50, "max_tokens": 100}, 50),
+        ({"max_completion_tokens": 50, "max_tokens": 100}, 100),
         ({"max_tokens": 100, "n": 3}, 300),
         ({"max_tokens": -5}, 0),
         ({"max_tokens": "many"}, 0),
