@@ -38,6 +38,8 @@ _ASK_FOR_USAGE = b'{"stream_options":{"include_usage":true},'
 #: Words kept for counting, per stream, in bytes. What lies beyond is counted by its length.
 MOST_WORDS = 512 * 1024
 MOST_BEYOND = 16 * 1024 * 1024
+#: Choices that are ended early, at most: OpenAI gives no more, and others ignore the number.
+MOST_CHOICES = 128
 
 
 class ChatWatch(StreamWatch):
@@ -48,7 +50,7 @@ class ChatWatch(StreamWatch):
     def __init__(self, *, hides_usage: bool, choices: int) -> None:
         super().__init__()
         self._hides_usage = hides_usage
-        self._choices = choices
+        self._choices = min(choices, MOST_CHOICES)
         #: The marks that all chunks of the stream have in common.
         self._head: Json = {}
         self._words = bytearray()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import sse
-from gateway.dialects.openai_chat import openai_chat
+from gateway.dialects.openai_chat import MOST_CHOICES, openai_chat
 from lib.tokens import TokenUsage
 from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, STREAM, USAGE, chunk, frame, usage_of
 from tests.gateway.conftest import HELLO as SAY_HELLO
@@ -433,6 +433,12 @@ def test_an_early_end_ends_every_choice():
     chunk = orjson.loads(ended(OPENING, HELLO, n=2)[0])
 
     assert [choice["index"] for choice in chunk["choices"]] == [0, 1]
+
+
+def test_an_early_end_ends_no_more_choices_than_there_can_be():
+    chunk = orjson.loads(ended(OPENING, HELLO, n=10**5)[0])
+
+    assert len(chunk["choices"]) == MOST_CHOICES
 
 
 def test_an_early_end_tells_the_usage_to_who_asked():
