@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -40,6 +40,8 @@ MOST_WORDS = 512 * 1024
 MOST_BEYOND = 16 * 1024 * 1024
 #: Choices that are ended early, at most: OpenAI gives no more, and others ignore the number.
 MOST_CHOICES = 128
+#: Fields of a request that the model reads, beside its messages.
+_READ_TOO = ("tools", "functions", "response_format")
 
 
 class ChatWatch(StreamWatch):
@@ -159,8 +161,7 @@ class OpenAIChat(OpenAIDialect):
 
     def input_text(self, body: Json) -> str:
         words = [text_of(message.get("content")) for message in body["messages"]]
-        if body.get("tools"):
-            words.append(orjson.dumps(body["tools"]).decode())
+        words += [orjson.dumps(given).decode() for given in _beside_words(body)]
         return "\n".join(words)
 
     def input_estimate(self, body: Json) -> int:
@@ -169,8 +170,7 @@ class OpenAIChat(OpenAIDialect):
             content = message.get("content")
             characters += length_of(text_of(content))
             images += images_in(content)
-        if body.get("tools"):
-            characters += len(orjson.dumps(body["tools"]))
+        characters += sum(len(orjson.dumps(given)) for given in _beside_words(body))
         return characters // CHARACTERS_PER_TOKEN + images * TOKENS_PER_IMAGE + 1
 
     def output_bound(self, body: Json) -> int:
@@ -180,6 +180,12 @@ class OpenAIChat(OpenAIDialect):
 
     def answers_asked(self, body: Json) -> int:
         return max(integer(body.get("n")), 1)
+
+
+def _beside_words(body: Json) -> Iterator[Any]:
+    """What the model reads beside the words of messages."""
+    yield from (message["tool_calls"] for message in body["messages"] if message.get("tool_calls"))
+    yield from (body[name] for name in _READ_TOO if body.get(name))
 
 
 def _parsed(frame: bytes) -> Json:

@@ -395,6 +395,22 @@ def test_tools_count_in_the_estimate():
     assert openai_chat.input_estimate(body) > 100 // 4
 
 
+CALLS = [{"id": "1", "function": {"name": "write", "arguments": "x" * 400}}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": CALLS}]},
+        {"messages": [SAY_HELLO], "functions": [{"name": "x" * 400}]},
+        {"messages": [SAY_HELLO], "response_format": {"json_schema": {"name": "x" * 400}}},
+    ],
+)
+def test_what_the_model_reads_beside_words_is_a_part_of_the_input(body):
+    assert openai_chat.input_estimate(body) > 100
+    assert "x" * 400 in openai_chat.input_text(body)
+
+
 def test_a_chinese_character_is_estimated_as_a_token():
     body = {"messages": [{"role": "user", "content": "你" * 100}]}
 
