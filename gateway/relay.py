@@ -88,6 +88,7 @@ class EventStream(HttpResponseBase):
         self.stream.held = b""
         if not watch.is_complete:
             await self.reply.write(held)
+            await self._cover()
             held = await self._pass_on()
         self.exchange.complete(self._metered())
         await self.reply.write(held, more=False)
@@ -103,8 +104,8 @@ class EventStream(HttpResponseBase):
                     return seen
                 if seen:
                     await write(seen)
-                if self._covered is not None and watch.output_estimate() + MARGIN > self._covered:
-                    await self._cover_more(self._covered)
+                if self._covered is not None:
+                    await self._cover()
         raise self._interrupted("broke off its answer")
 
     def _seen(self, frames: bytes) -> bytes:
@@ -117,11 +118,15 @@ class EventStream(HttpResponseBase):
             raise self._interrupted("reported a failure")
         return seen
 
-    async def _cover_more(self, covered: int) -> None:
-        """Hold more for an answer that grows. Raises BudgetUsedUp if a budget has no more."""
-        if not await self.exchange.cover_next_step():
-            raise errors.BudgetUsedUp
-        self._covered = covered + STEP
+    async def _cover(self) -> None:
+        """Hold as much as the answer has grown. Raises BudgetUsedUp if a budget has no more."""
+        while self._covered is not None and self._is_nearly_out(self._covered):
+            if not await self.exchange.cover_next_step():
+                raise errors.BudgetUsedUp
+            self._covered += STEP
+
+    def _is_nearly_out(self, covered: int) -> bool:
+        return self.stream.watch.output_estimate() + MARGIN > covered
 
     async def _end_early(self) -> None:
         """The budget is used up: end the stream as if the model had come to its own limit."""
@@ -176,6 +181,7 @@ class EventStream(HttpResponseBase):
                     watch.see(frames)
                     if watch.is_complete:
                         break
+                    await self._cover()
         except (CourierError, TimeoutError, ValueError):
             pass  # what was seen until now is what can be counted
         finally:

@@ -142,6 +142,16 @@ async def test_a_stream_ends_cleanly_where_the_budget_does(chat, budget, upstrea
     assert 0 < record.cost_nano <= 2_600_000 + 1024 * OUTPUT
 
 
+async def test_a_burst_is_covered_before_more_is_waited_for(chat, budget, upstream):
+    # The first hold and one step fit, and the burst is much more than those.
+    await budget("0.0035")
+    upstream.will_answer(OPENING, chunk("word " * 40_000), STALL)
+
+    reply = await chat(stream=True)
+
+    assert json.loads(reply.data[-2])["choices"][0]["finish_reason"] == "budget_exceeded"
+
+
 async def test_such_a_stream_tells_its_usage_to_who_asked(chat, budget, upstream):
     await budget("0.0026")
     upstream.will_answer(*long_stream(40_000))

@@ -5,9 +5,21 @@ import asyncio
 import pytest
 
 from gateway import relay
+from registry.models import ServedModel
 from tests import factories
 from tests.e2e.client import Call
-from tests.fakes.upstream import CUT, DONE, HELLO, OPENING, STALL, STOP, USAGE, Pause, completion
+from tests.fakes.upstream import (
+    CUT,
+    DONE,
+    HELLO,
+    OPENING,
+    STALL,
+    STOP,
+    USAGE,
+    Pause,
+    chunk,
+    completion,
+)
 from tests.gateway.conftest import until
 
 
@@ -128,6 +140,22 @@ async def test_a_paid_answer_that_breaks_off_is_counted_as_far_as_it_came(
     record = await courier.last_record()
     assert (record.outcome, record.usage_source) == ("client_disconnected", "estimated")
     assert record.output_tokens == 2
+
+
+async def test_a_paid_answer_is_not_read_on_beyond_its_budget(
+    call, courier, upstream, drained, key
+):
+    def rows():
+        factories.make_price(ServedModel.objects.get(name="paid"))
+        factories.make_budget(key=key, amount="0.01")
+
+    await courier.make(rows)
+    upstream.will_answer(OPENING, HELLO, Pause(0.3), chunk("word " * 40_000), STALL)
+
+    await leave_after_the_first_piece(call(model="paid", stream=True))
+
+    await until(lambda: upstream.departures)
+    assert (await courier.last_record()).end_reason == "client_gone"
 
 
 async def test_no_more_are_read_on_than_allowed(call, courier, upstream, drained, monkeypatch):
