@@ -56,8 +56,11 @@ def _interrupted(opened: dict[str, Any], progress: dict[str, Any]) -> dict[str, 
     lived_ms = max(round((progress.get("at", started) - started) * 1000), 0)
     output_tokens = progress.get("output_tokens", 0)
     usage = TokenUsage(input_tokens=opened["input_tokens"], output_tokens=output_tokens)
-    cost = _cost_nano(opened["price_id"], usage)
+    tries = progress.get("tries") or opened.get("tries")
+    price_id = tries[-1].get("price_id") if tries else opened["price_id"]
+    cost = _cost_nano(price_id, usage)
     told = {
+        "price_id": price_id,
         "output_tokens": output_tokens,
         "usage_source": UsageRecord.Source.ESTIMATED,
         "provider_cost_nano": cost,
@@ -67,12 +70,10 @@ def _interrupted(opened: dict[str, Any], progress: dict[str, Any]) -> dict[str, 
         "end_reason": UsageRecord.EndReason.INTERRUPTED,
         "status": 0,
     }
-    return told | _tried(progress.get("tries") or opened.get("tries"), told, usage, opened)
+    return told | _tried(tries, told, usage)
 
 
-def _tried(
-    tries: Any, told: dict[str, Any], usage: TokenUsage, opened: dict[str, Any]
-) -> dict[str, Any]:
+def _tried(tries: Any, told: dict[str, Any], usage: TokenUsage) -> dict[str, Any]:
     """Where it was sent, if that was written down: the last attempt was open when all ended."""
     if not tries:
         return {}
@@ -82,7 +83,6 @@ def _tried(
         "output_tokens": usage.output_tokens,
         "usage_source": UsageRecord.Source.ESTIMATED,
         "cost_nano": told["provider_cost_nano"],
-        "price_id": opened["price_id"],
     }
     return {
         "tries": [*tries[:-1], last],

@@ -162,7 +162,9 @@ async def test_progress_of_a_long_stream_is_noted(chat, upstream, monkeypatch):
 
     reply = await chat(stream=True)
 
-    assert (reply.request_id, 10) in noted
+    tokens = {(request_id, tokens) for request_id, tokens, _ in noted}
+    assert (reply.request_id, 10) in tokens
+    assert [one.upstream_model for one in noted[0][2]] == ["alpha-tiny"]
 
 
 async def test_a_stream_that_cannot_be_looked_at_harms_no_other(chat, upstream, hasty, monkeypatch):

@@ -150,6 +150,21 @@ def test_an_interrupted_request_is_charged_with_its_teams_markup(own):
     assert (row.provider_cost_nano, row.cost_nano, row.markup_bp) == (100_000, 112_500, 1250)
 
 
+def test_an_interrupted_request_is_charged_the_price_of_the_route_that_was_answering(own):
+    model = factories.make_model()
+    dear = factories.make_price(model, input="1", output="2")
+    cheap = factories.make_price(model, input="0.1", output="0.2")
+    record = make_record(input_tokens=100, output_tokens=0, price_id=dear.pk)
+    own.recorder.open(record)
+    own.recorder.progress(record.request_id, 0, [make_attempt(price_id=cheap.pk)])
+    own.crash()
+    own.begin()
+    own.ship()
+
+    row = UsageRecord.objects.get()
+    assert (row.price_id, row.cost_nano) == (cheap.pk, 10_000)
+
+
 def test_the_attempt_that_was_open_is_told(own):
     record = make_record(input_tokens=100, output_tokens=0, provider_name="", attempts=0)
     own.recorder.open(record)
