@@ -179,7 +179,8 @@ class Keeper:
         if former.times + 1 >= SEEN_OFTEN:
             return Mend(budget, seen.window, cut=least)
         self._excess[budget.place] = Excess(least, former.times + 1)
-        if not is_at_rest:
+        # What a dead process has left in its spool is on its way, although nobody tells of it.
+        if not is_at_rest or not former.times:
             return None
         # Made only if nothing was spent since the look before the ledger was read.
         return Mend(budget, seen.window, cut=excess, expected=seen.spent)

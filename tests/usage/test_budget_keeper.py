@@ -324,9 +324,23 @@ async def test_a_store_that_has_more_is_lowered_at_rest(keeper, store, counted):
     await used_up(store, rules_of(counted), 40_000)
 
     await keeper.compare()
+    await keeper.compare()
 
     assert await looked(store, counted) == 0
     assert budgets.counters.lowered == 1
+
+
+async def test_what_nobody_tells_of_has_a_minute_to_come_to_the_ledger(
+    keeper, store, counted, spent, key
+):
+    await used_up(store, rules_of(counted), 40_000)
+
+    await keeper.compare()
+
+    assert await looked(store, counted) == 40_000
+    await spent(40_000, key_id=key.pk)
+    await keeper.compare()
+    assert await looked(store, counted) == 40_000
 
 
 async def test_what_is_pending_is_not_in_excess(keeper, store, counted, own, key):
