@@ -275,7 +275,8 @@ def _alike(asked: Iterable[BudgetRule], now_us: int) -> Iterator[list[BudgetRule
     """Budgets that count in the same windows."""
     groups: dict[object, list[BudgetRule]] = {}
     for budget in asked:
-        kind = budget.ring, budget.counts_from_us, budget.span_of(budget.window_at(now_us))
+        window = budget.window_at(now_us)
+        kind = budget.ring, budget.counts_from_us, window, budget.span_of(window)
         groups.setdefault(kind, []).append(budget)
     yield from groups.values()
 

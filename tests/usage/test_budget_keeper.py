@@ -209,6 +209,23 @@ async def test_a_rolling_budget_that_began_late_counts_from_then(keeper, store, 
     assert await looked(store, budget) == 20
 
 
+async def test_budgets_that_end_together_keep_their_own_windows(keeper, store):
+    sunday_noon = to_us(datetime(2026, 11, 29, 12, tzinfo=UTC))
+    since = sunday_noon - 3_600_000_000
+    rules = [a_budget(1, period, counts_from_us=since) for period in ("day", "week")]
+
+    figures = await sync_to_async(_ledger_figures, thread_sensitive=False)(rules, sunday_noon)
+
+    assert [one.window for one in figures] == [rule.window_at(sunday_noon) for rule in rules]
+
+
+def _ledger_figures(rules, now_us):
+    try:
+        return budget_keeper.ledger_figures(rules, now_us)
+    finally:
+        connection.close()
+
+
 async def test_what_is_settled_while_a_budget_is_built_counts(keeper, store, spent, monkeypatch):
     budget = a_budget(10_000, "month")
     rules = rules_of(budget)
