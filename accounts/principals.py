@@ -237,7 +237,6 @@ def _read(digests: list[str]) -> dict[str, Principal]:
     keys = list(
         ApiKey.objects.usable()
         .opened_by(digests)
-        .filter(team__archived_at=None)
         .exclude(owner__is_active=False)
         .filter(team__archived_at=None)
         .select_related("team", "owner")
