@@ -20,6 +20,9 @@ from registry.snapshot import Target
 
 #: What may be held back before the first output, in bytes.
 MOST_HELD = 1024 * 1024
+#: A burst that is larger is looked at frame by frame until the first output, for what has been
+#: looked at is charged: no hold covers less than so many bytes of words.
+MOST_AT_ONCE = 16 * 1024
 #: How much of a refusal is read, in bytes.
 MOST_OF_A_REFUSAL = 64 * 1024
 #: How long its body may take, in seconds: its status has said enough to go on.
@@ -97,17 +100,27 @@ async def open_stream(question: Question, target: Target, limit_s: float) -> Ope
 class WholeFrames:
     """An answer's stream, in runs of whole frames. What ends in the middle of one is dropped."""
 
-    __slots__ = ("_answer", "_framer", "_target")
+    __slots__ = ("_answer", "_framer", "_later", "_target", "has_begun")
 
     def __init__(self, answer: Answer, target: Target) -> None:
         self._answer = answer
         self._target = target
         self._framer = Framer()
+        self._later = b""
+        #: Whether the first output has come. Until then no run is large.
+        self.has_begun = False
 
     def __aiter__(self) -> WholeFrames:
         return self
 
     async def __anext__(self) -> bytes:
+        frames, self._later = self._later or await self._next_run(), b""
+        if not self.has_begun and len(frames) > MOST_AT_ONCE:
+            first = sse.split(frames)[0]
+            frames, self._later = first, frames[len(first) :]
+        return frames
+
+    async def _next_run(self) -> bytes:
         try:
             while True:
                 frames = self._framer.feed(await self._answer.__anext__())
@@ -159,7 +172,7 @@ async def _hold_until_output(stream: OpenStream) -> None:
             provider = provider_of(stream.target.kind)
             raise provider.stream_error(stream.target, stream.watch.failure)
         if stream.watch.has_output or stream.watch.is_complete:
-            stream.held = b"".join(held)
+            stream.held, stream.rest.has_begun = b"".join(held), True
             return
         if size > MOST_HELD:
             raise _malformed(stream.target)

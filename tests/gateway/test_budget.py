@@ -152,6 +152,19 @@ async def test_a_burst_is_covered_before_more_is_waited_for(chat, budget, upstre
     assert json.loads(reply.data[-2])["choices"][0]["finish_reason"] == "budget_exceeded"
 
 
+async def test_no_more_is_passed_on_of_the_first_burst_than_the_budget_covers(
+    chat, budget, upstream, courier
+):
+    await budget("0.0026")
+    upstream.will_answer(b"".join(long_stream(8_000)[:-2]), STALL)
+
+    reply = await chat(stream=True)
+
+    record = await courier.record(reply.request_id)
+    assert record.outcome == "budget_exceeded"
+    assert record.cost_nano <= 2_600_000 + 1024 * OUTPUT
+
+
 async def test_such_a_stream_tells_its_usage_to_who_asked(chat, budget, upstream):
     await budget("0.0026")
     upstream.will_answer(*long_stream(40_000))
