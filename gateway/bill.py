@@ -112,9 +112,7 @@ class Bill:
 
     def end(self, record: Record, target: Target | None, metered: Metered, now: float) -> None:
         """Fill in what the request cost. Its last attempt is closed, if that is still open."""
-        price, usage = self.price_of(target), metered.usage
-        spent = metered.source is not UsageSource.NONE
-        cost = (price.cost_nano(usage) if spent else 0) if price else None
+        price, cost = self.price_of(target), self._cost_nano(target, metered)
         record.price_id = price.id if price else None
         record.markup_bp = self._principal.markup_bp
         record.provider_cost_nano = cost
@@ -125,14 +123,20 @@ class Bill:
         record.tries = self.tries
 
     def _close(self, target: Target, metered: Metered, outcome: str, now: float) -> None:
-        attempt, price = self.tries[-1], self.price_of(target)
+        attempt = self.tries[-1]
         attempt.outcome = outcome
         attempt.input_tokens = metered.usage.input_tokens
         attempt.output_tokens = metered.usage.output_tokens
         attempt.usage_source = metered.source
         attempt.total_ms = max(round((now - self._began_at) * 1000), 0)
-        spent = metered.source is not UsageSource.NONE
-        attempt.cost_nano = (price.cost_nano(metered.usage) if price else None) if spent else 0
+        attempt.cost_nano = self._cost_nano(target, metered)
+
+    def _cost_nano(self, target: Target | None, metered: Metered) -> int | None:
+        """What the provider charges; None where the price is unknown."""
+        if metered.source is UsageSource.NONE:
+            return 0
+        price = self.price_of(target)
+        return price.cost_nano(metered.usage) if price else None
 
     def _charged(self, cost_nano: int) -> int:
         # No record says more, and no script in Redis could count much more.

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gateway import exchange
 from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import CUT, DONE, HELLO, OPENING, STALL, STOP, Pause, completion
@@ -30,6 +31,14 @@ async def pair(courier, alpha):
         factories.make_price(model, route=second, input="1", output="2")
 
     await courier.make(rows)
+
+
+async def test_a_request_that_nobody_was_asked_for_cost_nothing(chat, pair, courier, monkeypatch):
+    monkeypatch.setattr(exchange.breakers, "asked_to_wait_s", lambda target: 60)
+
+    record = await courier.record((await chat(model="pair")).request_id)
+
+    assert (record.attempts, record.cost_nano, record.provider_cost_nano) == (0, 0, 0)
 
 
 async def test_an_answer_has_one_attempt_with_its_cost(chat, courier):
