@@ -24,15 +24,31 @@ from accounts.admin.spent import CSS, SpentList, bar, states_by_id
 from accounts.models import Budget, BudgetRaise, User
 from registry.admin.labels import label
 
-READ_ONLY = ("amount", "period", "window", "counted", "hard", "thresholds")
+READ_ONLY = ("dollars", "period", "window", "counted", "hard", "alerts_at")
 
 
-class BudgetInline(TabularInline):
+class ToldInWords:
+    """What those read who may only look at a budget."""
+
+    @admin.display(description="Amount", ordering="amount")
+    def dollars(self, budget: Budget) -> str:
+        return f"${budget.amount.normalize():,f}"
+
+    @admin.display(description="Counts")
+    def counted(self, budget: Budget) -> str:
+        return budget_forms.counted(budget)
+
+    @admin.display(description="Alert at")
+    def alerts_at(self, budget: Budget) -> str:
+        return ", ".join(f"{percent} %" for percent in budget.thresholds) or "no percentage"
+
+
+class BudgetInline(ToldInWords, TabularInline):
     model = Budget
     form = BudgetForm
     formset = BudgetFormSet
     fields = budget_forms.FIELDS
-    readonly_fields = ("counted",)
+    readonly_fields = ("dollars", "counted", "alerts_at")
     extra = 0
     tab = True
     hide_title = True
@@ -42,10 +58,6 @@ class BudgetInline(TabularInline):
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Sequence[Any]:
         return self.fields if self.has_change_permission(request, obj) else READ_ONLY
-
-    @admin.display(description="Counts")
-    def counted(self, budget: Budget) -> str:
-        return budget_forms.counted(budget)
 
 
 class RaiseInline(TabularInline):
@@ -79,7 +91,7 @@ class RaiseInline(TabularInline):
 
 
 @admin.register(Budget)
-class BudgetAdmin(Confirming, ScopedAdmin):
+class BudgetAdmin(ToldInWords, Confirming, ScopedAdmin):
     form = ScopedBudgetForm
     list_display = ("scope", "dollars", "raised", "spent", "period", "window", "hard")
     list_filter = (
@@ -88,7 +100,7 @@ class BudgetAdmin(Confirming, ScopedAdmin):
         ("window", ChoicesDropdownFilter),
         "hard",
     )
-    readonly_fields = ("counted", "spent")
+    readonly_fields = ("dollars", "counted", "alerts_at", "spent")
     inlines = (RaiseInline,)
     actions: ClassVar[list[str]] = ["raise_them"]
     actions_detail = ("raise_one", "end_raises")
@@ -117,19 +129,11 @@ class BudgetAdmin(Confirming, ScopedAdmin):
         allowed = request.user.has_perm("accounts.add_budgetraise")
         return bool(allowed and self.has_view_permission(request))
 
-    @admin.display(description="Counts")
-    def counted(self, budget: Budget) -> str:
-        return budget_forms.counted(budget)
-
     @admin.display(description="Spent")
     def spent(self, budget: Any) -> str:
         if not hasattr(budget, "spent"):
             budget.spent = states_by_id([budget]).get(budget.pk)
         return bar(budget, budget.spent)
-
-    @admin.display(description="Amount", ordering="amount")
-    def dollars(self, budget: Budget) -> str:
-        return f"${budget.amount.normalize():,f}"
 
     @admin.display(description="Raised by")
     def raised(self, budget: Budget) -> str:

@@ -256,3 +256,12 @@ def test_a_raise_is_told_with_what_was_raised(admin_client, budget):
     raise_one(admin_client, budget)
 
     assert "Raised: $100 per month for research." in text_of(admin_client.get(page_of(budget)))
+
+
+def test_those_who_may_only_look_read_the_figures_in_words(client, budget):
+    staff(client, "view_budget")
+
+    page = text_of(client.get(page_of(budget)))
+
+    assert "$100" in page
+    assert "50 %, 80 %, 100 %" in page

@@ -147,7 +147,7 @@ def spoil(rows):
     _update(alert, data={HOSTILE: HOSTILE})
     _update(rows["usage.export"], filters={HOSTILE: HOSTILE})
     by = {"first_dimension": "model", "second_dimension": "provider"}
-    _update(rows["usage.reportdefinition"], period="this_month", **by)
+    _update(rows["usage.reportdefinition"], period="this_month", filters={"model": [HOSTILE]}, **by)
     _update(rows["usage.reraterun"], state="ready")
     rows["usage.usagerecord"] = record
 

@@ -384,3 +384,23 @@ def test_a_moment_that_is_none_is_told_at_its_field(client):
     page = client.get(preview(definition()), {"as_of": "yesterday"})
 
     assert "such as 2026-10-31 18:00" in page.context_data["form"].errors["as_of"][0]
+
+
+def test_those_who_may_only_look_see_what_a_report_leaves_in(client):
+    team = factories.make_team("research")
+    report = definition(filters={"team": [team.pk], "model": ["small", "large"]})
+    sign_in_with(client, "view_reportdefinition")
+
+    page = client.get(f"/admin/usage/reportdefinition/{report.pk}/change/").content.decode()
+
+    assert "team: research; model: large, small" in page
+
+
+@pytest.mark.usefixtures("root")
+def test_a_preview_tells_what_is_left_in(client):
+    log()
+    sum_up()
+
+    page = client.get(preview(definition(filters={"model": ["small"]}))).content.decode()
+
+    assert "only model: small," in page

@@ -26,6 +26,8 @@ from usage.pieces import BY_TIME, HoursDoNotAlign
 from usage.reports import Question
 
 CURRENCY = re.compile("[A-Z]{3}")
+#: Filters that are kept as ids, and what has those.
+ROWS: dict[str, Any] = {"team": Team, "user": User, "key": ApiKey}
 #: Tags that can be chosen. Beyond them, one has to export and look for oneself.
 MOST_TAGS = 2_000
 
@@ -163,6 +165,19 @@ def _names() -> dict[str, Iterable[str]]:
         "provider": Provider.objects.values_list("name", flat=True),
         "tag": tags[:MOST_TAGS],
     }
+
+
+def in_words(filters: dict[str, list[Any]]) -> str:
+    """What a report leaves in: "team: research; model: large, small". Empty: everything."""
+    told = [f"{name}: {', '.join(_named(name, values))}" for name, values in filters.items()]
+    return "; ".join(told)
+
+
+def _named(name: str, values: list[Any]) -> list[str]:
+    if name not in ROWS:
+        return sorted(map(str, values))
+    names = {row.pk: str(row) for row in ROWS[name].objects.filter(pk__in=values)}
+    return [names.get(value, f"{value} (deleted)") for value in values]
 
 
 class FileForm(forms.Form):

@@ -20,7 +20,7 @@ from usage import as_of, definitions, reports
 from usage.admin import spending
 from usage.admin.charts import chart_of
 from usage.admin.exports import LEVELS, progress_of
-from usage.admin.report_forms import AsOfForm, ReportForm
+from usage.admin.report_forms import AsOfForm, ReportForm, in_words
 from usage.as_of import NotSettled
 from usage.models import AsOf, Export, ReportDefinition
 from usage.money import exact_dollars
@@ -46,6 +46,7 @@ class ReportDefinitionAdmin(ModelAdmin):
     list_filter_submit = True
     search_fields = ("name",)
     actions_detail = ("look",)
+    readonly_fields = ("left_in",)
     fieldsets = (
         (None, {"fields": ("name", ("first_dimension", "second_dimension"))}),
         ("Period", {"fields": ("period", ("first_day", "last_day"), "time_zone")}),
@@ -72,6 +73,13 @@ class ReportDefinitionAdmin(ModelAdmin):
             *super().get_urls(),
         ]
 
+    def get_fieldsets(self, request: HttpRequest, obj: ReportDefinition | None = None) -> Any:
+        if obj is None or self.has_change_permission(request, obj):
+            return self.fieldsets
+        # What the form asks for beside the fields of the row is seen in the form alone.
+        shown = {"Only": {"classes": ("tab",), "fields": ("left_in",)}}
+        return [(title, shown.get(str(title), options)) for title, options in self.fieldsets]
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if not change:
             obj.created_by_id = request.user.pk
@@ -83,6 +91,10 @@ class ReportDefinitionAdmin(ModelAdmin):
         if not definition.second_dimension:
             return str(by)
         return f"{by} and {definition.get_second_dimension_display().lower()}"
+
+    @admin.display(description="Only")
+    def left_in(self, definition: ReportDefinition) -> str:
+        return in_words(definition.filters) or "everything"
 
     @button
     def look(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -99,6 +111,8 @@ class ReportDefinitionAdmin(ModelAdmin):
         context = {**self.admin_site.each_context(request), "title": definition.name}
         context |= self._shown(definition, form) | {
             "definition": definition,
+            "left_in": in_words(definition.filters),
+            "may_change": self.has_change_permission(request, definition),
             "form": form,
             "may_run": may_run(request),
             "runs": _past_runs(definition),
