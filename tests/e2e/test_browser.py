@@ -10,6 +10,7 @@ from tests import services
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api")
 
+STATEMENT = "/admin/usage/reportdefinition/statement/"
 PASSWORD = "a long enough passphrase"
 QUESTION = {"model": "first-model", "messages": [{"role": "user", "content": "Hello, Courier."}]}
 
@@ -216,3 +217,17 @@ MADE = """
 from usage import export_files
 export_files.make(export_files.next_one())
 """
+
+
+def test_no_page_that_the_navigation_or_a_button_leads_to_throws(page):
+    sign_in(page)
+    found = page.eval_on_selector_all("a[href^='/admin/']", "all => all.map(a => a.pathname)")
+    lists = sorted({link for link in found if re.fullmatch(r"/admin/\w+/\w+/(\w+/)?", link)})
+
+    for address in [*lists, "/admin/registry/price/list/", STATEMENT]:
+        page.goto(address)
+        if page.locator(f"a[href^='{address}add/']").count():
+            page.goto(f"{address}add/")
+
+    assert "/admin/usage/reraterun/" in lists
+    assert page.complaints == []
