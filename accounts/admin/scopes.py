@@ -16,6 +16,7 @@ from registry.admin.autocomplete import Autocompletes
 SCOPE_FIELDS = ("key", "team", "user", "plan")
 #: The same as a form shows them.
 SCOPE_ROWS = (("key", "team"), ("user", "plan"))
+WHOM = "Choose one of the four. With a plan, it holds for each of its keys."
 
 
 class OneScope(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run
@@ -24,6 +25,11 @@ class OneScope(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable 
     #: What no two rows of one scope may have in common, and what is said of it at the last.
     unique: ClassVar[tuple[str, ...]]
     complaint: ClassVar[str]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "key" in self.fields:
+            self.fields["key"].help_text = WHOM
 
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or self.cleaned_data

@@ -265,3 +265,9 @@ def test_those_who_may_only_look_read_the_figures_in_words(client, budget):
 
     assert "$100" in page
     assert "50 %, 80 %, 100 %" in page
+
+
+def test_the_form_says_that_a_budget_is_for_one_of_four(admin_client):
+    page = text_of(admin_client.get(reverse("admin:accounts_budget_add")))
+
+    assert "Choose one of the four." in page

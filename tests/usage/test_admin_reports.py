@@ -404,3 +404,13 @@ def test_a_preview_tells_what_is_left_in(client):
     page = client.get(preview(definition(filters={"model": ["small"]}))).content.decode()
 
     assert "only model: small," in page
+
+
+@pytest.mark.parametrize(("right", "links"), [("view_alert", 0), ("add_export", 1)])
+def test_the_list_of_exports_offers_files_to_those_who_may_take_some(client, right, links):
+    export = Export.objects.create(state="done", file="usage.csv")
+    sign_in_with(client, "view_export", right)
+
+    page = client.get("/admin/usage/export/").content.decode()
+
+    assert page.count(f"/admin/usage/export/{export.pk}/file/") == links

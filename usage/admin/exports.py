@@ -59,6 +59,10 @@ class ExportAdmin(ReadOnlyAdmin):
             for name, view in views
         ] + list(super().get_urls())
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        may_take_any = request.user.has_perm("usage.add_export")
+        return self.list_display if may_take_any else self.list_display[:-1]
+
     def change_view(
         self,
         request: HttpRequest,
