@@ -86,7 +86,7 @@ async def test_a_replica_that_never_saw_redis_lets_nothing_through(shared, away)
 
 
 @pytest.mark.parametrize(("replicas", "share"), [(["b"], 5), (["b", "c"], 4), ([], 10)])
-async def test_each_replica_has_its_share_of_a_limit(shared, away, replicas, share):
+async def test_r36_each_replica_has_its_share_of_a_limit(shared, away, replicas, share):
     await announced(shared, *replicas)
     away()
     assert await granted(a_principal(a_limit("requests", 10)), tries=12) == share
@@ -102,7 +102,7 @@ async def test_requests_at_the_same_time_are_shared_too(shared, away):
     assert await granted(principal) == 1
 
 
-async def test_a_hard_budget_is_closed(shared, away):
+async def test_r36_a_hard_budget_is_closed(shared, away):
     await announced(shared)
     away()
     with pytest.raises(LimitsUnavailable):
@@ -115,7 +115,7 @@ async def test_what_is_free_needs_no_hard_budget(shared, away):
     assert await granted(a_principal(budgets=(a_budget(10**12),))) == 1
 
 
-async def test_a_soft_budget_has_a_hundredth_and_is_closed_then(shared, away):
+async def test_r36_a_soft_budget_has_a_hundredth_and_is_closed_then(shared, away):
     await announced(shared)
     away()
     assert await granted(SOFT_CALLER, costs(5), tries=2) == 2
@@ -234,7 +234,7 @@ def unlocked(redis_server):
         client.config_set("requirepass", "")
 
 
-async def test_whatever_happens_to_redis_nothing_is_open_and_all_comes_back(shared, fault):
+async def test_r36_whatever_happens_to_redis_nothing_is_open_and_all_comes_back(shared, fault):
     begin, end = fault
     hard = a_budget(10**12)
     await known(shared, hard)
@@ -263,7 +263,7 @@ def evicting(redis_client):
 
 
 @pytest.mark.parametrize(("allowed", "is_closed"), [(False, True), (True, False)])
-async def test_a_redis_that_evicts_is_not_used(shared, evicting, settings, allowed, is_closed):
+async def test_f34_a_redis_that_evicts_is_not_used(shared, evicting, settings, allowed, is_closed):
     settings.COURIER_REDIS_MAY_EVICT = allowed
     await admission.start()
     try:
@@ -280,7 +280,7 @@ async def test_a_redis_that_evicts_is_not_used(shared, evicting, settings, allow
         await admission.stop()
 
 
-async def test_all_that_is_held_is_held_again_after_redis_began_anew(shared, redis_server):
+async def test_f33_all_that_is_held_is_held_again_after_redis_began_anew(shared, redis_server):
     budget = a_budget(1_000)
     await known(shared, budget)
     await admission.start()
