@@ -14,6 +14,8 @@ from usage.spool import Segment
 #: Days begin at a quarter of an hour in every time zone there is.
 QUARTER_MS = 900_000
 MILLISECONDS_FROM = 80
+#: So many entries are looked through for those that can be one: a database may be away for long.
+MANY = 5_000
 
 
 class Closed(NamedTuple):
@@ -50,6 +52,7 @@ class Pending:
         self._new: deque[Closed] = deque()
         self._unshipped: deque[Unshipped] = deque()
         self._sums: dict[str, int] = {}
+        self._merge_at = MANY
 
     def add(self, record: Record, segment: Segment) -> None:
         """Called for every request: a tuple, and no more."""
@@ -66,6 +69,8 @@ class Pending:
                 self._sums[entry] = self._sums.get(entry, 0) + one.cost_nano
         while self._unshipped and self._unshipped[0].is_shipped:
             self._forget(self._unshipped.popleft())
+        if len(self._unshipped) > self._merge_at:
+            self._merge()
         return self._sums
 
     def told(self) -> str:
@@ -83,6 +88,16 @@ class Pending:
             last = some[-1]
             cost_nano = sum(one.cost_nano for one in some)
             yield Unshipped(last.segment, last.end, _entries(last), cost_nano)
+
+    def _merge(self) -> None:
+        """One entry for what a key spent in one segment: it counts until all of it is shipped."""
+        together: dict[tuple[int, tuple[str, ...]], Unshipped] = {}
+        for one in self._unshipped:
+            former = together.pop((id(one.segment), one.entries), None)
+            cost_nano = one.cost_nano + (former.cost_nano if former else 0)
+            together[id(one.segment), one.entries] = one._replace(cost_nano=cost_nano)
+        self._unshipped = deque(together.values())
+        self._merge_at = max(MANY, 2 * len(self._unshipped))
 
     def _forget(self, one: Unshipped) -> None:
         for entry in one.entries:
