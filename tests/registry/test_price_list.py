@@ -42,7 +42,7 @@ class TestWhatDiffers:
 
         (proposal,) = compared(START + timedelta(days=1)).proposals
 
-        assert list(proposal.differences()) == [("output", "$0.5", "$0.6")]
+        assert list(proposal.differences()) == [("output", "$0.50", "$0.60")]
 
     def test_a_price_as_listed_is_left_alone(self, openai):
         model = make_model("gpt-4o-mini", openai, priced=False)
