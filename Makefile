@@ -53,6 +53,7 @@ bench: $(DEVELOPMENT) ## measure this gateway beside others; see bench/README.md
 	$(MAKE) -C bench
 	$(BIN)/python bench/measure.py run
 	$(BIN)/python bench/measure.py report
+	$(BIN)/python bench/accounting.py
 
 soak: $(DEVELOPMENT) ## every promise with all its trials, an hour or two; see bench/README.md
 	COURIER_SOAK=1 $(SOAK)

@@ -70,6 +70,8 @@ WARM_UP = [
         "load": {"connections": 8, "seconds": 3, "stream": 100},
     },
 ]
+#: Seconds that a gateway may refuse after its start.
+WAKING_S = 10
 #: Seconds after the load in which what a gateway does for it in the background still counts.
 TAIL_S = 1.0
 MEMORY_EVERY_S = 0.5
@@ -178,7 +180,11 @@ def check_records(found, sent):
 
 def warm_up(target):
     plain, _ = target.bodies()
-    status, text = target.post(plain.read_bytes())
+    for _ in range(WAKING_S):
+        status, text = target.post(plain.read_bytes())
+        if status != 503:
+            break
+        time.sleep(1)  # budgets are built when a new Redis has heard of all replicas
     if status != 200:
         raise RuntimeError(f"{target.name} answers {status}: {text[:500]}")
     for scenario in WARM_UP:
