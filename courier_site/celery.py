@@ -14,17 +14,20 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "courier_site.settings")
 
 from django.conf import settings  # noqa: E402  # after its module is named
 
-ROLL_UP_EVERY_S = 60
-RECONCILE_EVERY_S = 5 * 60
-#: They are made three days ahead.
-LOOK_AFTER_PARTITIONS_EVERY_S = 60 * 60
-PURGE_EVERY_S = 6 * 60 * 60
-LOOK_AT_BUDGETS_EVERY_S = 60
-LOOK_AT_LEDGER_EVERY_S = 60
-LOOK_AHEAD_EVERY_S = 5 * 60
-DELIVER_EVERY_S = 10
-TAKE_UP_RERATINGS_EVERY_S = 10
-SEE_TO_EXPORTS_EVERY_S = 10
+#: Seconds between two runs of each task of `usage.tasks`.
+EVERY_S = {
+    "roll_up": 60,
+    "reconcile_lately": 5 * 60,
+    # They are made three days ahead.
+    "look_after_partitions": 60 * 60,
+    "purge": 6 * 60 * 60,
+    "look_at_budgets": 60,
+    "look_at_ledger": 60,
+    "look_ahead": 5 * 60,
+    "deliver_alerts": 10,
+    "take_up_reratings": 10,
+    "see_to_exports": 10,
+}
 #: Longer than any task takes: Redis delivers again what is not acknowledged by then.
 VISIBLE_AGAIN_AFTER_S = 4 * 60 * 60
 
@@ -51,6 +54,15 @@ def _broker() -> dict[str, Any]:
     return {"broker_url": "filesystem://localhost", "broker_transport_options": options}
 
 
+def _due(name: str, schedule: int | crontab, *, expires_s: int) -> dict[str, Any]:
+    """An entry of the schedule. While no worker runs, its ticks do not pile up."""
+    return {
+        "task": f"usage.tasks.{name}",
+        "schedule": schedule,
+        "options": {"expires": expires_s},
+    }
+
+
 app.conf.update(
     **_broker(),
     broker_connection_retry_on_startup=True,
@@ -67,63 +79,13 @@ app.conf.update(
     timezone=settings.TIME_ZONE,
     beat_schedule_filename=str(settings.DATA_DIR / "beat-schedule"),
     beat_schedule={
-        "roll-up": {
-            "task": "usage.tasks.roll_up",
-            "schedule": ROLL_UP_EVERY_S,
-            # While no worker runs, ticks must not pile up.
-            "options": {"expires": ROLL_UP_EVERY_S},
-        },
-        "reconcile-lately": {
-            "task": "usage.tasks.reconcile_lately",
-            "schedule": RECONCILE_EVERY_S,
-            "options": {"expires": RECONCILE_EVERY_S},
-        },
-        "reconcile-closed-days": {
-            "task": "usage.tasks.reconcile_closed_days",
-            # At night, when the last day's records have arrived.
-            "schedule": crontab(hour="0", minute="30"),
-            "options": {"expires": VISIBLE_AGAIN_AFTER_S},
-        },
-        "partitions": {
-            "task": "usage.tasks.look_after_partitions",
-            "schedule": LOOK_AFTER_PARTITIONS_EVERY_S,
-            "options": {"expires": LOOK_AFTER_PARTITIONS_EVERY_S},
-        },
-        "purge": {
-            "task": "usage.tasks.purge",
-            "schedule": PURGE_EVERY_S,
-            "options": {"expires": PURGE_EVERY_S},
-        },
-        "look-at-budgets": {
-            "task": "usage.tasks.look_at_budgets",
-            "schedule": LOOK_AT_BUDGETS_EVERY_S,
-            "options": {"expires": LOOK_AT_BUDGETS_EVERY_S},
-        },
-        "look-at-ledger": {
-            "task": "usage.tasks.look_at_ledger",
-            "schedule": LOOK_AT_LEDGER_EVERY_S,
-            "options": {"expires": LOOK_AT_LEDGER_EVERY_S},
-        },
-        "look-ahead": {
-            "task": "usage.tasks.look_ahead",
-            "schedule": LOOK_AHEAD_EVERY_S,
-            "options": {"expires": LOOK_AHEAD_EVERY_S},
-        },
-        "deliver-alerts": {
-            "task": "usage.tasks.deliver_alerts",
-            "schedule": DELIVER_EVERY_S,
-            "options": {"expires": DELIVER_EVERY_S},
-        },
-        "reratings": {
-            "task": "usage.tasks.take_up_reratings",
-            "schedule": TAKE_UP_RERATINGS_EVERY_S,
-            "options": {"expires": TAKE_UP_RERATINGS_EVERY_S},
-        },
-        "see-to-exports": {
-            "task": "usage.tasks.see_to_exports",
-            "schedule": SEE_TO_EXPORTS_EVERY_S,
-            "options": {"expires": SEE_TO_EXPORTS_EVERY_S},
-        },
+        **{name: _due(name, every_s, expires_s=every_s) for name, every_s in EVERY_S.items()},
+        # At night, when the last day's records have arrived.
+        "reconcile_closed_days": _due(
+            "reconcile_closed_days",
+            crontab(hour="0", minute="30"),
+            expires_s=VISIBLE_AGAIN_AFTER_S,
+        ),
     },
 )
 app.autodiscover_tasks()
