@@ -108,7 +108,8 @@ class Bill:
         metered = NOTHING
         if error.may_have_cost:
             metered = Metered(TokenUsage(input_tokens=self.input_tokens), UsageSource.ESTIMATED)
-        self._close(target, metered, error.code or "upstream_rejected", now)
+        cost = self._cost_nano(target, metered)
+        self._close(metered, cost, error.code or "upstream_rejected", now)
 
     def end(self, record: Record, target: Target | None, metered: Metered, now: float) -> None:
         """Fill in what the request cost. Its last attempt is closed, if that is still open."""
@@ -118,18 +119,18 @@ class Bill:
         record.provider_cost_nano = cost
         record.cost_nano = None if cost is None else self._charged(cost)
         if target is not None and self.tries and self.tries[-1].outcome == "interrupted":
-            self._close(target, metered, record.outcome, now)
+            self._close(metered, cost, record.outcome, now)
             self.tries[-1].received = record.end_reason in RECEIVED
         record.tries = self.tries
 
-    def _close(self, target: Target, metered: Metered, outcome: str, now: float) -> None:
+    def _close(self, metered: Metered, cost: int | None, outcome: str, now: float) -> None:
         attempt = self.tries[-1]
         attempt.outcome = outcome
         attempt.input_tokens = metered.usage.input_tokens
         attempt.output_tokens = metered.usage.output_tokens
         attempt.usage_source = metered.source
         attempt.total_ms = max(round((now - self._began_at) * 1000), 0)
-        attempt.cost_nano = self._cost_nano(target, metered)
+        attempt.cost_nano = cost
 
     def _cost_nano(self, target: Target | None, metered: Metered) -> int | None:
         """What the provider charges; None where the price is unknown."""

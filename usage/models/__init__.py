@@ -4,6 +4,7 @@ from usage.models.alerts import Alert, Delivery, Webhook
 from usage.models.exports import AsOf, Export, ReportDefinition
 from usage.models.records import (
     FAILED,
+    Dimensions,
     TeamTag,
     UsageAdjustment,
     UsageAttempt,
@@ -14,7 +15,6 @@ from usage.models.rerating import RerateRun
 from usage.models.rollups import (
     DailyTagUsage,
     DailyUsage,
-    Dimensions,
     HourlyAttempts,
     HourlyTagUsage,
     HourlyUsage,

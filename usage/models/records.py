@@ -29,6 +29,27 @@ def unconstrained(to: str, *, null: bool = False) -> models.ForeignKey[Any, Any]
     )
 
 
+class Dimensions(models.Model):
+    """By whom, through what. Names are as of the call; ids have no constraint."""
+
+    team = unconstrained("accounts.Team")
+    team_name = models.CharField("team", max_length=100)
+    #: Null where the key is nobody's own.
+    user = unconstrained(settings.AUTH_USER_MODEL, null=True)
+    user_name = models.CharField("user", max_length=150, blank=True)
+    key = unconstrained("accounts.ApiKey")
+    key_name = models.CharField("API key", max_length=100)
+    model = models.CharField(max_length=200)
+    provider_name = models.CharField("provider", max_length=64, blank=True)
+
+    class Meta:
+        abstract = True
+
+    #: What tells one row of an hour or day from another.
+    KEYS = ("team", "user", "key", "model", "provider_name")
+    NAMES = ("team_name", "user_name", "key_name")
+
+
 class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
     def since(self, moment: datetime.datetime) -> UsageRecordQuerySet:
         """Records of requests that came in at `moment` or later. Served by the primary key."""
@@ -210,7 +231,7 @@ class UsageAttempt(models.Model):
         return f"{self.request_id} attempt {self.number}"
 
 
-class UsageAdjustment(models.Model):
+class UsageAdjustment(Dimensions):
     """A correction of one record, as signed differences. The record itself is never changed.
 
     It counts in the hour of the request that it corrects, and carries that request's names,
@@ -231,14 +252,6 @@ class UsageAdjustment(models.Model):
     reason = models.CharField(max_length=10, choices=Reason)
     note = models.CharField(max_length=300, blank=True)
     made_by = models.CharField(max_length=150, blank=True)
-    key = unconstrained("accounts.ApiKey")
-    key_name = models.CharField("API key", max_length=100)
-    team = unconstrained("accounts.Team")
-    team_name = models.CharField("team", max_length=100)
-    user = unconstrained(settings.AUTH_USER_MODEL, null=True)
-    user_name = models.CharField("user", max_length=150, blank=True)
-    model = models.CharField(max_length=200)
-    provider_name = models.CharField("provider", max_length=64, blank=True)
     tags = models.CharField(max_length=300, blank=True, default="")
     input_tokens = models.BigIntegerField(default=0)
     cached_input_tokens = models.BigIntegerField(default=0)

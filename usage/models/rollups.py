@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from usage.models.records import unconstrained
-
-
-class Dimensions(models.Model):
-    """By whom, through what. Names are as of the call; ids have no constraint."""
-
-    team = unconstrained("accounts.Team")
-    team_name = models.CharField("team", max_length=100)
-    #: Null where the key is nobody's own.
-    user = unconstrained(settings.AUTH_USER_MODEL, null=True)
-    user_name = models.CharField("user", max_length=150, blank=True)
-    key = unconstrained("accounts.ApiKey")
-    key_name = models.CharField("API key", max_length=100)
-    model = models.CharField(max_length=200)
-    provider_name = models.CharField("provider", max_length=64, blank=True)
-
-    class Meta:
-        abstract = True
-
-    #: What tells one row of an hour or day from another.
-    KEYS = ("team", "user", "key", "model", "provider_name")
-    NAMES = ("team_name", "user_name", "key_name")
+from usage.models.records import Dimensions, unconstrained
 
 
 class Measures(models.Model):
