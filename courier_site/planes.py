@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: How long requests may take to end after they were told to, in seconds.
 LAST_WORDS_S = 3.0
+#: What the API plane answers where both planes are served at one address.
+API_PATHS = ("/v1/", "/v1beta/", "/v2/")
 
 
 class Courier:
@@ -50,7 +52,7 @@ class Courier:
             await health.answer(path, send, serves_api=self._serves_api)
         elif path == "/metrics" and self._serves_api:
             await self._metrics.answer(scope, send)
-        elif self._front_door and (path.startswith("/v1/") or self._admin is None):
+        elif self._front_door and (path.startswith(API_PATHS) or self._admin is None):
             await self._front_door(scope, receive, send)
         elif self._admin:
             await self._admin(scope, receive, send)  # type: ignore[arg-type]  # stubs say dict

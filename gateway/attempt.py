@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +11,11 @@ import orjson
 from django.conf import settings
 
 from gateway import errors, sse, upstream
-from gateway.dialects.base import Json, PassThroughDialect, StreamWatch
+from gateway.dialects.base import Framing, StreamWatch
+from gateway.interpreter import Interpreter, interpreter
 from gateway.kinds import provider_of
 from gateway.question import Question
-from gateway.sse import Framer, FrameTooLong
+from gateway.sse import FrameTooLong
 from gateway.upstream import Answer
 from lib.tokens import TokenUsage
 from registry.snapshot import Target
@@ -34,9 +36,13 @@ class WholeAnswer:
     """An answer that was read to its end."""
 
     target: Target
+    #: For the client, in its own format.
     content: bytes = field(repr=False)
-    body: Json = field(repr=False)
     usage: TokenUsage | None
+    #: The model's own words, where its provider reported no usage.
+    said: str = field(repr=False)
+    #: Parameters that the target could not be given.
+    dropped: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -51,6 +57,8 @@ class OpenStream:
     answer: Answer
     #: A time of the event loop's clock.
     started_at: float
+    #: Parameters that the target could not be given.
+    dropped: Sequence[str] = ()
 
     async def close(self) -> None:
         await self.answer.close()
@@ -59,9 +67,10 @@ class OpenStream:
 async def whole_answer(question: Question, target: Target, limit_s: float) -> WholeAnswer:
     """The target's whole answer. A connection that breaks halfway is a failed attempt."""
     now = asyncio.get_running_loop().time
+    between = interpreter(question, target)
     try:
         async with asyncio.timeout(limit_s) as time_left:
-            answer = await _ask(question, target)
+            answer = await _ask(between, target)
             try:
                 time_left.reschedule(now() + target.total_timeout_s)
                 content = await answer.read(settings.COURIER_MAX_ANSWER)
@@ -69,8 +78,7 @@ async def whole_answer(question: Question, target: Target, limit_s: float) -> Wh
                 await answer.close()
     except TimeoutError as error:
         raise _too_slow(target) from error
-    body = _parsed(question.dialect, content, target)
-    return WholeAnswer(target, content, body, question.dialect.usage_in(body))
+    return _read(between, content, target)
 
 
 async def open_stream(question: Question, target: Target, limit_s: float) -> OpenStream:
@@ -80,14 +88,15 @@ async def open_stream(question: Question, target: Target, limit_s: float) -> Ope
     after those: so they are held back, and until then another target may still answer.
     """
     started_at = asyncio.get_running_loop().time()
+    between = interpreter(question, target)
     try:
         async with asyncio.timeout(limit_s):
-            answer = await _ask(question, target)
-            watch = question.dialect.watch(question.body)
-            frames = WholeFrames(answer, target)
-            stream = OpenStream(target, watch, b"", frames, answer, started_at)
+            answer = await _ask(between, target)
+            frames = WholeFrames(answer, target, between.dialect.framing())
+            watch, dropped = between.watch(), between.drops.names
+            stream = OpenStream(target, watch, b"", frames, answer, started_at, dropped)
             try:
-                _expect(answer, "text/event-stream", target)
+                _expect(answer, between.dialect.stream_type, target)
                 await _hold_until_output(stream)
             except BaseException:
                 await answer.close()
@@ -102,10 +111,10 @@ class WholeFrames:
 
     __slots__ = ("_answer", "_framer", "_later", "_target", "has_begun")
 
-    def __init__(self, answer: Answer, target: Target) -> None:
+    def __init__(self, answer: Answer, target: Target, framer: Framing) -> None:
         self._answer = answer
         self._target = target
-        self._framer = Framer()
+        self._framer = framer
         self._later = b""
         #: Whether the first output has come. Until then no run is large.
         self.has_begun = False
@@ -136,15 +145,9 @@ class WholeFrames:
             return rest + b"\n\n"
 
 
-async def _ask(question: Question, target: Target) -> Answer:
-    provider = provider_of(target.kind)
-    dialect = provider.dialect_for(question.dialect)
-    if dialect is None:
-        raise errors.NoAvailableTarget(
-            f"Provider {target.provider_name!r} does not offer this operation."
-        )
-    body = dialect.readdress(question.raw, question.body, target.upstream_model)
-    answer = await upstream.send(provider.request(target, dialect, body), target)
+async def _ask(between: Interpreter, target: Target) -> Answer:
+    request = provider_of(target.kind).request(target, between.message())
+    answer = await upstream.send(request, target)
     if 200 <= answer.status < 300:
         return answer
     raise await _refusal(answer, target)
@@ -176,6 +179,10 @@ async def _hold_until_output(stream: OpenStream) -> None:
             return
         if size > MOST_HELD:
             raise _malformed(stream.target)
+    held.append(closed(stream))
+    if stream.watch.is_complete:
+        stream.held, stream.rest.has_begun = b"".join(held), True
+        return
     raise errors.UpstreamBrokeOff(
         f"Provider {stream.target.provider_name!r} ended the stream before it began."
     )
@@ -188,19 +195,28 @@ def _seen(stream: OpenStream, frames: bytes) -> bytes:
         raise _malformed(stream.target) from error
 
 
-def _parsed(dialect: PassThroughDialect, content: bytes, target: Target) -> Json:
+def closed(stream: OpenStream) -> bytes:
+    """What the end of the upstream's connection says to the client."""
+    try:
+        return stream.watch.close()
+    except ValueError as error:
+        raise _malformed(stream.target) from error
+
+
+def _read(between: Interpreter, content: bytes, target: Target) -> WholeAnswer:
     try:
         body: Any = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
+        failure = between.dialect.failure_in(body)
+        if failure is not None:
+            raise provider_of(target.kind).stream_error(target, failure)
+        if not between.dialect.is_answer(body):
+            raise _malformed(target)
+        usage = between.usage_in(body)
+        said = "" if usage else between.text_in(body)
+        told = between.content_for(content, body)
+    except ValueError as error:
         raise _malformed(target) from error
-    if isinstance(body, dict) and body.get("error"):
-        failure = body["error"]
-        given = failure if isinstance(failure, dict) else {"message": str(failure)}
-        raise provider_of(target.kind).stream_error(target, given)
-    if not dialect.is_answer(body):
-        raise _malformed(target)
-    parsed: Json = body
-    return parsed
+    return WholeAnswer(target, told, usage, said, between.drops.names)
 
 
 def _expect(answer: Answer, content_type: str, target: Target) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 
 from django.conf import settings
 from django.http.response import HttpResponseBase
@@ -19,7 +20,6 @@ from accounts.admission import Reservation
 from accounts.errors import InvalidApiKey
 from accounts.principals import Principal
 from gateway import attempt, errors, failover, metering, relay, routing
-from gateway.attempt import WholeAnswer
 from gateway.bill import Bill
 from gateway.breaker import breakers
 from gateway.failover import Attempts, T
@@ -36,6 +36,10 @@ from usage.recorder import Record
 
 #: The log's word for a client that left: nginx's.
 CLIENT_CLOSED_REQUEST = 499
+#: How many dropped parameters a header names, and how long a name may be.
+MOST_NAMED = 32
+LONGEST_NAME = 64
+_UNFIT = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 
 
 async def serve(caller: Caller, principal: Principal, question: Question) -> HttpResponseBase:
@@ -76,12 +80,13 @@ async def _answer(exchange: Exchange) -> HttpResponseBase:
     if question.wants_stream:
         with relay.Waiting(exchange):
             stream = await exchange.first_success(targets, attempt.open_stream)
-        exchange.first_output_at = exchange.now()
+        exchange.first_output_at, exchange.dropped = exchange.now(), stream.dropped
         return relay.EventStream(stream, exchange)
     whole = await exchange.first_success(targets, attempt.whole_answer)
-    content = question.dialect.content_for(question.body, whole.content, whole.body)
-    exchange.complete(_metered_whole(question, whole))
-    return Whole(content, {"content-type": "application/json", **exchange.answer_headers()})
+    exchange.dropped = whole.dropped
+    upstream_model = whole.target.upstream_model
+    exchange.complete(metering.metered(question, whole.usage, whole.said, upstream_model))
+    return Whole(whole.content, {"content-type": "application/json", **exchange.answer_headers()})
 
 
 def _ready_targets(exchange: Exchange) -> list[Target]:
@@ -94,11 +99,6 @@ def _ready_targets(exchange: Exchange) -> list[Target]:
             retry_after=min(waits.values()),
         )
     return ready
-
-
-def _metered_whole(question: Question, whole: WholeAnswer) -> Metered:
-    said = "" if whole.usage else question.dialect.text_in(whole.body)
-    return metering.metered(question, whole.usage, said, whole.target.upstream_model)
 
 
 class Exchange:
@@ -124,6 +124,8 @@ class Exchange:
         #: Seconds spent on upstreams, waits between attempts included.
         self.upstream_s = 0.0
         self.first_output_at: float | None = None
+        #: Parameters that the target could not be given.
+        self.dropped: Sequence[str] = ()
         self._loop = asyncio.get_running_loop()
         self._started_at = made_at(caller.request_id)
         self.bill = Bill(question, principal, model, self._started_at)
@@ -173,11 +175,19 @@ class Exchange:
         """What the answer tells about itself."""
         elapsed = self.now() - self.caller.received_at
         overhead_ms = max(elapsed - self.upstream_s, 0.0) * 1000
-        return {
+        headers = {
             **self.early_headers(),
             "x-courier-attempts": str(self.attempts.made),
             "x-courier-overhead-ms": f"{overhead_ms:.2f}",
         }
+        if self.dropped:
+            headers["x-courier-dropped-params"] = self.dropped_names()
+        return headers
+
+    def dropped_names(self) -> str:
+        """The dropped parameters, fit for a header: clients may have made their names up."""
+        names = [_UNFIT.sub("?", name)[:LONGEST_NAME] for name in self.dropped]
+        return ", ".join([*names[:MOST_NAMED], *(["..."] if names[MOST_NAMED:] else [])])
 
     def early_headers(self) -> dict[str, str]:
         """What is known before any route has answered."""

@@ -22,7 +22,7 @@ from django.http.response import HttpResponseBase
 from accounts.principals import Principal
 from gateway import auth, cors, errors, sse
 from gateway.question import Caller
-from gateway.refusal import refusal
+from gateway.refusal import Refusal, refusal
 from gateway.relay import EventStream, pulse
 from gateway.reply import Header, Reply, Send, Whole
 from lib.errors import CourierError
@@ -240,7 +240,8 @@ async def _send(response: HttpResponseBase, reply: Reply) -> None:
     content: bytes = response.content  # type: ignore[attr-defined]  # whole, not streaming
     if reply.has_begun:
         # A stream that had to begin before it had an answer can only tell of failure inside.
-        await reply.write(sse.frame_of(content), more=False)
+        inside = response.frame if isinstance(response, Refusal) else sse.frame_of(content)
+        await reply.write(inside, more=False)
         return
     told = response.told if isinstance(response, Whole) else response.headers
     headers = [

@@ -126,7 +126,7 @@ def _question() -> Question:
 
 
 def _answered(whole: WholeAnswer) -> Outcome:
-    answer = openai_chat.text_in(whole.body)
+    answer = openai_chat.text_in(orjson.loads(whole.content))
     return Outcome(answer=answer[:SHOWN], usage=whole.usage)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from gateway.dialects.base import Json, PassThroughDialect
+from gateway.dialects.base import ClientDialect, Json
 from gateway.reply import Reply
 
 
@@ -13,11 +14,13 @@ from gateway.reply import Reply
 class Question:
     """One request's body, with what Courier itself read of it. Never logged, never stored."""
 
-    dialect: PassThroughDialect
+    dialect: ClientDialect
     model: str
     raw: bytes = field(repr=False)
     body: Json = field(repr=False)
     wants_stream: bool = False
+    #: Headers that the client's format has a meaning for, by their names in lower case.
+    told: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True, frozen=True)

@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 from accounts import principals
 from accounts.errors import InvalidApiKey
 from gateway import errors, metering, sse
-from gateway.attempt import OpenStream
+from gateway.attempt import OpenStream, closed
 from gateway.bill import MARGIN, STEP
 from lib.errors import CourierError
 from usage import recorder
@@ -83,7 +83,7 @@ class EventStream(HttpResponseBase):
             pulse.watched.discard(self)
 
     async def _relay(self) -> None:
-        await self.reply.begin_stream(self.exchange.answer_headers().items())
+        await self._begin()
         watch, held = self.stream.watch, self.stream.held
         self.stream.held = b""
         if not watch.is_complete:
@@ -92,6 +92,13 @@ class EventStream(HttpResponseBase):
             held = await self._pass_on()
         self.exchange.complete(self._metered())
         await self.reply.write(held, more=False)
+
+    async def _begin(self) -> None:
+        if self.reply.has_begun and self.exchange.dropped:
+            # The head has left before the target was known: too late for a header.
+            comment = f": x-courier-dropped-params: {self.exchange.dropped_names()}\n\n"
+            await self.reply.write(comment.encode())
+        await self.reply.begin_stream(self.exchange.answer_headers().items())
 
     async def _pass_on(self) -> bytes:
         """Pass on frames until the stream is complete. Returns its last ones, not yet sent."""
@@ -106,6 +113,9 @@ class EventStream(HttpResponseBase):
                     await write(seen)
                 if self._covered is not None:
                     await self._cover()
+        last = closed(self.stream)
+        if watch.is_complete:
+            return last
         raise self._interrupted("broke off its answer")
 
     def _seen(self, frames: bytes) -> bytes:
@@ -158,9 +168,7 @@ class EventStream(HttpResponseBase):
             self.exchange.break_off(error, self._metered())
         finally:
             await self.stream.close()
-        frame = self.exchange.question.dialect.error_frame(
-            error, str(self.exchange.caller.request_id)
-        )
+        frame = self.stream.watch.error_frame(error, str(self.exchange.caller.request_id))
         await self.reply.write(frame, more=False)
 
     async def _client_left(self) -> None:
@@ -207,7 +215,7 @@ class EventStream(HttpResponseBase):
                 errors.UpstreamStalled(f"Provider {target.provider_name!r} took too long.")
             )
         elif now - reply.written_at >= settings.COURIER_KEEP_ALIVE_S:
-            pulse.spawn(reply.keep_alive(()))
+            pulse.spawn(reply.keep_alive((), self.exchange.question.dialect.keep_alive))
         if age > LONG_STREAM_S and now - self.noted_at > PROGRESS_S:
             self.noted_at = now
             recorder.progress(
@@ -243,7 +251,8 @@ class Waiting:
     def beat(self, now: float) -> None:
         reply = self._exchange.caller.reply
         if now - reply.written_at >= settings.COURIER_KEEP_ALIVE_S:
-            pulse.spawn(reply.keep_alive(self._exchange.early_headers().items()))
+            sign = self._exchange.question.dialect.keep_alive
+            pulse.spawn(reply.keep_alive(self._exchange.early_headers().items(), sign))
 
 
 class Pulse:

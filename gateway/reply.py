@@ -11,7 +11,6 @@ from django.http.response import HttpResponseBase
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
-KEEP_ALIVE = b": keep-alive\n\n"
 STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -77,8 +76,8 @@ class Reply:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
         self.is_writing = False
 
-    async def keep_alive(self, told: Iterable[tuple[str, str]]) -> None:
-        """Break a silence with a comment, beginning the stream if need be.
+    async def keep_alive(self, told: Iterable[tuple[str, str]], sign: bytes) -> None:
+        """Break a silence with a sign that means nothing, beginning the stream if need be.
 
         Runs beside the task that serves the request, a tick after it was wanted: by then
         that task may be writing again, or be done.
@@ -86,7 +85,7 @@ class Reply:
         if self.is_writing or self.is_over:
             return
         await self.begin_stream(told)
-        await self.write(KEEP_ALIVE)
+        await self.write(sign)
 
     async def _start(self, status: int, headers: list[Header]) -> None:
         self.has_begun = True

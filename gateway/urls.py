@@ -6,4 +6,4 @@ from django.urls import path
 
 from gateway.api import api
 
-urlpatterns = [path("v1/", api.urls)]
+urlpatterns = [path("", api.urls)]

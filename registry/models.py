@@ -15,6 +15,7 @@ from django.utils import timezone
 from lib import encryption
 from lib.encryption import Purpose
 from registry import outbound
+from registry.capabilities import COUNTS, TRAITS, Capabilities
 from registry.kinds import DEFAULT_BASE_URLS, provider_kinds
 
 #: What clients may put into a URL path and into logs: no spaces, no control characters.
@@ -46,6 +47,43 @@ class Managed(models.Model):
 
     class Meta:
         abstract = True
+
+
+def _known(verbose_name: str) -> models.BooleanField[Any, Any]:
+    """Something that a model can do or not, if anybody has said."""
+    return models.BooleanField(verbose_name, null=True, blank=True)
+
+
+class Capable(models.Model):
+    """What a model can do, as far as somebody has said. Empty: not known."""
+
+    context_window = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Tokens of input and output together."
+    )
+    output_limit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Tokens of output in one answer."
+    )
+    batch_limit = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Inputs in one upstream call for embeddings or reranking. More are split.",
+    )
+    tools = _known("tools")
+    parallel_tools = _known("several tools at once")
+    vision = _known("images")
+    documents = _known("documents")
+    audio_input = _known("audio input")
+    json_schema = _known("JSON schema")
+    reasoning = _known("reasoning")
+    logprobs = _known("log probabilities")
+
+    class Meta:
+        abstract = True
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(**{name: getattr(self, name) for name in (*COUNTS, *TRAITS)})
 
 
 class Provider(Managed):
@@ -82,6 +120,8 @@ class Provider(Managed):
         choices=OnDisconnect,
         default=OnDisconnect.CANCEL,
     )
+    #: What only this kind of provider needs to know, such as a region. Never a secret.
+    options = models.JSONField(default=dict, blank=True)
 
     class Meta:
         ordering = ["name"]
@@ -143,11 +183,15 @@ class UpstreamKey(models.Model):
         self.save(update_fields=["sealed_secret"])
 
 
-class ServedModel(Managed):
+class ServedModel(Managed, Capable):
     """A name that clients may ask for. Called "model" wherever people read it."""
 
     class Strategy(models.TextChoices):
         PRIORITY = "priority", "Fixed priority, then weight"
+
+    class OnUnsupported(models.TextChoices):
+        DROP = "drop", "Leave it out, and say so in a header"
+        REFUSE = "refuse", "Refuse the request"
 
     name = models.CharField(
         max_length=200,
@@ -161,6 +205,13 @@ class ServedModel(Managed):
         default=3,
         validators=[MinValueValidator(1), MaxValueValidator(10)],
         help_text="Upstream calls per request at most, over all routes.",
+    )
+    on_unsupported = models.CharField(
+        "what a route cannot do",
+        max_length=8,
+        choices=OnUnsupported,
+        default=OnUnsupported.DROP,
+        help_text="A parameter that the provider's format has no place for.",
     )
 
     class Meta:
@@ -198,7 +249,7 @@ class Alias(models.Model):
             raise ValidationError({"name": "Another model has this name itself."})
 
 
-class Route(models.Model):
+class Route(Capable):
     """One way to serve a model: a provider, and its own name for the model."""
 
     model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="routes")
@@ -215,6 +266,8 @@ class Route(models.Model):
         help_text="Share among the routes of one priority.",
     )
     enabled = models.BooleanField(default=True)
+    #: Names of traits without whose certification the route is not used.
+    requires_certified = models.JSONField(default=list, blank=True)
 
     class Meta:
         ordering = ["model", "priority", "id"]
@@ -226,6 +279,51 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model.name} → {self.provider.name} / {self.upstream_model}"
+
+
+class Certification(models.Model):
+    """One run of the conformance suite against a provider's model. Never changed afterwards."""
+
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="certifications")
+    upstream_model = models.CharField(max_length=200)
+    started_at = models.DateTimeField(default=timezone.now)
+    #: Empty while it runs.
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-started_at"]
+        indexes = [models.Index(fields=["provider", "upstream_model", "-started_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.provider.name} / {self.upstream_model}, {self.started_at:%Y-%m-%d %H:%M}"
+
+
+class CertifiedTrait(models.Model):
+    """One cell of the matrix: what a run found out about one trait."""
+
+    class Verdict(models.TextChoices):
+        PASSED = "passed", "Passed"
+        FAILED = "failed", "Failed"
+        SKIPPED = "skipped", "Not tried"
+
+    certification = models.ForeignKey(
+        Certification, on_delete=models.CASCADE, related_name="traits"
+    )
+    trait = models.CharField(max_length=32)
+    verdict = models.CharField(max_length=8, choices=Verdict)
+    #: Why, in a sentence. Never a secret, nor an upstream's raw words.
+    detail = models.CharField(max_length=500, blank=True)
+    elapsed_ms = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["certification", "trait"], name="registry_certifiedtrait_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.trait}: {self.verdict}"
 
 
 class PriceQuerySet(models.QuerySet["Price"]):

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 
 from lib.encryption import CannotDecrypt
 from lib.tokens import TokenUsage
+from registry.capabilities import UNKNOWN, Capabilities
 from registry.kinds import is_offered
 from registry.models import Price as PriceRow
 from registry.models import Provider, Revision, Route, ServedModel, UpstreamKey
@@ -57,6 +59,11 @@ class Target:
     idle_timeout_s: float
     total_timeout_s: float
     drains: bool
+    #: What only this kind of provider needs to know.
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    capabilities: Capabilities = UNKNOWN
+    #: Whether a request is refused for what the route cannot do, instead of served without.
+    refuses_unsupported: bool = False
 
     @property
     def id(self) -> tuple[int, int | None]:
@@ -148,6 +155,7 @@ class Model:
     prices: tuple[Price, ...]
     #: Those of single routes, by the route's id, oldest first.
     route_prices: Mapping[int, tuple[Price, ...]] = field(default_factory=dict)
+    capabilities: Capabilities = UNKNOWN
 
     def price_at(self, moment: datetime) -> Price | None:
         """The model's own price in force at `moment`; None where it has none."""
@@ -266,6 +274,7 @@ def load(revision: int) -> Snapshot:
             targets=tuple(targets.get(row.pk, ())),
             prices=tuple(prices.get(row.pk, ())),
             route_prices=route_prices.get(row.pk, {}),
+            capabilities=row.capabilities,
         )
         names[row.name] = row.name
         for alias in row.aliases.all():
@@ -276,7 +285,7 @@ def load(revision: int) -> Snapshot:
 
 def targets_to(provider: Provider, upstream_model: str) -> list[Target]:
     """Targets that no route leads to, for a test request: one for each usable key."""
-    route = Route(pk=0, provider=provider, upstream_model=upstream_model)
+    route = Route(pk=0, model=ServedModel(), provider=provider, upstream_model=upstream_model)
     return [_target(route, key, secret) for key, secret in _usable_keys(provider)]
 
 
@@ -284,7 +293,7 @@ def _targets_by_model() -> dict[int, list[Target]]:
     keys: dict[int, list[tuple[UpstreamKey | None, str]]] = {}
     targets: dict[int, list[Target]] = {}
     routes = Route.objects.filter(enabled=True, provider__enabled=True).order_by("priority", "pk")
-    for route in routes.select_related("provider").prefetch_related("provider__keys"):
+    for route in routes.select_related("provider", "model").prefetch_related("provider__keys"):
         if not is_offered(route.provider.kind):
             continue
         if route.provider_id not in keys:
@@ -329,6 +338,9 @@ def _target(route: Route, key: UpstreamKey | None, secret: str) -> Target:
         idle_timeout_s=provider.idle_timeout_s,
         total_timeout_s=provider.total_timeout_s,
         drains=provider.on_disconnect == Provider.OnDisconnect.DRAIN,
+        options=provider.options,
+        capabilities=route.capabilities.over(route.model.capabilities),
+        refuses_unsupported=route.model.on_unsupported == ServedModel.OnUnsupported.REFUSE,
     )
 
 

@@ -32,11 +32,11 @@ class GatewayAPI(NinjaAPI):
 
 
 api = GatewayAPI(title="Courier", auth=has_passed_the_gate, docs_url=None, openapi_url=None)
-api.add_router("", billing.router)
-api.add_router("", chat.router)
-api.add_router("", embeddings.router)
-api.add_router("", key.router)
-api.add_router("", models.router)
+api.add_router("v1", billing.router)
+api.add_router("v1", chat.router)
+api.add_router("v1", embeddings.router)
+api.add_router("v1", key.router)
+api.add_router("v1", models.router)
 
 
 @api.exception_handler(CourierError)

@@ -1,21 +1,83 @@
 """What a wire format must know about itself. Stateless, pure, two halves.
 
-The client half serves people who speak the format; the upstream half looks at what
-vendors that speak it send. Where both ends speak the same format, bytes pass through:
-a dialect changes only the model's name and the request for usage, and only looks at the
-rest.
+The client half serves people who speak the format; the upstream half is for vendors that
+do. Where both ends speak the same format, bytes pass through: a dialect changes only the
+model's name and the request for usage, and only looks at the rest. Where they do not, a
+request is read into `gateway.canonical` by the one and written from it by the other, and
+the answer comes back as events.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from gateway.canonical import Event, Json
+from gateway.errors import UnsupportedParameter
+from gateway.sse import Framer
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
+from registry.capabilities import Capabilities
 
-Json = dict[str, Any]
+__all__ = [
+    "ClientDialect",
+    "ClientHalf",
+    "Destination",
+    "Dialect",
+    "Drops",
+    "Framing",
+    "Json",
+    "PassThroughDialect",
+    "StreamReader",
+    "StreamWatch",
+    "StreamWriter",
+    "UpstreamDialect",
+    "UpstreamHalf",
+    "integer",
+    "items",
+    "mapping",
+]
+
+#: What a task asks: ChatRequest, EmbeddingsRequest, …
+R = TypeVar("R")
+
+
+class Destination(Protocol):
+    """What a format needs to know of the target that it writes to."""
+
+    @property
+    def upstream_model(self) -> str: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+
+class Drops:
+    """What a target's format has no place for. It is left out and announced, or refused."""
+
+    __slots__ = ("_refuses", "names")
+
+    def __init__(self, *, refuses: bool) -> None:
+        self._refuses = refuses
+        #: By the client's own names, each once.
+        self.names: list[str] = []
+
+    def note(self, name: str) -> None:
+        """`name` is not sent. Raises UnsupportedParameter where that is not allowed."""
+        if self._refuses:
+            raise UnsupportedParameter(
+                f"No provider of this model supports the parameter {name!r}.", param=name
+            )
+        if name not in self.names:
+            self.names.append(name)
+
+
+class Framing(Protocol):
+    """Cuts what the network gives into whole frames of a stream."""
+
+    rest: bytes
+
+    def feed(self, chunk: bytes) -> bytes: ...
 
 
 class StreamWatch(ABC):
@@ -37,9 +99,20 @@ class StreamWatch(ABC):
     def see(self, frames: bytes) -> bytes:
         """What of these whole frames is for the client. Raises ValueError if one is malformed."""
 
+    def close(self) -> bytes:
+        """The upstream has closed the stream. What that says to the client.
+
+        Formats without an end marker set `is_complete` here if nothing is missing.
+        """
+        return b""
+
     @abstractmethod
     def ending(self, reason: str, used: TokenUsage) -> bytes:
         """Frames that end the stream cleanly, for `reason`, where its provider has not."""
+
+    @abstractmethod
+    def error_frame(self, error: CourierError, request_id: str) -> bytes:
+        """Frames that tell of an error in the middle of the stream."""
 
     @abstractmethod
     def seen_text(self) -> str:
@@ -50,47 +123,100 @@ class StreamWatch(ABC):
         """A cheap guess at the output tokens so far."""
 
 
+class StreamReader(ABC):
+    """Reads one upstream stream. Holds that stream's state."""
+
+    @abstractmethod
+    def read(self, frames: bytes) -> Iterable[Event]:
+        """The events in these whole frames. Raises ValueError if one is malformed.
+
+        `Ended` is among them as soon as the upstream has said that its answer is complete.
+        """
+
+    def close(self) -> Iterable[Event]:
+        """The upstream has closed the stream: `Ended`, if nothing is missing without a marker."""
+        return ()
+
+
+class StreamWriter(ABC):
+    """Writes one client stream. Holds that stream's state."""
+
+    @abstractmethod
+    def write(self, event: Event) -> bytes:
+        """The frames that tell of `event`; empty if there is nothing to tell yet."""
+
+    @abstractmethod
+    def close(self) -> bytes:
+        """The frames that end the stream: the reason to stop, the usage, the end marker."""
+
+    @abstractmethod
+    def error_frame(self, error: CourierError, request_id: str) -> bytes:
+        """Frames that tell of an error in the middle of the stream."""
+
+
 class Dialect(ABC):
     """One wire format. One instance serves every request."""
 
     name: ClassVar[str]
-    #: OpenTelemetry's gen_ai.operation.name
-    operation: ClassVar[str]
+    #: What is asked for: formats of one task are translated into each other.
+    task: ClassVar[str]
 
 
 class UpstreamDialect(Dialect):
-    @abstractmethod
-    def readdress(self, raw: bytes, body: Json, model: str) -> bytes:
-        """The client's own body, sent to `model` and asked to report its usage.
+    """The half for vendors that speak the format."""
 
-        `body` is `raw`, parsed. Everything but those two fields keeps its very bytes.
-        """
-
-    @abstractmethod
-    def usage_in(self, body: Json) -> TokenUsage | None:
-        """The usage that a whole answer reports, if it reports any."""
+    #: The media type of a stream.
+    stream_type: ClassVar[str] = "text/event-stream"
 
     @abstractmethod
     def is_answer(self, body: Any) -> bool:
         """Whether a parsed body with status 200 is an answer in this format."""
 
-    @abstractmethod
-    def text_in(self, body: Json) -> str:
-        """The model's own words in a whole answer, for counting."""
+    def failure_in(self, body: Any) -> Json | None:
+        """The error that a parsed body with status 200 reports after all, if it does."""
+        failure = mapping(body).get("error")
+        if not failure:
+            return None
+        return failure if isinstance(failure, dict) else {"message": str(failure)}
+
+    def framing(self) -> Framing:
+        """What cuts one stream into frames."""
+        return Framer()
+
+
+class UpstreamHalf(UpstreamDialect, Generic[R]):
+    """An upstream's format that other formats are translated into."""
 
     @abstractmethod
-    def watch(self, request: Json) -> StreamWatch:
-        """A watch over the stream that answers `request`."""
+    def write_request(self, request: R, to: Destination, drops: Drops) -> Json:
+        """The body to send. What it has no place for is noted in `drops`, never lost silently."""
+
+    @abstractmethod
+    def read_response(self, body: Json) -> list[Event]:
+        """The events in a whole answer. Raises ValueError if it cannot be read."""
+
+    def stream_reader(self) -> StreamReader:
+        """A reader of one stream."""
+        raise TypeError(f"{self.name} is never streamed.")
 
 
 class ClientDialect(Dialect):
+    """The half that serves clients who speak the format."""
+
+    #: What a key must be allowed to call; OpenTelemetry's gen_ai.operation.name where it has one.
+    operation: ClassVar[str]
+    #: Headers of the client's that are passed on to vendors that speak the format too.
+    passed_headers: ClassVar[tuple[bytes, ...]] = ()
+    #: What breaks a silence without meaning anything.
+    keep_alive: ClassVar[bytes] = b": keep-alive\n\n"
+
     @abstractmethod
     def write_error(self, error: CourierError, request_id: str) -> bytes:
         """The body of an error answer."""
 
     @abstractmethod
     def error_frame(self, error: CourierError, request_id: str) -> bytes:
-        """An error inside a stream that has already begun."""
+        """An error inside a stream that has begun, but not with anything of the model's."""
 
     def content_for(self, request: Json, content: bytes, body: Json) -> bytes:
         """The whole answer as this client asked for it; `body` is `content`, parsed."""
@@ -113,8 +239,43 @@ class ClientDialect(Dialect):
         return 1
 
 
+class ClientHalf(ClientDialect, Generic[R]):
+    """A client's format that is translated into others."""
+
+    @abstractmethod
+    def read_request(self, body: Json) -> R:
+        """What is asked. Raises BadRequest, naming the field that cannot be understood."""
+
+    @abstractmethod
+    def write_response(self, events: Sequence[Event], request: Json) -> Json:
+        """The whole answer to `request`, the client's own body."""
+
+    def stream_writer(self, request: Json) -> StreamWriter:
+        """A writer of the stream that answers `request`, the client's own body."""
+        raise TypeError(f"{self.name} is never streamed.")
+
+
 class PassThroughDialect(ClientDialect, UpstreamDialect):
-    """A format that Courier speaks on both sides."""
+    """A format that Courier speaks on both sides, and then leaves as it is."""
+
+    @abstractmethod
+    def readdress(self, raw: bytes, body: Json, model: str) -> bytes:
+        """The client's own body, sent to `model` and asked to report its usage.
+
+        `body` is `raw`, parsed. Everything but those two fields keeps its very bytes.
+        """
+
+    @abstractmethod
+    def usage_in(self, body: Json) -> TokenUsage | None:
+        """The usage that a whole answer reports, if it reports any."""
+
+    @abstractmethod
+    def text_in(self, body: Json) -> str:
+        """The model's own words in a whole answer, for counting."""
+
+    @abstractmethod
+    def watch(self, request: Json) -> StreamWatch:
+        """A watch over the stream that answers `request`."""
 
 
 def integer(value: Any) -> int:

@@ -20,6 +20,7 @@ from gateway.dialects.openai import (
     with_model,
 )
 from gateway.dialects.openai_usage import read_usage
+from lib.errors import CourierError
 from lib.tokens import TokenUsage
 
 #: Where a chunk holds words of the model. Quotes inside JSON strings are escaped, so a
@@ -92,6 +93,9 @@ class ChatWatch(StreamWatch):
             frames += sse.frame_of(orjson.dumps({**self._head, "choices": [], "usage": usage}))
         return frames + b"data: [DONE]\n\n"
 
+    def error_frame(self, error: CourierError, request_id: str) -> bytes:
+        return openai_chat.error_frame(error, request_id)
+
     def seen_text(self) -> str:
         return _unescaped(bytes(self._words)) + " " * min(self._beyond, MOST_BEYOND)
 
@@ -134,7 +138,7 @@ class OpenAIChat(OpenAIDialect):
     """Chat completions."""
 
     name = "openai-chat"
-    operation = "chat"
+    task = operation = "chat"
 
     def readdress(self, raw: bytes, body: Json, model: str) -> bytes:
         if not body.get("stream"):

@@ -16,7 +16,7 @@ class OpenAIEmbeddings(OpenAIDialect):
     """Embeddings. One format, passed through and never streamed."""
 
     name = "openai-embeddings"
-    operation = "embeddings"
+    task = operation = "embeddings"
 
     def is_answer(self, body: Any) -> bool:
         return isinstance(body, dict) and isinstance(body.get("data"), list)

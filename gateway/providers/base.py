@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Protocol
+from urllib.parse import quote
 
 import orjson
 
 from gateway import errors
-from gateway.dialects.base import Dialect, Json, PassThroughDialect, mapping
+from gateway.dialects.base import Dialect, Drops, Json, UpstreamDialect, mapping
 from gateway.errors import UpstreamError
 
 
@@ -23,6 +24,25 @@ class Addressee(Protocol):
     def base_url(self) -> str: ...
     @property
     def api_key(self) -> str: ...
+    @property
+    def upstream_model(self) -> str: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is put to a provider, in a format that it speaks."""
+
+    dialect: UpstreamDialect
+    body: bytes = field(repr=False)
+    streams: bool = False
+    #: Headers of the client's that the format has a meaning for.
+    told: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+#: A vendor's departure from its format: changes the parsed body, and notes what it takes out.
+Quirk = Callable[[Json, Drops], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +68,39 @@ class Provider:
     """
 
     kind: ClassVar[str]
-    #: Path of each dialect that the vendor speaks.
-    paths: ClassVar[Mapping[PassThroughDialect, str]]
+    #: Path of each dialect that the vendor speaks, behind the base URL. Of several for one
+    #: task, the first is what clients of other formats are translated to. `{model}` stands
+    #: for the upstream model's name.
+    paths: ClassVar[Mapping[UpstreamDialect, str]]
+    #: What every body goes through on its way out. With none, bytes pass as they are.
+    quirks: ClassVar[Sequence[Quirk]] = ()
 
-    def dialect_for(self, client: Dialect) -> PassThroughDialect | None:
+    def dialect_for(self, client: Dialect, target: Addressee) -> UpstreamDialect | None:
         """The dialect to speak with this vendor for such a client; None if it has none."""
-        return next((dialect for dialect in self.paths if dialect is client), None)
+        spoken = [dialect for dialect in self.paths if dialect.task == client.task]
+        own = (dialect for dialect in spoken if dialect is client)
+        return next(own, spoken[0] if spoken else None)
 
-    def request(
-        self, target: Addressee, dialect: PassThroughDialect, body: bytes
-    ) -> UpstreamRequest:
-        return UpstreamRequest(
-            url=target.base_url + self.paths[dialect], headers=self.headers(target), body=body
-        )
+    def request(self, target: Addressee, message: Message) -> UpstreamRequest:
+        headers = {**message.told, **self.headers(target)}
+        return UpstreamRequest(self.url(target, message), headers, message.body)
+
+    def url(self, target: Addressee, message: Message) -> str:
+        path = self.paths[message.dialect]
+        return target.base_url + path.replace("{model}", quote(target.upstream_model, safe=""))
 
     def headers(self, target: Addressee) -> Mapping[str, str]:
-        """Every header that goes out; nothing of the client's is copied."""
-        headers = {
+        """Every header of Courier's own that goes out."""
+        return {
             "content-type": "application/json",
             "accept-encoding": "identity",
             "user-agent": "courier",
+            **self.credentials(target),
         }
-        if target.api_key:
-            headers["authorization"] = f"Bearer {target.api_key}"
-        return headers
+
+    def credentials(self, target: Addressee) -> Mapping[str, str]:
+        """The headers that say who is calling."""
+        return {"authorization": f"Bearer {target.api_key}"} if target.api_key else {}
 
     def error(
         self, target: Addressee, status: int, headers: Mapping[str, str], content: bytes

@@ -6,11 +6,12 @@ from email.utils import format_datetime
 import pytest
 
 from gateway import errors
+from gateway.dialects.base import Dialect
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_embeddings import openai_embeddings
 from gateway.errors import Recovery
 from gateway.kinds import provider_of
-from gateway.providers.base import LONGEST_RETRY_AFTER, retry_after
+from gateway.providers.base import LONGEST_RETRY_AFTER, Message, retry_after
 from registry.kinds import PROVIDER_KINDS
 from tests.fakes.upstream import error_body
 from tests.gateway.targets import SECRET, make_target
@@ -148,17 +149,26 @@ def test_without_a_key_no_authorization_goes_out(provider):
 @pytest.mark.parametrize(
     ("dialect", "path"), [(openai_chat, "/chat/completions"), (openai_embeddings, "/embeddings")]
 )
-def test_each_dialect_has_its_path(provider, dialect, path):
-    assert provider.dialect_for(dialect) is dialect
-    assert provider.request(TARGET, dialect, b"{}").url == TARGET.base_url + path
+@pytest.mark.parametrize("kind", ["chaos", "echo", "ollama", "openai", "openai_compatible", "vllm"])
+def test_each_dialect_has_its_path(kind, dialect, path):
+    provider = provider_of(kind)
+
+    assert provider.dialect_for(dialect, TARGET) is dialect
+    assert provider.request(TARGET, Message(dialect, b"{}")).url == TARGET.base_url + path
 
 
-def test_a_dialect_that_is_not_spoken_is_none(provider):
-    assert provider.dialect_for(object()) is None
+class Unheard(Dialect):
+    name = "unheard"
+    task = "unheard of"
+
+
+def test_a_task_that_is_not_offered_has_no_dialect(provider):
+    assert provider.dialect_for(Unheard(), TARGET) is None
 
 
 def test_neither_requests_nor_targets_show_their_secrets(provider):
-    request = provider.request(TARGET, openai_chat, b'{"messages": "a prompt"}')
+    dialect = next(iter(provider.paths))
+    request = provider.request(TARGET, Message(dialect, b'{"messages": "a prompt"}'))
 
     assert SECRET not in f"{request!r} {TARGET!r}"
     assert "a prompt" not in repr(request)

@@ -8,8 +8,8 @@ import pytest
 from accounts.keys import revoke_key
 from courier_site import protocol
 from gateway import relay
-from gateway.dialects.openai_chat import ChatWatch
-from gateway.reply import KEEP_ALIVE, Reply
+from gateway.dialects.openai_chat import ChatWatch, openai_chat
+from gateway.reply import Reply
 from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import (
@@ -60,8 +60,8 @@ async def test_a_silence_is_broken_by_comments(chat, upstream):
 
     reply = await chat(stream=True)
 
-    assert KEEP_ALIVE in reply.content
-    assert reply.content.replace(KEEP_ALIVE, b"") == OPENING + HELLO + STOP + DONE
+    assert openai_chat.keep_alive in reply.content
+    assert reply.content.replace(openai_chat.keep_alive, b"") == OPENING + HELLO + STOP + DONE
 
 
 @pytest.mark.usefixtures("_chatty")
@@ -70,8 +70,8 @@ async def test_a_silence_before_the_first_output_is_broken_too(chat, upstream, c
 
     reply = await chat(stream=True)
 
-    assert reply.content.startswith(KEEP_ALIVE)
-    assert reply.content.replace(KEEP_ALIVE, b"") == UNASKED
+    assert reply.content.startswith(openai_chat.keep_alive)
+    assert reply.content.replace(openai_chat.keep_alive, b"") == UNASKED
     assert reply.headers["x-courier-model-served"] == "tiny"
     assert (await courier.record(reply.request_id)).outcome == "ok"
 
@@ -94,7 +94,7 @@ async def test_another_route_may_answer_after_comments(chat, upstream):
 
     reply = await chat(stream=True)
 
-    assert reply.content.replace(KEEP_ALIVE, b"") == UNASKED
+    assert reply.content.replace(openai_chat.keep_alive, b"") == UNASKED
 
 
 @pytest.mark.usefixtures("_chatty")
@@ -355,7 +355,7 @@ async def test_no_comment_follows_the_end():
     reply = Reply(sent.send, [])
     await reply.send_whole(200, [], b"{}")
 
-    await reply.keep_alive(())
+    await reply.keep_alive((), openai_chat.keep_alive)
 
     assert len(sent) == 2
 

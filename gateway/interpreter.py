@@ -1,0 +1,229 @@
+"""Between a client's format and a target's: puts the question, and brings the answer back.
+
+Where both speak the same format the words stay what they are; where not, they go through
+the canonical events. Which of the two it is, is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from gateway import canonical, errors
+from gateway.canonical import Event
+from gateway.dialects.base import (
+    ClientHalf,
+    Drops,
+    Json,
+    PassThroughDialect,
+    StreamReader,
+    StreamWatch,
+    StreamWriter,
+    UpstreamDialect,
+    UpstreamHalf,
+)
+from gateway.kinds import provider_of
+from gateway.providers.base import Message
+from gateway.question import Question
+from lib.errors import CourierError
+from lib.tokens import TokenUsage
+from registry.snapshot import Target
+
+CHARACTERS_PER_TOKEN = 4
+#: Words kept for counting, per stream. What lies beyond is counted by its length.
+MOST_WORDS = 512 * 1024
+
+
+class Interpreter(ABC):
+    """One question at one target."""
+
+    def __init__(self, question: Question, target: Target, dialect: UpstreamDialect) -> None:
+        self.question = question
+        self.target = target
+        #: What the target speaks.
+        self.dialect = dialect
+        self.drops = Drops(refuses=target.refuses_unsupported)
+
+    @abstractmethod
+    def message(self) -> Message:
+        """What to send. Raises BadRequest or UnsupportedParameter if the target cannot have it."""
+
+    @abstractmethod
+    def watch(self) -> StreamWatch:
+        """A watch over the stream that answers."""
+
+    @abstractmethod
+    def usage_in(self, body: Json) -> TokenUsage | None:
+        """The usage that the whole answer reports, if it reports any."""
+
+    @abstractmethod
+    def text_in(self, body: Json) -> str:
+        """The model's own words in the whole answer, for counting."""
+
+    @abstractmethod
+    def content_for(self, content: bytes, body: Json) -> bytes:
+        """The whole answer for the client; `body` is `content`, parsed."""
+
+
+class Verbatim(Interpreter):
+    """Both sides speak the same format."""
+
+    dialect: PassThroughDialect
+
+    def message(self) -> Message:
+        question, target = self.question, self.target
+        raw = self.dialect.readdress(question.raw, question.body, target.upstream_model)
+        quirks = provider_of(target.kind).quirks
+        if quirks:
+            body = orjson.loads(raw)
+            for quirk in quirks:
+                quirk(body, self.drops)
+            raw = orjson.dumps(body)
+        return Message(self.dialect, raw, question.wants_stream, question.told)
+
+    def watch(self) -> StreamWatch:
+        return self.dialect.watch(self.question.body)
+
+    def usage_in(self, body: Json) -> TokenUsage | None:
+        return self.dialect.usage_in(body)
+
+    def text_in(self, body: Json) -> str:
+        return self.dialect.text_in(body)
+
+    def content_for(self, content: bytes, body: Json) -> bytes:
+        return self.dialect.content_for(self.question.body, content, body)
+
+
+class Translated(Interpreter):
+    """Each side speaks a format of its own."""
+
+    dialect: UpstreamHalf[Any]
+
+    def __init__(
+        self,
+        question: Question,
+        target: Target,
+        client: ClientHalf[Any],
+        dialect: UpstreamHalf[Any],
+    ) -> None:
+        super().__init__(question, target, dialect)
+        self._client = client
+        #: Of a whole answer, once it has been read.
+        self._read: Sequence[Event] | None = None
+
+    def message(self) -> Message:
+        request = self._client.read_request(self.question.body)
+        for name in request.unknown:
+            self.drops.note(name)
+        body = self.dialect.write_request(request, self.target, self.drops)
+        for quirk in provider_of(self.target.kind).quirks:
+            quirk(body, self.drops)
+        return Message(self.dialect, orjson.dumps(body), self.question.wants_stream)
+
+    def watch(self) -> StreamWatch:
+        writer = self._client.stream_writer(self.question.body)
+        return TranslatingWatch(self.dialect.stream_reader(), writer)
+
+    def usage_in(self, body: Json) -> TokenUsage | None:
+        told = [e.usage for e in self._events(body) if isinstance(e, canonical.UsageReported)]
+        return told[-1] if told else None
+
+    def text_in(self, body: Json) -> str:
+        return "".join(map(words_of, self._events(body)))
+
+    def content_for(self, content: bytes, body: Json) -> bytes:
+        return orjson.dumps(self._client.write_response(self._events(body), self.question.body))
+
+    def _events(self, body: Json) -> Sequence[Event]:
+        if self._read is None:
+            self._read = self.dialect.read_response(body)
+        return self._read
+
+
+class TranslatingWatch(StreamWatch):
+    """Reads the target's stream, and writes the client's."""
+
+    __slots__ = ("_beyond", "_length", "_reader", "_words", "_writer")
+
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+        super().__init__()
+        self._reader = reader
+        self._writer = writer
+        self._words: list[str] = []
+        self._length = self._beyond = 0
+
+    def see(self, frames: bytes) -> bytes:
+        return self._written(self._reader.read(frames))
+
+    def close(self) -> bytes:
+        return self._written(self._reader.close())
+
+    def _written(self, events: Iterable[Event]) -> bytes:
+        written = []
+        for event in events:
+            if isinstance(event, canonical.Ended):
+                self.is_complete = True
+                written.append(self._writer.close())
+                break
+            if isinstance(event, canonical.Failed):
+                self.failure = event.error
+                break
+            if isinstance(event, canonical.UsageReported):
+                self.usage = event.usage
+            elif isinstance(event, canonical.OUTPUT):
+                self.has_output = True
+                self._keep(words_of(event))
+            written.append(self._writer.write(event))
+        return b"".join(written)
+
+    def _keep(self, words: str) -> None:
+        if self._length + len(words) <= MOST_WORDS:
+            self._words.append(words)
+            self._length += len(words)
+        else:
+            self._beyond += len(words)
+
+    def ending(self, reason: str, used: TokenUsage) -> bytes:
+        finished = self._writer.write(canonical.Finished(reason))
+        counted = self._writer.write(canonical.UsageReported(used))
+        return finished + counted + self._writer.close()
+
+    def error_frame(self, error: CourierError, request_id: str) -> bytes:
+        return self._writer.error_frame(error, request_id)
+
+    def seen_text(self) -> str:
+        return "".join(self._words) + " " * self._beyond
+
+    def output_estimate(self) -> int:
+        return (self._length + self._beyond) // CHARACTERS_PER_TOKEN
+
+
+def words_of(event: Event) -> str:
+    """What of an event is the model's own words."""
+    match event:
+        case (
+            canonical.TextDelta(text=words)
+            | canonical.ThinkingDelta(text=words)
+            | canonical.RefusalDelta(text=words)
+            | canonical.ToolCallStarted(name=words)
+            | canonical.ToolCallDelta(arguments=words)
+        ):
+            return words
+        case _:
+            return ""
+
+
+def interpreter(question: Question, target: Target) -> Interpreter:
+    """How to put `question` to `target`. Raises NoAvailableTarget if that cannot be."""
+    client = question.dialect
+    dialect = provider_of(target.kind).dialect_for(client, target)
+    if isinstance(dialect, PassThroughDialect) and dialect is client:
+        return Verbatim(question, target, dialect)
+    if isinstance(dialect, UpstreamHalf) and isinstance(client, ClientHalf):
+        return Translated(question, target, client, dialect)
+    raise errors.NoAvailableTarget(
+        f"Provider {target.provider_name!r} does not offer this operation."
+    )
