@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,15 @@ def count(text: str, model: str) -> int:
     counted, beyond = text[:MOST_COUNTED], max(len(text) - MOST_COUNTED, 0)
     encoding = _encoding(_vocabulary_of(model))
     return len(encoding.encode_ordinary(counted)) + beyond // CHARACTERS_PER_TOKEN
+
+
+def count_all(texts: Iterable[str], model: str) -> int:
+    """Tokens of several texts that stand apart. All of them together are bounded as one is."""
+    total, left = 0, MOST_COUNTED
+    for text in texts:
+        total += count(text[:left], model) + len(text[left:]) // CHARACTERS_PER_TOKEN
+        left = max(left - len(text), 0)
+    return total
 
 
 def _vocabulary_of(model: str) -> str:
