@@ -12,7 +12,7 @@ SOAK := $(BIN)/python -m pytest --quiet --capture=no --timeout 7200 -m promise
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check lint types layers migrations format bench soak requirements image
+.PHONY: help run setup test check lint types layers migrations format bench conformance soak requirements image
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: $(DEVELOPMENT) ## measure this gateway beside others; see bench/README.md
 	$(BIN)/python bench/measure.py run
 	$(BIN)/python bench/measure.py report
 	$(BIN)/python bench/accounting.py
+
+conformance: $(DEVELOPMENT) ## real clients and real upstreams, an hour; writes docs/compatibility.md
+	$(BIN)/python -m tests.conformance --write
 
 soak: $(DEVELOPMENT) ## every promise with all its trials, an hour or two; see bench/README.md
 	COURIER_SOAK=1 $(SOAK)
