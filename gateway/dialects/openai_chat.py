@@ -19,7 +19,7 @@ from gateway.dialects.openai import (
     text_of,
     with_model,
 )
-from gateway.dialects.openai_usage import read_usage
+from gateway.dialects.openai_usage import read_chunk_usage
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 
@@ -66,10 +66,11 @@ class ChatWatch(StreamWatch):
         self._keep(b"".join(_WORDS.findall(frames)))
         if b'"usage"' in frames:
             frames = self._without_usage(frames)
-        if b"[DONE]" in frames:
-            self.is_complete = _ends_with_done(frames)
         if b'"error"' in frames:
             self._note_failure(frames)
+        if b"[DONE]" in frames and self.failure is None:
+            # Some servers send the end marker behind an error, too.
+            self.is_complete = _ends_with_done(frames)
         return frames
 
     def _look_for_output(self, chunks: Iterable[Json]) -> None:
@@ -121,7 +122,7 @@ class ChatWatch(StreamWatch):
         if not _REAL_USAGE.search(frame):
             return True
         chunk = _parsed(frame)
-        usage = read_usage(chunk.get("usage"))
+        usage = read_chunk_usage(chunk)
         if usage is None:
             return True
         self.usage = usage

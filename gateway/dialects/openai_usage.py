@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.dialects.base import integer, mapping
+from gateway.dialects.base import integer, items, mapping
 from lib.tokens import TokenUsage
 
 
@@ -36,6 +36,17 @@ def read_usage(usage: Any) -> TokenUsage | None:
         audio_output_tokens=min(audio_out, output - reasoning),
         search_units=_searches(usage),
     )
+
+
+def read_chunk_usage(chunk: Mapping[str, Any]) -> TokenUsage | None:
+    """The usage that a chunk of a stream reports, wherever in it the vendor puts it."""
+    places = [
+        chunk,
+        mapping(chunk.get("x_groq")),  # Groq
+        *map(mapping, items(chunk.get("choices"))),  # Moonshot
+    ]
+    found = (read_usage(place["usage"]) for place in places if place.get("usage"))
+    return next((usage for usage in found if usage is not None), None)
 
 
 def _cache(usage: Mapping[str, Any]) -> tuple[int, int, int]:

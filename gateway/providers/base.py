@@ -77,9 +77,14 @@ class Provider:
 
     def dialect_for(self, client: Dialect, target: Addressee) -> UpstreamDialect | None:
         """The dialect to speak with this vendor for such a client; None if it has none."""
-        spoken = [dialect for dialect in self.paths if dialect.task == client.task]
+        of_the_task = (dialect for dialect in self.paths if dialect.task == client.task)
+        spoken = [dialect for dialect in of_the_task if self.speaks(dialect, target)]
         own = (dialect for dialect in spoken if dialect is client)
         return next(own, spoken[0] if spoken else None)
+
+    def speaks(self, dialect: UpstreamDialect, target: Addressee) -> bool:
+        """Whether this very server speaks one of the vendor's formats."""
+        return True
 
     def request(self, target: Addressee, message: Message) -> UpstreamRequest:
         headers = {**message.told, **self.headers(target)}

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import ClassVar
+
+from gateway.dialects.base import UpstreamDialect, items
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_embeddings import openai_embeddings
-from gateway.providers.base import Provider
+from gateway.providers.base import Addressee, Provider
 
 
 class OpenAI(Provider):
     kind = "openai"
     paths = {openai_chat: "/chat/completions", openai_embeddings: "/embeddings"}
+    #: Formats that only some servers of this kind speak: those whose row names them in its
+    #: option "speaks".
+    optional: ClassVar[Collection[UpstreamDialect]] = ()
+
+    def speaks(self, dialect: UpstreamDialect, target: Addressee) -> bool:
+        return dialect not in self.optional or dialect.name in items(target.options.get("speaks"))
 
 
 class OpenAICompatible(OpenAI):

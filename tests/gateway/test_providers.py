@@ -12,6 +12,7 @@ from gateway.dialects.openai_embeddings import openai_embeddings
 from gateway.errors import Recovery
 from gateway.kinds import provider_of
 from gateway.providers.base import LONGEST_RETRY_AFTER, Message, retry_after
+from gateway.providers.openai import OpenAI
 from registry.kinds import PROVIDER_KINDS
 from tests.fakes.upstream import error_body
 from tests.gateway.targets import SECRET, make_target
@@ -199,3 +200,29 @@ def test_a_date_to_retry_after_is_seconds_from_now():
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
 
     assert retry_after({"retry-after": date}) == pytest.approx(90, abs=2)
+
+
+class Choosy(OpenAI):
+    """A server that speaks one of its formats only where its row says so."""
+
+    optional = (openai_embeddings,)
+
+
+@pytest.mark.parametrize(
+    ("options", "spoken"),
+    [
+        ({}, None),
+        ({"speaks": []}, None),
+        ({"speaks": "openai-embeddings"}, None),
+        ({"speaks": ["anthropic-messages"]}, None),
+        ({"speaks": ["anthropic-messages", "openai-embeddings"]}, openai_embeddings),
+    ],
+)
+def test_an_optional_format_is_spoken_where_the_row_names_it(options, spoken):
+    target = make_target(options=options)
+
+    assert Choosy().dialect_for(openai_embeddings, target) is spoken
+
+
+def test_formats_that_are_not_optional_need_not_be_named():
+    assert Choosy().dialect_for(openai_chat, make_target()) is openai_chat
