@@ -105,8 +105,8 @@ class Bill:
 
     def fail(self, target: Target, error: errors.UpstreamError, now: float) -> None:
         """The attempt has failed. What the provider had begun may have to be paid for."""
-        metered = NOTHING
-        if error.may_have_cost:
+        metered = error.paid or NOTHING
+        if error.paid is None and error.may_have_cost:
             metered = Metered(TokenUsage(input_tokens=self.input_tokens), UsageSource.ESTIMATED)
         cost = self._cost_nano(target, metered)
         self._close(metered, cost, error.code or "upstream_rejected", now)

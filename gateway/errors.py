@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lib.errors import CourierError
+
+if TYPE_CHECKING:
+    from gateway.metering import Metered
 
 
 class BadRequest(CourierError):
@@ -143,6 +146,8 @@ class UpstreamError(CourierError):
     recovery: ClassVar[Recovery] = Recovery.FALLBACK
     #: Whether the provider had begun to work, and may charge for it although it failed.
     may_have_cost: ClassVar[bool] = False
+    #: What has to be paid for all the same, where that is known better.
+    paid: Metered | None = None
 
 
 class NoAvailableTarget(UpstreamError):

@@ -19,7 +19,7 @@ from accounts import admission
 from accounts.admission import Reservation
 from accounts.errors import InvalidApiKey
 from accounts.principals import Principal
-from gateway import attempt, errors, failover, metering, relay, routing
+from gateway import attempt, batches, errors, failover, metering, relay, routing
 from gateway.bill import Bill
 from gateway.breaker import breakers
 from gateway.failover import Attempts, T
@@ -82,7 +82,7 @@ async def _answer(exchange: Exchange) -> HttpResponseBase:
             stream = await exchange.first_success(targets, attempt.open_stream)
         exchange.first_output_at, exchange.dropped = exchange.now(), stream.dropped
         return relay.EventStream(stream, exchange)
-    whole = await exchange.first_success(targets, attempt.whole_answer)
+    whole = await exchange.first_success(targets, batches.whole_answer)
     exchange.dropped = whole.dropped
     upstream_model = whole.target.upstream_model
     exchange.complete(metering.metered(question, whole.usage, whole.said, upstream_model))

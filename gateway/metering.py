@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.question import Question
 from lib import tokenizer
-from lib.tokens import TokenUsage
+from lib.tokens import TokenUsage, total_of
 
 
 class UsageSource(StrEnum):
@@ -37,5 +38,13 @@ def metered(question: Question, reported: TokenUsage | None, said: str, model: s
     counted = TokenUsage(
         input_tokens=tokenizer.count(question.dialect.input_text(question.body), model),
         output_tokens=tokenizer.count(said, model),
+        search_units=question.dialect.searches_asked(question.body),
     )
     return Metered(counted, UsageSource.ESTIMATED)
+
+
+def together(parts: Sequence[Metered]) -> Metered:
+    """What several calls used. An estimate as soon as one of them is."""
+    sources = {part.source for part in parts} - {UsageSource.NONE}
+    source = UsageSource.ESTIMATED if len(sources) > 1 else next(iter(sources), UsageSource.NONE)
+    return Metered(total_of(part.usage for part in parts), source)

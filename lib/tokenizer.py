@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -28,6 +28,17 @@ def count(text: str, model: str) -> int:
     counted, beyond = text[:MOST_COUNTED], max(len(text) - MOST_COUNTED, 0)
     encoding = _encoding(_vocabulary_of(model))
     return len(encoding.encode_ordinary(counted)) + beyond // CHARACTERS_PER_TOKEN
+
+
+def text_of(tokens: Sequence[int]) -> str:
+    """The text of tokens of the older vocabulary. Raises ValueError if they are none of it."""
+    try:
+        if min(tokens, default=0) < 0:
+            raise ValueError("A token is a number from 0 on.")
+        text: str = _encoding("cl100k_base").decode(list(tokens))
+    except LookupError as error:
+        raise ValueError("A token is none of this vocabulary.") from error
+    return text
 
 
 def count_all(texts: Iterable[str], model: str) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,12 @@ class TokenUsage:
     @property
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
+
+
+def total_of(usages: Iterable[TokenUsage]) -> TokenUsage:
+    """What several answers used together, class by class."""
+    all_of_them = tuple(usages)
+    return TokenUsage(**{name: sum(getattr(each, name) for each in all_of_them) for name in _NAMES})
+
+
+_NAMES = tuple(field.name for field in fields(TokenUsage))

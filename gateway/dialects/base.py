@@ -21,6 +21,7 @@ from lib.tokens import TokenUsage
 from registry.capabilities import Capabilities
 
 __all__ = [
+    "Batched",
     "ClientDialect",
     "ClientHalf",
     "Destination",
@@ -237,6 +238,32 @@ class ClientDialect(Dialect):
     def answers_asked(self, body: Json) -> int:
         """How many answers that have output tokens the request asks for at once."""
         return 1
+
+    def searches_asked(self, body: Json) -> int:
+        """Search units that the request takes, for where its provider does not say."""
+        return 0
+
+
+class Batched(ClientDialect):
+    """A format whose requests hold many inputs, each answered by itself.
+
+    One that holds more than a target takes at once becomes several calls.
+    """
+
+    @abstractmethod
+    def inputs_asked(self, body: Json) -> int:
+        """How many inputs a request holds."""
+
+    @abstractmethod
+    def part(self, body: Json, start: int, stop: int) -> Json:
+        """The request for its inputs from `start` up to `stop` alone."""
+
+    @abstractmethod
+    def joined(self, body: Json, answers: Sequence[tuple[int, Json]]) -> Json:
+        """One answer of those to its parts, each with the place of its first input.
+
+        Raises ValueError where they do not fit the request.
+        """
 
 
 class ClientHalf(ClientDialect, Generic[R]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.dialects.base import integer, items, mapping
@@ -47,6 +47,15 @@ def read_chunk_usage(chunk: Mapping[str, Any]) -> TokenUsage | None:
     ]
     found = (read_usage(place["usage"]) for place in places if place.get("usage"))
     return next((usage for usage in found if usage is not None), None)
+
+
+def added_up(usages: Iterable[Any]) -> dict[str, int]:
+    """The counts of several usage objects, by name."""
+    total: dict[str, int] = {}
+    for name, count in (pair for usage in usages for pair in mapping(usage).items()):
+        if isinstance(count, int):
+            total[name] = total.get(name, 0) + integer(count)
+    return total
 
 
 def _cache(usage: Mapping[str, Any]) -> tuple[int, int, int]:

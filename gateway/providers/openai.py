@@ -13,6 +13,7 @@ from gateway.providers.base import Addressee, Provider
 
 class OpenAI(Provider):
     kind = "openai"
+    batch_limits = {"embeddings": 2048}
     paths = {openai_chat: "/chat/completions", openai_embeddings: "/embeddings"}
     #: Formats that only some servers of this kind speak: those whose row names them in its
     #: option "speaks".
@@ -26,11 +27,14 @@ class OpenAICompatible(OpenAI):
     """Any server that speaks OpenAI's formats: a row in the admin, no code."""
 
     kind = "openai_compatible"
+    batch_limits = {}
 
 
 class VLLM(OpenAI):
     kind = "vllm"
+    batch_limits = {}
 
 
 class Ollama(OpenAI):
     kind = "ollama"
+    batch_limits = {}

@@ -68,6 +68,17 @@ async def test_numbers_become_base64_where_the_client_wants_it(embed, upstream):
     assert got[1:] == [*data[1:], 5]
 
 
+@pytest.mark.parametrize("asked", [{}, {"encoding_format": "float"}])
+async def test_base64_becomes_numbers_where_the_client_wants_those(embed, upstream, asked):
+    packed = base64.b64encode(struct.pack("<2f", 0.25, -0.5)).decode()
+    data = [{"index": n, "embedding": given} for n, given in enumerate([packed, "AAA", [1]])]
+    upstream.will_answer(json.dumps({"data": data}).encode())
+
+    got = (await embed(**asked)).json["data"]
+
+    assert [item["embedding"] for item in got] == [[0.25, -0.5], "AAA", [1]]
+
+
 async def test_base64_from_the_provider_is_passed_on_byte_by_byte(embed, upstream):
     content = b'{"data" : [{"embedding":  "AACAPg=="}] }'
     upstream.will_answer(content)
