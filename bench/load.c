@@ -83,6 +83,8 @@ static struct client **idle;
 static int first_idle, idle_count;
 static struct histogram latency, first_chunk, added;
 static char complaint[300];
+/* What is asked for, and what a stream's end is known by. */
+static const char *path = "/v1/chat/completions", *end_word = "[DONE]";
 
 static void complain(const char *text, size_t length) {
     if (complaint[0]) return;
@@ -198,7 +200,7 @@ static void look_at(struct client *c, const char *bytes, size_t length, uint64_t
     if (!streams) return;
     for (size_t i = 0; i < length; i++) {
         look_for_mark(c, bytes[i], time);
-        if (matches("[DONE]", &c->done_matched, bytes[i])) c->done = true;
+        if (matches(end_word, &c->done_matched, bytes[i])) c->done = true;
         if (bytes[i] != ' ' && matches("\"usage\":{", &c->usage_matched, bytes[i])) c->usage = true;
     }
 }
@@ -359,17 +361,18 @@ static void make_request(const char *headers, const char *file) {
     }
     for (size_t n; (n = fread(reserve(&body, 4096), 1, 4096, from));) body.length += n;
     fclose(from);
-    size_t room = strlen(headers) + 256;
+    size_t room = strlen(headers) + strlen(path) + 256;
     request.length = (size_t)snprintf(reserve(&request, room), room,
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
-        "Content-Length: %zu\r\n%s\r\n", port, body.length, headers);
+        "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
+        "Content-Length: %zu\r\n%s\r\n", path, port, body.length, headers);
     append(&request, body.data, body.length);
 }
 
 static const struct option options[] = {
     {"port", 1, 0, 'p'}, {"body", 1, 0, 'b'}, {"header", 1, 0, 'h'}, {"connections", 1, 0, 'c'},
     {"seconds", 1, 0, 's'}, {"grace", 1, 0, 'g'}, {"requests", 1, 0, 'n'}, {"rate", 1, 0, 'r'},
-    {"ramp", 1, 0, 'a'}, {"stream", 1, 0, 'k'}, {0, 0, 0, 0}};
+    {"ramp", 1, 0, 'a'}, {"stream", 1, 0, 'k'},
+    {"path", 1, 0, 'u'}, {"end", 1, 0, 'e'}, {0, 0, 0, 0}};
 
 int main(int argc, char **argv) {
     static char headers[4096];
@@ -385,11 +388,14 @@ int main(int argc, char **argv) {
         case 'r': rate = atof(optarg); break;
         case 'a': ramp = atof(optarg); break;
         case 'k': streams = true; expected_chunks = strtoull(optarg, NULL, 10); break;
+        case 'u': path = optarg; break;
+        case 'e': end_word = optarg; break;
         default: return 2;
     }
     if (!port || !body || seconds > LONGEST_S || connections > MOST_CONNECTIONS) {
         fprintf(stderr, "usage: load --port N --body FILE [--header 'Name: value'] [--connections N]\n"
-                "  [--seconds S] [--grace S] [--requests N] [--rate N] [--ramp S] [--stream CHUNKS]\n");
+                "  [--seconds S] [--grace S] [--requests N] [--rate N] [--ramp S] [--stream CHUNKS]\n"
+                "  [--path PATH] [--end WORD]\n");
         return 2;
     }
     if (!limit) limit = rate > 0 ? (uint64_t)(rate * seconds) : UINT64_MAX;

@@ -44,6 +44,18 @@ SCENARIOS = {
         "provider": "chunks=100&interval_ms=0",
         "load": {"connections": 16, "seconds": 10, "stream": 100},
     },
+    "stream_translated": {
+        "what": "as stream_burst, asked for in the Messages format and translated",
+        "provider": "chunks=100&interval_ms=0",
+        "speaks": "messages",
+        "load": {
+            "connections": 16,
+            "seconds": 10,
+            "stream": 100,
+            "path": "/v1/messages",
+            "end": '"message_stop"',
+        },
+    },
     "stream_50": {
         "what": "50 streams of 60 chunks, one each 100 ms",
         "provider": "chunks=60&interval_ms=100",
@@ -84,7 +96,10 @@ class Wrong(Exception):
 def load(target, scenario):
     """Put one scenario's load on the target. Returns what the load generator saw."""
     options = scenario["load"]
-    plain, streamed = target.bodies()
+    plain, streamed, messages = target.bodies()
+    asked = streamed if "stream" in options else plain
+    if "speaks" in scenario:
+        asked = messages
     command = ["taskset", "-c", str(target.load_core), str(HERE / "bin" / "load")]
     if scenario.get("light") and machine.IS_ROOT:
         command = ["chrt", "-r", "1", *command]
@@ -92,7 +107,7 @@ def load(target, scenario):
         "--port",
         str(target.port),
         "--body",
-        str(streamed if "stream" in options else plain),
+        str(asked),
     ]
     for header in target.headers:
         command += ["--header", header]
@@ -179,7 +194,7 @@ def check_records(found, sent):
 
 
 def warm_up(target):
-    plain, _ = target.bodies()
+    plain, *_ = target.bodies()
     for _ in range(WAKING_S):
         status, text = target.post(plain.read_bytes())
         if status != 503:
@@ -204,7 +219,8 @@ def measure_target(target, names):
             if not keeps_limits(target.values["redis"]):
                 raise Wrong("No limit is kept in Redis.")
         for name in names:
-            yield measure(target, name, ledger)
+            if SCENARIOS[name].get("speaks", "chat") in target.speaks:
+                yield measure(target, name, ledger)
     finally:
         if ledger:
             ledger.close()
@@ -266,7 +282,7 @@ def check(arguments):
         try:
             target.start()
             target.set_provider("bytes=200&chunks=2&interval_ms=10")
-            plain, streamed = (body.read_bytes() for body in target.bodies())
+            plain, streamed, _ = (body.read_bytes() for body in target.bodies())
             print(f"{target.name}: {target.version()}")
             print("plain:", *target.post(plain))
             print("streamed:", *target.post(streamed))

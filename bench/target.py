@@ -68,6 +68,11 @@ class Target:
     def keeps_records(self):
         return self.description.get("keeps_records", False)
 
+    @property
+    def speaks(self):
+        """The formats that clients may ask in."""
+        return ["chat", *self.description.get("speaks", [])]
+
     def start(self):
         """Start everything and wait until the gateway answers."""
         is_direct = self.description.get("kind") == "direct"
@@ -89,7 +94,7 @@ class Target:
         shutil.rmtree(self.work, ignore_errors=True)
 
     def bodies(self):
-        """Files with the plain and the streamed request."""
+        """Files with the plain and the streamed request, and that one in the Messages format."""
         body = {
             "model": "gpt-4o-mini",
             "messages": [
@@ -100,8 +105,11 @@ class Target:
             "max_tokens": 256,
         }
         streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        files = self.work / "plain.json", self.work / "streamed.json"
-        for file, content in zip(files, (body, streamed), strict=True):
+        system, user = body["messages"]
+        messages = {**body, "stream": True, "system": system["content"], "messages": [user]}
+        names = ("plain.json", "streamed.json", "messages.json")
+        files = tuple(self.work / name for name in names)
+        for file, content in zip(files, (body, streamed, messages), strict=True):
             file.write_text(json.dumps(content))
         return files
 
