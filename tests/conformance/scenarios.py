@@ -40,6 +40,8 @@ SCRIPTS = (
     Script("py_llama_index.py", "LlamaIndex", "more", ours=True),
     Script("py_pydantic_ai.py", "pydantic-ai", "more", ours=True),
     Script("py_litellm.py", "LiteLLM as a client", "litellm", ours=True),
+    Script("py_others.py", "Agents SDK, Instructor, llm", "agents", ours=True),
+    Script("py_agents.py", "Claude Code, Codex", "agents", ours=True),
 )
 
 
@@ -61,6 +63,8 @@ class Outcome:
 def run(script, environments, settings):
     """Run a script with these settings."""
     told = {**os.environ, **settings, "PYTHONPATH": str(SHARED / "clients"), "NO_COLOR": "1"}
+    if script.environment == "agents":
+        told["AGENTS_BIN"] = str(environments.agents())
     try:
         done = subprocess.run(
             script.command(environments),

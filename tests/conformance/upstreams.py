@@ -54,7 +54,7 @@ def aimock(environments, directory):
     port = free_port()
     told = json.loads((SHARED / "upstreams" / "aimock.json").read_text())
     told["port"] = port
-    told["llm"]["fixtures"] = str(SHARED / "upstreams" / "aimock-fixtures.json")
+    told["llm"]["fixtures"] = str(_fixtures(directory))
     config = Path(directory) / "aimock.json"
     config.write_text(json.dumps(told))
     origin = f"http://127.0.0.1:{port}"
@@ -69,6 +69,15 @@ def aimock(environments, directory):
             Column("gemini", "Gemini (aimock)", "gemini", f"{origin}/v1beta", AIMOCK_KEY,
                    further={**SPECIAL, "EMBED_MODEL": "text-embedding-004"}),
         ]  # fmt: skip
+
+
+def _fixtures(directory):
+    """What aimock answers: to agents with tools of their own, and then as the scripts expect."""
+    shared = json.loads((SHARED / "upstreams" / "aimock-fixtures.json").read_text())
+    own = json.loads((Path(__file__).parent / "fixtures.json").read_text())
+    made = Path(directory) / "fixtures.json"
+    made.write_text(json.dumps({"fixtures": [*own, *shared["fixtures"]]}))
+    return made
 
 
 @contextlib.contextmanager
