@@ -18,7 +18,7 @@ from unfold.widgets import (
 
 from accounts.models import MODEL_PATTERN, ApiKey, Plan, Team
 
-OPERATIONS = ("chat", "embeddings", "models")
+OPERATIONS = ("chat", "responses", "embeddings", "models")
 GRACES = {
     "0": ("None: the former secret stops working now", timedelta(0)),
     "1h": ("1 hour", timedelta(hours=1)),
@@ -80,7 +80,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
     allowed_endpoints = LinesField(
         check=_complaint_about_endpoint,
         initial=["*"],
-        help_text="One per line: chat, embeddings, models, or * for all. Empty allows nothing.",
+        help_text=f"One per line: {', '.join(OPERATIONS)}, or * for all. Empty allows nothing.",
     )
 
     class Meta:

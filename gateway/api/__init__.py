@@ -9,7 +9,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from gateway import errors
-from gateway.api import billing, chat, embeddings, key, models
+from gateway.api import billing, chat, embeddings, key, models, responses
 from gateway.api.request import request_of
 from gateway.refusal import refusal
 from lib.errors import CourierError
@@ -37,6 +37,7 @@ api.add_router("v1", chat.router)
 api.add_router("v1", embeddings.router)
 api.add_router("v1", key.router)
 api.add_router("v1", models.router)
+api.add_router("v1", responses.router)
 
 
 @api.exception_handler(CourierError)
