@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
+from weakref import WeakMethod
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -32,6 +33,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Weak, for a request must not keep its connection: that would be a cycle.
+        self._extensions = {"courier.break_off": WeakMethod(self.break_off)}
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -62,6 +65,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]  # one of ours
         self._expect_head()
 
     def on_headers_complete(self) -> None:
@@ -71,6 +75,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse()
             raise HeadTooLarge
         super().on_headers_complete()
+
+    def break_off(self) -> None:
+        """Close the connection in the middle of an answer: without its end it looks cut."""
+        # What the server would find out a moment later, and complain about until then.
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         if not self.transport.is_closing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ import orjson
 from django.conf import settings
 
 from gateway import errors, sse, upstream
-from gateway.dialects.base import Framing, StreamWatch
+from gateway.dialects.base import BodyDialect, BodyWatch, Framing, StreamWatch
 from gateway.interpreter import Interpreter, interpreter
 from gateway.kinds import provider_of
 from gateway.question import Question
@@ -29,6 +30,8 @@ MOST_AT_ONCE = 16 * 1024
 MOST_OF_A_REFUSAL = 64 * 1024
 #: How long its body may take, in seconds: its status has said enough to go on.
 REFUSAL_S = 2.0
+#: A content type that can be passed on as it is.
+_PLAIN_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=\"?[\w.+-]+\"?)*", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -59,6 +62,27 @@ class OpenStream:
     started_at: float
     #: Parameters that the target could not be given.
     dropped: Sequence[str] = ()
+
+    async def close(self) -> None:
+        await self.answer.close()
+
+
+@dataclass(slots=True)
+class OpenBody:
+    """An answer that has begun well. Nothing of it has reached the client yet."""
+
+    target: Target
+    watch: BodyWatch
+    content_type: str
+    answer: Answer
+    #: A time of the event loop's clock.
+    started_at: float
+    #: Parameters that the target could not be given.
+    dropped: Sequence[str] = ()
+    #: What has come until now.
+    held: bytes = field(default=b"", repr=False)
+    #: Whether that is all of it.
+    is_whole: bool = False
 
     async def close(self) -> None:
         await self.answer.close()
@@ -104,6 +128,31 @@ async def open_stream(question: Question, target: Target, limit_s: float) -> Ope
     except TimeoutError as error:
         raise _too_slow(target) from error
     return stream
+
+
+async def open_body(question: Question, target: Target, limit_s: float) -> OpenBody:
+    """The target's answer, as soon as there is enough of it to believe in it."""
+    now = asyncio.get_running_loop().time
+    started_at = now()
+    between = interpreter(question, target)
+    try:
+        async with asyncio.timeout(limit_s) as time_left:
+            answer = await _ask(between, target)
+            try:
+                time_left.reschedule(now() + target.total_timeout_s)
+                content_type, watch = _watched(between, answer, target)
+                body = OpenBody(
+                    target, watch, content_type, answer, started_at, between.drops.names
+                )
+                await _hold_until_sure(body)
+            except BaseException:
+                await answer.close()
+                raise
+    except TimeoutError as error:
+        raise _too_slow(target) from error
+    if body.is_whole:
+        await answer.close()
+    return body
 
 
 class WholeFrames:
@@ -163,6 +212,38 @@ async def _refusal(answer: Answer, target: Target) -> errors.UpstreamError:
     finally:
         await answer.close()
     return provider_of(target.kind).error(target, answer.status, answer.headers, content)
+
+
+def _watched(between: Interpreter, answer: Answer, target: Target) -> tuple[str, BodyWatch]:
+    """The answer's content type, if it is one that the format has, and a watch over it."""
+    told = answer.headers.get("content-type", "")
+    media_type = told.partition(";")[0].strip().lower()
+    dialect = between.dialect
+    if not isinstance(dialect, BodyDialect) or not media_type.startswith(dialect.answer_types):
+        raise errors.UpstreamBadResponse(
+            f"Provider {target.provider_name!r} answered with something else than was asked for."
+        )
+    return told if _PLAIN_TYPE.fullmatch(told) else media_type, dialect.body_watch(media_type)
+
+
+async def _hold_until_sure(body: OpenBody) -> None:
+    held: list[bytes] = []
+    size = 0
+    try:
+        while size < body.watch.undecided:
+            piece = await anext(body.answer, b"")
+            if not piece:
+                body.watch.close()
+                body.is_whole = True
+                break
+            body.watch.see(piece)
+            held.append(piece)
+            size += len(piece)
+    except ValueError as error:
+        raise _malformed(body.target) from error
+    if body.watch.failure is not None:
+        raise provider_of(body.target.kind).stream_error(body.target, body.watch.failure)
+    body.held = b"".join(held)
 
 
 async def _hold_until_output(stream: OpenStream) -> None:

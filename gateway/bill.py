@@ -35,7 +35,8 @@ class Bill:
         self.input_tokens = question.dialect.input_estimate(question.body)
         self._bound = question.dialect.output_bound(question.body)
         #: Held for the output where the request names no bound.
-        self._usual = UNBOUNDED_HOLD * question.dialect.answers_asked(question.body)
+        self._usual = question.dialect.usual_output(question.body, UNBOUNDED_HOLD)
+        self._images = question.dialect.images_asked(question.body)
         self._principal = principal
         self._model = model
         self._moment = moment
@@ -71,7 +72,8 @@ class Bill:
             # something for the marks that a provider puts between messages.
             guess = self.input_tokens * 4 // 3 + MARKS
             prices = {self.price_of(target) for target in targets}
-            cost = max((price.hold_nano(guess, output) for price in prices if price), default=0)
+            holds = (price.hold_nano(guess, output, self._images) for price in prices if price)
+            cost = max(holds, default=0)
         return Need(self.input_tokens, self._bound, self._charged(cost))
 
     @property

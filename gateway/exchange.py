@@ -19,11 +19,11 @@ from accounts import admission
 from accounts.admission import Reservation
 from accounts.errors import InvalidApiKey
 from accounts.principals import Principal
-from gateway import attempt, batches, errors, failover, metering, relay, routing
+from gateway import attempt, batches, errors, failover, metering, passage, relay, routing
 from gateway.bill import Bill
 from gateway.breaker import breakers
+from gateway.dialects.base import BodyDialect
 from gateway.failover import Attempts, T
-from gateway.interpreter import able
 from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
 from gateway.reply import Whole
@@ -83,11 +83,23 @@ async def _answer(exchange: Exchange) -> HttpResponseBase:
             stream = await exchange.first_success(targets, attempt.open_stream)
         exchange.first_output_at, exchange.dropped = exchange.now(), stream.dropped
         return relay.EventStream(stream, exchange)
+    if isinstance(question.dialect, BodyDialect):
+        return await _answer_with_body(exchange, targets)
     whole = await exchange.first_success(targets, batches.whole_answer)
     exchange.dropped = whole.dropped
     upstream_model = whole.target.upstream_model
     exchange.complete(metering.metered(question, whole.usage, whole.said, upstream_model))
     return Whole(whole.content, {"content-type": "application/json", **exchange.answer_headers()})
+
+
+async def _answer_with_body(exchange: Exchange, targets: list[Target]) -> HttpResponseBase:
+    """Pass the answer on as it comes, unless it was all there at once."""
+    body = await exchange.first_success(targets, attempt.open_body)
+    exchange.first_output_at, exchange.dropped = exchange.now(), body.dropped
+    if not body.is_whole:
+        return passage.Passage(body, exchange)
+    exchange.complete(passage.metered(exchange.question, body))
+    return Whole(body.held, {"content-type": body.content_type, **exchange.answer_headers()})
 
 
 def _ready_targets(exchange: Exchange) -> list[Target]:
@@ -130,8 +142,8 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         self._started_at = made_at(caller.request_id)
         self.bill = Bill(question, principal, model, self._started_at)
-        #: Those of the model's targets whose price is known, and that know what is referred to.
-        self.targets = able(question, self.bill.priced_targets())
+        #: Those of the model's targets whose price is known.
+        self.targets = self.bill.priced_targets()
         self.record = self._opened()
         self.attempts = Attempts(
             most=model.max_attempts,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from io import BytesIO
 from typing import Any, cast
 from uuid import UUID
@@ -23,7 +24,7 @@ from accounts.principals import Principal
 from gateway import auth, cors, errors, sse
 from gateway.question import Caller
 from gateway.refusal import Refusal, refusal
-from gateway.relay import EventStream, pulse
+from gateway.relay import Relay, pulse
 from gateway.reply import Header, Reply, Send, Whole
 from lib.errors import CourierError
 from lib.ids import uuid7
@@ -86,7 +87,8 @@ class FrontDoor(ASGIHandler):
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = uuid7()
         extra = [(b"x-request-id", str(request_id).encode()), *cors.headers_for(scope["headers"])]
-        caller = _caller(request_id, scope["headers"], Reply(send, extra))
+        reply = Reply(send, extra, partial(_break_off, scope))
+        caller = _caller(request_id, scope["headers"], reply)
         if scope["method"] == "OPTIONS" and settings.COURIER_CORS_ORIGINS:
             await caller.reply.send_whole(204, cors.preflight_headers(scope["headers"]), b"")
             return
@@ -102,7 +104,7 @@ class FrontDoor(ASGIHandler):
         departure = Departure(receive, request.caller.reply)
         try:
             response = await self._response_to(request)
-            if isinstance(response, EventStream):
+            if isinstance(response, Relay):
                 await response.relay()
             else:
                 await _send(response, request.caller.reply)
@@ -112,8 +114,8 @@ class FrontDoor(ASGIHandler):
             raise
         finally:
             departure.stop_watching()
-        if isinstance(response, EventStream):
-            await response.stream.answer.finish()
+        if isinstance(response, Relay):
+            await response.finish()
 
     async def _response_to(self, request: GatewayRequest) -> HttpResponseBase:
         try:
@@ -200,6 +202,13 @@ def _caller(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
         trace_id.decode(),
         tags.decode("latin-1"),
     )
+
+
+def _break_off(scope: Scope) -> None:
+    """Have the server close the connection under an answer that is not complete."""
+    way = scope.get("extensions", {}).get("courier.break_off", lambda: None)()
+    if way is not None:
+        way()
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:

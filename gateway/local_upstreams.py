@@ -20,6 +20,8 @@ from typing import Any
 import httpx
 import orjson
 
+from gateway import local_media
+
 _WORD = re.compile(r"\s*\S+")
 _ids = count(1)
 
@@ -43,12 +45,17 @@ class Body(httpx.AsyncByteStream):
 
 
 class EchoTransport(httpx.AsyncBaseTransport):
-    """Answers chat completions and embeddings at once."""
+    """Answers chat completions, embeddings, and requests for images and speech at once."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         asked = orjson.loads(request.content)
-        if request.url.path.endswith("/embeddings"):
+        path = request.url.path
+        if path.endswith("/embeddings"):
             return _json(_embeddings(asked))
+        if path.endswith("/images/generations"):
+            return _json(local_media.images(asked))
+        if path.endswith("/audio/speech"):
+            return _whole(200, {"content-type": "audio/wav"}, local_media.speech(asked))
         if asked.get("stream"):
             return _stream(_said_slowly(asked, pause_s=0))
         return _json(_said(asked))

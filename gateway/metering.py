@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.question import Question
-from lib import tokenizer
 from lib.tokens import TokenUsage, total_of
 
 
@@ -35,11 +34,7 @@ def metered(question: Question, reported: TokenUsage | None, said: str, model: s
     """
     if reported is not None:
         return Metered(reported, UsageSource.PROVIDER)
-    counted = TokenUsage(
-        input_tokens=tokenizer.count(question.dialect.input_text(question.body), model),
-        output_tokens=tokenizer.count(said, model),
-        search_units=question.dialect.searches_asked(question.body),
-    )
+    counted = question.dialect.counted(question.body, said, model)
     return Metered(counted, UsageSource.ESTIMATED)
 
 

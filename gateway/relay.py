@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from django.http.response import HttpResponseBase
 from accounts import principals
 from accounts.errors import InvalidApiKey
 from gateway import errors, metering, sse
-from gateway.attempt import OpenStream, closed
+from gateway.attempt import OpenBody, OpenStream, closed
 from gateway.bill import MARGIN, STEP
 from lib.errors import CourierError
 from usage import recorder
@@ -38,26 +39,47 @@ LONG_STREAM_S = 5.0
 MOST_DRAINING = 64
 
 
-class EventStream(HttpResponseBase):
-    """A streaming answer. `relay` passes it on; whatever happens, its exchange ends."""
+class Relay(HttpResponseBase, ABC):
+    """An answer on its way. `relay` passes it on; whatever happens, its exchange ends."""
 
     streaming = True
 
-    def __init__(self, stream: OpenStream, exchange: Exchange) -> None:
-        super().__init__(content_type="text/event-stream")
-        self.stream = stream
+    def __init__(self, opened: OpenStream | OpenBody, exchange: Exchange) -> None:
+        super().__init__()
         self.exchange = exchange
         self.reply = exchange.caller.reply
         self.task: asyncio.Task[Any] | None = None
-        #: Why the pulse ended the stream; None if it did not.
+        self._opened = opened
+        #: Why the pulse ended the answer; None if it did not.
         self._ended_by: CourierError | None = None
         self._now = asyncio.get_running_loop().time
         self.heard_at = self.noted_at = self._now()
-        #: The output tokens that the hold covers; None where it need never be extended.
-        self._covered = exchange.bill.covered_tokens
+
+    @abstractmethod
+    async def _relay(self) -> None:
+        """Pass the answer on. Raises what it broke off for."""
+
+    @abstractmethod
+    async def _tell(self, error: CourierError) -> None:
+        """Let the client know that the answer broke off, without any sign of success."""
+
+    @abstractmethod
+    async def _read_on(self) -> None:
+        """Read the answer to its end for nobody. Raises what it broke off for."""
+
+    @abstractmethod
+    def _metered(self) -> metering.Metered:
+        """What the answer has used so far."""
+
+    def _output_estimate(self) -> int:
+        """A cheap guess at the output tokens so far."""
+        return 0
+
+    def _break_silence(self, now: float) -> None:
+        """Nothing is being written at the moment."""
 
     async def relay(self) -> None:
-        """Pass the stream on to its end."""
+        """Pass the answer on to its end."""
         self.task = asyncio.current_task()
         pulse.watched.add(self)
         try:
@@ -68,8 +90,6 @@ class EventStream(HttpResponseBase):
                 raise
             asyncio.current_task().uncancel()  # type: ignore[union-attr]  # runs in a task
             await self._break_off(self._ended_by or errors.ShuttingDown())
-        except errors.BudgetUsedUp:
-            await self._end_early()
         except CourierError as error:
             await self._break_off(error)
         except OSError:
@@ -82,16 +102,103 @@ class EventStream(HttpResponseBase):
         finally:
             pulse.watched.discard(self)
 
+    async def finish(self) -> None:
+        """The answer is over: let its connection be used again."""
+        await self._opened.answer.finish()
+
+    def _interrupted(self, how: str) -> errors.StreamInterrupted:
+        return errors.StreamInterrupted(
+            f"Provider {self._opened.target.provider_name!r} {how} in the middle of the stream."
+        )
+
+    async def _break_off(self, error: CourierError) -> None:
+        if isinstance(error, errors.UpstreamUnavailable | errors.UpstreamUnreachable):
+            error = self._interrupted("broke off its answer")
+        try:
+            # First of all: a second cancellation must not come before the record.
+            self.exchange.break_off(error, self._metered())
+        finally:
+            await self._opened.close()
+        await self._tell(error)
+
+    async def _client_left(self) -> None:
+        drains = self._opened.target.drains and not self.exchange.has_ended
+        if drains and len(pulse.draining) < MOST_DRAINING:
+            task = asyncio.ensure_future(self._drain())
+            pulse.draining.add(task)
+            task.add_done_callback(pulse.draining.discard)
+            return
+        await self._leave()
+
+    async def _drain(self) -> None:
+        """Read an answer that is paid for anyway to its end, for its usage."""
+        try:
+            async with asyncio.timeout(self._opened.target.total_timeout_s):
+                await self._read_on()
+        except (CourierError, TimeoutError, ValueError):
+            pass  # what was seen until now is what can be counted
+        finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        try:
+            self.exchange.client_left(self._metered())
+        finally:
+            await self._opened.close()
+
+    def beat(self, now: float) -> None:
+        """One look of the pulse: note progress, break a silence, or end what has stalled."""
+        fault = self._fault(now)
+        if fault is not None:
+            self.end_with(fault)
+        elif not self.reply.is_writing:
+            self._break_silence(now)
+        if now - self._opened.started_at > LONG_STREAM_S and now - self.noted_at > PROGRESS_S:
+            self.noted_at = now
+            recorder.progress(
+                self.exchange.caller.request_id, self._output_estimate(), self.exchange.bill.tries
+            )
+
+    def _fault(self, now: float) -> CourierError | None:
+        """Why the answer has to end now, if it has to."""
+        target, reply = self._opened.target, self.reply
+        if principals.has_ended(self.exchange.principal):
+            return InvalidApiKey()
+        if reply.is_writing:
+            stalls = now - reply.written_at > WRITE_STALL_S
+            return errors.ClientStalled("The client stopped reading.") if stalls else None
+        age = now - self._opened.started_at
+        if now - self.heard_at > target.idle_timeout_s or age > target.total_timeout_s:
+            return errors.UpstreamStalled(f"Provider {target.provider_name!r} took too long.")
+        return None
+
+    def end_with(self, error: CourierError) -> None:
+        """End the answer from outside its task; it tells its client why."""
+        if self._ended_by is None and self.task is not None:
+            self._ended_by = error
+            self.task.cancel()
+
+
+class EventStream(Relay):
+    """An answer that is a stream of events."""
+
+    def __init__(self, stream: OpenStream, exchange: Exchange) -> None:
+        super().__init__(stream, exchange)
+        self.stream = stream
+        #: The output tokens that the hold covers; None where it need never be extended.
+        self._covered = exchange.bill.covered_tokens
+
     async def _relay(self) -> None:
         await self._begin()
-        watch, held = self.stream.watch, self.stream.held
-        self.stream.held = b""
-        if not watch.is_complete:
-            await self.reply.write(held)
-            await self._cover()
-            held = await self._pass_on()
+        last, self.stream.held = self.stream.held, b""
+        try:
+            if not self.stream.watch.is_complete:
+                last = await self._pass_on(last)
+        except errors.BudgetUsedUp:
+            await self._end_early()
+            return
         self.exchange.complete(self._metered())
-        await self.reply.write(held, more=False)
+        await self.reply.write(last, more=False)
 
     async def _begin(self) -> None:
         if self.reply.has_begun and self.exchange.dropped:
@@ -100,9 +207,11 @@ class EventStream(HttpResponseBase):
             await self.reply.write(comment.encode())
         await self.reply.begin_stream(self.exchange.answer_headers().items())
 
-    async def _pass_on(self) -> bytes:
+    async def _pass_on(self, held: bytes) -> bytes:
         """Pass on frames until the stream is complete. Returns its last ones, not yet sent."""
         watch, write = self.stream.watch, self.reply.write
+        await write(held)
+        await self._cover()
         async for frames in self.stream.rest:
             self.heard_at = self._now()
             for run in (frames,) if self._covered is None else _runs(frames):
@@ -148,87 +257,30 @@ class EventStream(HttpResponseBase):
         ending = self.stream.watch.ending(errors.BudgetUsedUp.reason, metered.usage)
         await self.reply.write(ending, more=False)
 
-    def _interrupted(self, how: str) -> errors.StreamInterrupted:
-        return errors.StreamInterrupted(
-            f"Provider {self.stream.target.provider_name!r} {how} in the middle of the stream."
-        )
-
     def _metered(self) -> metering.Metered:
         watch = self.stream.watch
         said = "" if watch.usage else watch.seen_text()
         question, target = self.exchange.question, self.stream.target
         return metering.metered(question, watch.usage, said, target.upstream_model)
 
-    async def _break_off(self, error: CourierError) -> None:
-        """Tell the client inside the stream, without any sign of success."""
-        if isinstance(error, errors.UpstreamUnavailable | errors.UpstreamUnreachable):
-            error = self._interrupted("broke off its answer")
-        try:
-            # First of all: a second cancellation must not come before the record.
-            self.exchange.break_off(error, self._metered())
-        finally:
-            await self.stream.close()
+    async def _tell(self, error: CourierError) -> None:
         frame = self.stream.watch.error_frame(error, str(self.exchange.caller.request_id))
         await self.reply.write(frame, more=False)
 
-    async def _client_left(self) -> None:
-        drains = self.stream.target.drains and not self.exchange.has_ended
-        if drains and len(pulse.draining) < MOST_DRAINING:
-            task = asyncio.ensure_future(self._drain())
-            pulse.draining.add(task)
-            task.add_done_callback(pulse.draining.discard)
-            return
-        await self._leave()
-
-    async def _drain(self) -> None:
-        """Read an answer that is paid for anyway to its end, for its usage."""
+    async def _read_on(self) -> None:
         watch = self.stream.watch
-        try:
-            async with asyncio.timeout(self.stream.target.total_timeout_s):
-                async for frames in self.stream.rest:
-                    watch.see(frames)
-                    if watch.is_complete:
-                        break
-                    await self._cover()
-        except (CourierError, TimeoutError, ValueError):
-            pass  # what was seen until now is what can be counted
-        finally:
-            await self._leave()
+        async for frames in self.stream.rest:
+            watch.see(frames)
+            if watch.is_complete:
+                break
+            await self._cover()
 
-    async def _leave(self) -> None:
-        try:
-            self.exchange.client_left(self._metered())
-        finally:
-            await self.stream.close()
+    def _output_estimate(self) -> int:
+        return self.stream.watch.output_estimate()
 
-    def beat(self, now: float) -> None:
-        """One look of the pulse: note progress, break a silence, or end what has stalled."""
-        target, reply = self.stream.target, self.reply
-        age = now - self.stream.started_at
-        if principals.has_ended(self.exchange.principal):
-            self.end_with(InvalidApiKey())
-        elif reply.is_writing:
-            if now - reply.written_at > WRITE_STALL_S:
-                self.end_with(errors.ClientStalled("The client stopped reading."))
-        elif now - self.heard_at > target.idle_timeout_s or age > target.total_timeout_s:
-            self.end_with(
-                errors.UpstreamStalled(f"Provider {target.provider_name!r} took too long.")
-            )
-        elif now - reply.written_at >= settings.COURIER_KEEP_ALIVE_S:
-            pulse.spawn(reply.keep_alive((), self.exchange.question.dialect.keep_alive))
-        if age > LONG_STREAM_S and now - self.noted_at > PROGRESS_S:
-            self.noted_at = now
-            recorder.progress(
-                self.exchange.caller.request_id,
-                self.stream.watch.output_estimate(),
-                self.exchange.bill.tries,
-            )
-
-    def end_with(self, error: CourierError) -> None:
-        """End the stream from outside its task; it tells its client why."""
-        if self._ended_by is None and self.task is not None:
-            self._ended_by = error
-            self.task.cancel()
+    def _break_silence(self, now: float) -> None:
+        if now - self.reply.written_at >= settings.COURIER_KEEP_ALIVE_S:
+            pulse.spawn(self.reply.keep_alive((), self.exchange.question.dialect.keep_alive))
 
 
 def _runs(frames: bytes) -> Sequence[bytes]:
@@ -259,7 +311,7 @@ class Pulse:
     """Looks at every open stream of this process now and then."""
 
     def __init__(self) -> None:
-        self.watched: set[EventStream | Waiting] = set()
+        self.watched: set[Relay | Waiting] = set()
         self.draining: set[asyncio.Task[None]] = set()
         self._writes: set[asyncio.Task[None]] = set()
 
@@ -272,7 +324,7 @@ class Pulse:
             for each in list(self.watched):
                 self._look_at(each, moment)
 
-    def _look_at(self, each: EventStream | Waiting, moment: float) -> None:
+    def _look_at(self, each: Relay | Waiting, moment: float) -> None:
         try:
             each.beat(moment)
         except Exception as error:  # the others must go on being looked at
@@ -292,7 +344,7 @@ class Pulse:
 
     def end_all(self) -> set[asyncio.Task[Any]]:
         """End every open stream, for the process is about to stop. Returns their tasks."""
-        streams = [each for each in self.watched if isinstance(each, EventStream)]
+        streams = [each for each in self.watched if isinstance(each, Relay)]
         for stream in streams:
             stream.end_with(errors.ShuttingDown())
         for task in self.draining:

@@ -18,6 +18,10 @@ STREAM_HEADERS = (
 )
 
 
+#: Of an answer that is neither whole nor made of events.
+BODY_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"x-accel-buffering", b"no"))
+
+
 class Whole(HttpResponseBase):
     """An answer that is all there, with a head of our own that needs none of Django's care."""
 
@@ -30,10 +34,15 @@ class Whole(HttpResponseBase):
         self.told = told
 
 
+def _leave_it() -> None:
+    """Servers close the connection of an answer that was left incomplete, if loudly."""
+
+
 class Reply:
     """What has been sent to one client, and when. Times are of the event loop's clock."""
 
     __slots__ = (
+        "_close",
         "_extra",
         "_now",
         "_send",
@@ -44,8 +53,12 @@ class Reply:
         "written_at",
     )
 
-    def __init__(self, send: Send, extra: list[Header]) -> None:
+    def __init__(
+        self, send: Send, extra: list[Header], close: Callable[[], None] = _leave_it
+    ) -> None:
         self._send = send
+        #: Closes the connection before the answer is complete.
+        self._close = close
         #: Headers of every answer, such as the request's id.
         self._extra = extra
         self._now = asyncio.get_running_loop().time
@@ -67,6 +80,16 @@ class Reply:
         if not self.has_begun:
             headers = [(name.encode(), value.encode("latin-1")) for name, value in told]
             await self._start(200, [*STREAM_HEADERS, *headers])
+
+    async def begin_body(self, told: Iterable[tuple[str, str]]) -> None:
+        """Send the head of an answer whose length is not known. `told` are its own headers."""
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in told]
+        await self._start(200, [*headers, *BODY_HEADERS])
+
+    def break_off(self) -> None:
+        """Close the connection, so that nobody takes the answer for a complete one."""
+        self.is_over = True
+        self._close()
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of the body. Returns when the client has room for more."""

@@ -115,17 +115,18 @@ class Price:
             pico += usage.images * self.image + usage.search_units * self.search_unit
         return _nano(pico)
 
-    def hold_nano(self, input_tokens: int, output_tokens: int) -> int:
+    def hold_nano(self, input_tokens: int, output_tokens: int, images: int = 0) -> int:
         """The most that one request with so many tokens can cost, of whichever class they are.
 
-        Images and search units are not in it: tokens do not bound them. But what may have
-        any holds something, so that a budget that is used up refuses it.
+        Images that were not asked for and search units are not in it: tokens do not bound
+        them. But what may have any holds something, so that a budget that is used up refuses it.
         """
         dearest_input = max(
             self.input, self.cached_input, self.cache_write, self.cache_write_1h, self.audio_input
         )
         dearest_output = max(self.output, self.reasoning, self.audio_output)
-        most = _nano(self.request + input_tokens * dearest_input + output_tokens * dearest_output)
+        tokens = input_tokens * dearest_input + output_tokens * dearest_output
+        most = _nano(self.request + tokens + images * self.image)
         return max(most, 1) if self.image or self.search_unit else most
 
 

@@ -14,7 +14,9 @@ VENDORS = (
 NAME = re.compile(rf"(?<![a-z])({'|'.join(VENDORS)})(?![a-z])", re.IGNORECASE)
 #: Names of wire formats, which several vendors speak, and of a tokenizer's package.
 NOT_A_VENDOR = re.compile(
-    r"openai[-_](chat|completions|embeddings|responses|moderations)|anthropic[-_]messages|bpe_openai"
+    r"openai[-_](chat|completions|embeddings|responses|moderations|images|image_edits)"
+    r"|openai[-_](image_variations|speech|transcriptions|translations)"
+    r"|anthropic[-_]messages|bpe_openai"
 )
 #: Where the vendors live, the formats that bear their names, and a configuration to begin with.
 AT_HOME = (

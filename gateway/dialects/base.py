@@ -16,12 +16,15 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from gateway.canonical import Event, Json
 from gateway.errors import UnsupportedParameter
 from gateway.sse import Framer
+from lib import tokenizer
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 from registry.capabilities import Capabilities
 
 __all__ = [
     "Batched",
+    "BodyDialect",
+    "BodyWatch",
     "ClientDialect",
     "ClientHalf",
     "Destination",
@@ -122,6 +125,31 @@ class StreamWatch(ABC):
     @abstractmethod
     def output_estimate(self) -> int:
         """A cheap guess at the output tokens so far."""
+
+
+class BodyWatch(ABC):
+    """Looks at one answer as it passes that is neither held as a whole nor cut into frames."""
+
+    #: Bytes that are held back: an answer that ends within them may still be another target's.
+    undecided: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        #: What the upstream reported, once the answer is whole.
+        self.usage: TokenUsage | None = None
+        #: The error that the upstream reported instead of an answer, in its own words.
+        self.failure: Json | None = None
+
+    @abstractmethod
+    def see(self, piece: bytes) -> None:
+        """A piece passes."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """The upstream has sent all of it. Raises ValueError if something is missing."""
+
+    def seen_text(self) -> str:
+        """The model's own words so far, for counting where the upstream reports no usage."""
+        return ""
 
 
 class StreamReader(ABC):
@@ -235,10 +263,6 @@ class ClientDialect(Dialect):
     def output_bound(self, body: Json) -> int:
         """The most output tokens that the request allows; 0 where it does not say."""
 
-    def state_asked(self, body: Json) -> str:
-        """The field that only a provider that keeps answers or files can serve; empty if none."""
-        return ""
-
     def answers_asked(self, body: Json) -> int:
         """How many answers that have output tokens the request asks for at once."""
         return 1
@@ -246,6 +270,25 @@ class ClientDialect(Dialect):
     def searches_asked(self, body: Json) -> int:
         """Search units that the request takes, for where its provider does not say."""
         return 0
+
+    def usual_output(self, body: Json, each: int) -> int:
+        """Output tokens to hold where the request names no bound; `each` is for a usual answer."""
+        return each * self.answers_asked(body)
+
+    def images_asked(self, body: Json) -> int:
+        """How many images the request asks for, each of which may have a price."""
+        return 0
+
+    def counted(self, body: Json, said: str, model: str) -> TokenUsage:
+        """What an answer used whose provider reports nothing, from what was asked and said.
+
+        `model` is the upstream model, whose vocabulary is used.
+        """
+        return TokenUsage(
+            input_tokens=tokenizer.count(self.input_text(body), model),
+            output_tokens=tokenizer.count(said, model),
+            search_units=self.searches_asked(body),
+        )
 
 
 class Batched(ClientDialect):
@@ -307,6 +350,17 @@ class PassThroughDialect(ClientDialect, UpstreamDialect):
     @abstractmethod
     def watch(self, request: Json) -> StreamWatch:
         """A watch over the stream that answers `request`."""
+
+
+class BodyDialect(PassThroughDialect):
+    """A format whose answers are passed on as they come, for they are large or no text."""
+
+    #: What the media type of an answer begins with.
+    answer_types: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def body_watch(self, media_type: str) -> BodyWatch:
+        """A watch over an answer of this type."""
 
 
 def integer(value: Any) -> int:

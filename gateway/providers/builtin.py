@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from gateway.providers.openai import OpenAICompatible
+from gateway.providers.openai import OpenAI
 
 
-class Echo(OpenAICompatible):
+class Echo(OpenAI):
     """Answers at once with what it was asked."""
 
     kind = "echo"
 
 
-class Chaos(OpenAICompatible):
+class Chaos(OpenAI):
     """Fails on demand: the upstream model's name says how."""
 
     kind = "chaos"

@@ -106,9 +106,13 @@ class Call:
     async def read(self):
         """The whole answer. Raises if it breaks off."""
         await self.read_head()
+        await self.read_rest()
+        return self.reply
+
+    async def read_rest(self):
+        """What is left of the body. Raises EOFError if it breaks off."""
         while not self.reply.ended:
             await self.read_piece()
-        return self.reply
 
 
 HELLO = {"role": "user", "content": "Say hello."}

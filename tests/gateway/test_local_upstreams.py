@@ -1,8 +1,10 @@
 import asyncio
 import base64
 import contextlib
+import io
 import json
 import struct
+import wave
 from pathlib import Path
 
 import httpx
@@ -55,6 +57,21 @@ async def test_echo_reads_every_form_of_content(content, answer):
     whole = await echoed(messages=[{"role": "user", "content": content}])
 
     assert whole["choices"][0]["message"]["content"] == answer
+
+
+async def test_echo_makes_images():
+    response = await ask(EchoTransport(), "images/generations", prompt="a cat", n=2)
+
+    answer = json.loads(await content_of(response))
+    assert base64.b64decode(answer["data"][1]["b64_json"]).startswith(b"\x89PNG")
+    assert (answer["usage"]["input_tokens"], answer["usage"]["output_tokens"]) == (2, 2)
+
+
+async def test_echo_speaks_without_a_sound():
+    response = await ask(EchoTransport(), "audio/speech", input="two words")
+
+    with wave.open(io.BytesIO(await content_of(response))) as sound:
+        assert sound.getnframes() / sound.getframerate() == 0.5
 
 
 async def test_echo_streams_word_by_word():
