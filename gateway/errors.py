@@ -23,6 +23,14 @@ class UnsupportedParameter(BadRequest):
     code = "unsupported_parameter"
 
 
+class ResponseNotKept(CourierError):
+    """Somebody asks for an answer that was given before."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "response_not_kept"
+
+
 class NotAllowed(CourierError):
     """The key is good, but not for this model."""
 

@@ -24,6 +24,7 @@ from gateway.bill import Bill
 from gateway.breaker import breakers
 from gateway.dialects.base import BodyDialect
 from gateway.failover import Attempts, T
+from gateway.interpreter import able
 from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
 from gateway.reply import Whole
@@ -142,8 +143,8 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         self._started_at = made_at(caller.request_id)
         self.bill = Bill(question, principal, model, self._started_at)
-        #: Those of the model's targets whose price is known.
-        self.targets = self.bill.priced_targets()
+        #: Those of the model's targets whose price is known, and that know what is referred to.
+        self.targets = able(question, self.bill.priced_targets())
         self.record = self._opened()
         self.attempts = Attempts(
             most=model.max_attempts,

@@ -216,6 +216,22 @@ def words_of(event: Event) -> str:
             return ""
 
 
+def able(question: Question, targets: Sequence[Target]) -> Sequence[Target]:
+    """The targets that keep what the question refers to. Raises UnsupportedParameter if none."""
+    client = question.dialect
+    field = client.state_asked(question.body)
+    if not field or not targets:
+        return targets
+    keeping = [each for each in targets if provider_of(each.kind).keeps_state(client, each)]
+    if not keeping:
+        raise errors.UnsupportedParameter(
+            f"{field!r} needs a provider that keeps responses and files, and Courier keeps none. "
+            "Send the whole conversation as 'input', with 'store': false.",
+            param=field,
+        )
+    return keeping
+
+
 def interpreter(question: Question, target: Target) -> Interpreter:
     """How to put `question` to `target`. Raises NoAvailableTarget if that cannot be."""
     client = question.dialect

@@ -9,12 +9,15 @@ from django.http import HttpResponse
 
 from gateway.dialects.base import ClientDialect
 from gateway.dialects.openai_chat import openai_chat
+from gateway.dialects.openai_responses import openai_responses
 from gateway.question import Caller
 from lib.errors import CourierError
 
 #: Whose clients call which path, before anything else is known of a request. All others'
 #: errors are read by clients of OpenAI's.
-CLIENTS: tuple[tuple[re.Pattern[str], ClientDialect], ...] = ()
+CLIENTS: tuple[tuple[re.Pattern[str], ClientDialect], ...] = (
+    (re.compile(r"/v1/responses(/|$)"), openai_responses),
+)
 
 
 class Refusal(HttpResponse):

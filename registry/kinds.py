@@ -9,6 +9,7 @@ from __future__ import annotations
 from django.conf import settings
 
 PROVIDER_KINDS: dict[str, tuple[str, str]] = {
+    "azure": ("Azure OpenAI", "gateway.providers.azure.Azure"),
     "chaos": ("Chaos (fails on demand)", "gateway.providers.builtin.Chaos"),
     "echo": ("Echo (answers at once)", "gateway.providers.builtin.Echo"),
     "ollama": ("Ollama", "gateway.providers.openai.Ollama"),
@@ -18,13 +19,13 @@ PROVIDER_KINDS: dict[str, tuple[str, str]] = {
 }
 
 #: Kinds of the manifest's contract that this version does not have yet.
-LATER_KINDS = frozenset({"anthropic", "azure", "gemini", "generic"})
+LATER_KINDS = frozenset({"anthropic", "gemini", "generic"})
 
 #: Kinds for trying and testing that a production installation does not offer.
 DEVELOPMENT_ONLY = frozenset({"chaos"})
 
 #: Kinds that answer nobody without an upstream key.
-NEEDS_KEY = frozenset({"openai"})
+NEEDS_KEY = frozenset({"azure", "openai"})
 
 #: Base URLs of kinds that have one; the others must be given theirs.
 DEFAULT_BASE_URLS = {

@@ -18,7 +18,15 @@ from unfold.widgets import (
 
 from accounts.models import MODEL_PATTERN, ApiKey, Plan, Team
 
-OPERATIONS = ("chat", "embeddings", "images", "models", "speech", "transcriptions")
+OPERATIONS = (
+    "chat",
+    "responses",
+    "embeddings",
+    "images",
+    "models",
+    "speech",
+    "transcriptions",
+)
 GRACES = {
     "0": ("None: the former secret stops working now", timedelta(0)),
     "1h": ("1 hour", timedelta(hours=1)),

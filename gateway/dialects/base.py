@@ -263,6 +263,10 @@ class ClientDialect(Dialect):
     def output_bound(self, body: Json) -> int:
         """The most output tokens that the request allows; 0 where it does not say."""
 
+    def state_asked(self, body: Json) -> str:
+        """The field that only a provider that keeps answers or files can serve; empty if none."""
+        return ""
+
     def answers_asked(self, body: Json) -> int:
         """How many answers that have output tokens the request asks for at once."""
         return 1

@@ -17,6 +17,7 @@ from gateway.dialects.openai import (
     images_in,
     length_of,
     text_of,
+    unescaped,
     with_model,
 )
 from gateway.dialects.openai_usage import read_chunk_usage
@@ -98,7 +99,7 @@ class ChatWatch(StreamWatch):
         return openai_chat.error_frame(error, request_id)
 
     def seen_text(self) -> str:
-        return _unescaped(bytes(self._words)) + " " * min(self._beyond, MOST_BEYOND)
+        return unescaped(bytes(self._words)) + " " * min(self._beyond, MOST_BEYOND)
 
     def output_estimate(self) -> int:
         return (len(self._words) + self._beyond) // CHARACTERS_PER_TOKEN
@@ -219,15 +220,6 @@ def _has_output(chunk: Json) -> bool:
 
 def _ends_with_done(frames: bytes) -> bool:
     return any(sse.data_of(frame).startswith(b"[DONE]") for frame in sse.split(frames)[-2:])
-
-
-def _unescaped(words: bytes) -> str:
-    """The text of the inside of a JSON string."""
-    try:
-        return str(orjson.loads(b'"' + words + b'"'))
-    except orjson.JSONDecodeError:
-        # Half of a surrogate pair, say. The count will be near enough.
-        return words.decode(errors="replace")
 
 
 def _said_in(message: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 
 from gateway import errors
-from gateway.dialects.base import Dialect, Drops, Json, UpstreamDialect, mapping
+from gateway.dialects.base import Dialect, Drops, Json, UpstreamDialect, items, mapping
 from gateway.errors import UpstreamError
 
 
@@ -78,6 +78,9 @@ class Provider:
     #: What an administrator says of a model or a route goes before it.
     batch_limits: ClassVar[Mapping[str, int]] = {}
 
+    #: Whether the vendor keeps answers, so that a later request can go on from one.
+    keeps_answers: ClassVar[bool] = False
+
     def dialect_for(self, client: Dialect, target: Addressee) -> UpstreamDialect | None:
         """The dialect to speak with this vendor for such a client; None if it has none."""
         of_the_task = (dialect for dialect in self.paths if dialect.task == client.task)
@@ -88,6 +91,11 @@ class Provider:
     def speaks(self, dialect: UpstreamDialect, target: Addressee) -> bool:
         """Whether this very server speaks one of the vendor's formats."""
         return True
+
+    def keeps_state(self, dialect: Dialect, target: Addressee) -> bool:
+        """Whether what a format refers to instead of saying it is known to this very server."""
+        keeps = self.keeps_answers or dialect.name in items(target.options.get("keeps"))
+        return keeps and self.dialect_for(dialect, target) is dialect
 
     def request(self, target: Addressee, message: Message) -> UpstreamRequest:
         headers = {**message.told, **self.headers(target)}
@@ -147,12 +155,16 @@ class Provider:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a provider asks us to wait (RFC 9110, section 10.2.3), if it says so."""
+    """Seconds that a provider asks us to wait (RFC 9110, section 10.2.3), if it says so.
+
+    OpenAI and Azure say it to the millisecond too, in a header of their own.
+    """
+    exact = headers.get("retry-after-ms", "").strip()
     given = headers.get("retry-after", "").strip()
-    if not given:
+    if not exact and not given:
         return None
     try:
-        seconds = float(given)
+        seconds = float(exact) / 1000 if exact else float(given)
     except ValueError:
         seconds = _seconds_until(given)
     if seconds != seconds:

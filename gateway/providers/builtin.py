@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from gateway.providers.openai import OpenAI
+from gateway.providers.openai import OpenAICompatible
 
 
-class Echo(OpenAI):
+class Echo(OpenAICompatible):
     """Answers at once with what it was asked."""
 
     kind = "echo"
 
 
-class Chaos(OpenAI):
+class Chaos(OpenAICompatible):
     """Fails on demand: the upstream model's name says how."""
 
     kind = "chaos"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import ClassVar
 
-from gateway.dialects.base import UpstreamDialect, items
+from gateway.dialects.base import Dialect, UpstreamDialect, items
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_embeddings import openai_embeddings
 from gateway.dialects.openai_images import openai_images
+from gateway.dialects.openai_responses import openai_responses
 from gateway.dialects.openai_speech import openai_speech
 from gateway.providers.base import Addressee, Provider
+
+#: Models that OpenAI serves by Responses only: clients of chat completions are translated.
+_RESPONSES_ONLY = re.compile(r"codex|deep-research|computer-use|\bo\d-pro|gpt-[\d.]+-pro")
 
 
 class OpenAI(Provider):
@@ -18,13 +23,21 @@ class OpenAI(Provider):
     batch_limits = {"embeddings": 2048}
     paths = {
         openai_chat: "/chat/completions",
+        openai_responses: "/responses",
         openai_embeddings: "/embeddings",
         openai_images: "/images/generations",
         openai_speech: "/audio/speech",
     }
+    keeps_answers = True
     #: Formats that only some servers of this kind speak: those whose row names them in its
     #: option "speaks".
     optional: ClassVar[Collection[UpstreamDialect]] = ()
+
+    def dialect_for(self, client: Dialect, target: Addressee) -> UpstreamDialect | None:
+        speaks_always = openai_responses not in self.optional
+        if client.task == openai_responses.task and speaks_always and _is_responses_only(target):
+            return openai_responses
+        return super().dialect_for(client, target)
 
     def speaks(self, dialect: UpstreamDialect, target: Addressee) -> bool:
         return dialect not in self.optional or dialect.name in items(target.options.get("speaks"))
@@ -35,13 +48,17 @@ class OpenAICompatible(OpenAI):
 
     kind = "openai_compatible"
     batch_limits = {}
+    optional = (openai_responses,)
+    keeps_answers = False
 
 
-class VLLM(OpenAI):
+class VLLM(OpenAICompatible):
     kind = "vllm"
-    batch_limits = {}
 
 
-class Ollama(OpenAI):
+class Ollama(OpenAICompatible):
     kind = "ollama"
-    batch_limits = {}
+
+
+def _is_responses_only(target: Addressee) -> bool:
+    return _RESPONSES_ONLY.search(target.upstream_model) is not None

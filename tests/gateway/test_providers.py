@@ -137,14 +137,15 @@ def test_an_error_inside_a_stream_means_what_its_code_says(provider, failure, ex
 
 def test_nothing_but_its_own_headers_goes_out(provider):
     headers = provider.headers(TARGET)
+    signed = provider.credentials(TARGET)
 
-    assert headers["authorization"] == f"Bearer {SECRET}"
+    assert any(SECRET in value for value in signed.values())
     assert headers["accept-encoding"] == "identity"
-    assert headers.keys() == {"content-type", "accept-encoding", "user-agent", "authorization"}
+    assert headers.keys() == {"content-type", "accept-encoding", "user-agent", *signed}
 
 
-def test_without_a_key_no_authorization_goes_out(provider):
-    assert "authorization" not in provider.headers(make_target(api_key=""))
+def test_without_a_key_no_credentials_go_out(provider):
+    assert not provider.credentials(make_target(api_key=""))
 
 
 @pytest.mark.parametrize(
@@ -194,6 +195,19 @@ def test_neither_requests_nor_targets_show_their_secrets(provider):
 )
 def test_retry_after_is_read_with_care(given, seconds):
     assert retry_after({"retry-after": given}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after-ms": "1250", "retry-after": "2"}, 1.25),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"retry-after-ms": "soon"}, None),
+        ({"retry-after-ms": "", "retry-after": "2"}, 2.0),
+    ],
+)
+def test_a_wait_to_the_millisecond_goes_before_one_to_the_second(headers, seconds):
+    assert retry_after(headers) == seconds
 
 
 def test_a_date_to_retry_after_is_seconds_from_now():

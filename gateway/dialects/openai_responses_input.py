@@ -1,0 +1,187 @@
+"""The conversation in a request in OpenAI's Responses format: items, read into turns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from gateway.canonical import (
+    Media,
+    Message,
+    Part,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    opened_id,
+)
+from gateway.dialects.base import Json, items, mapping
+from gateway.dialects.openai_responses_items import FREE_INPUT, REDACTED
+from gateway.dialects.openai_responses_values import json_object, text_at
+from gateway.errors import BadRequest, UnsupportedParameter
+
+_DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,(.*)", re.DOTALL)
+_ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+
+
+def instructions(body: Json) -> Iterable[Message]:
+    given = body.get("instructions")
+    if given:
+        yield Message("system", [Text(text_at(given, "instructions"))])
+
+
+def conversation(body: Json, unknown: list[str]) -> list[Message]:
+    given = body.get("input")
+    if isinstance(given, str):
+        return [Message("user", [Text(given)])]
+    if not isinstance(given, list):
+        raise BadRequest("'input' must be a string or a list of items.", param="input")
+    messages: list[Message] = []
+    for index, item in enumerate(given):
+        name = f"input[{index}]"
+        read = _item(json_object(item, name), name)
+        if read is None:
+            unknown.append(f"input.{mapping(item).get('type')}")
+        else:
+            _join(messages, read)
+    return messages
+
+
+def _join(messages: list[Message], read: Message) -> None:
+    """Add to a conversation: what the model did at once, and what came of it, is one turn."""
+    last = messages[-1] if messages else None
+    if last and last.role == read.role and (read.role == "assistant" or _are_results(last, read)):
+        last.parts += read.parts
+    else:
+        messages.append(read)
+
+
+def _are_results(*messages: Message) -> bool:
+    return all(isinstance(part, ToolResult) for message in messages for part in message.parts)
+
+
+def _item(item: Mapping[str, Any], name: str) -> Message | None:
+    """One item as a turn of its own; None if only some providers could know what it means."""
+    kind = item.get("type") or "message"
+    if kind == "item_reference":
+        raise UnsupportedParameter(
+            f"{name!r} refers to an item that Courier does not keep. Send the item itself; "
+            "clients that send references do so no more with `store: false`.",
+            param=name,
+        )
+    read = _ITEMS.get(kind)
+    return read(item, name) if read else None
+
+
+def _message(item: Mapping[str, Any], name: str) -> Message:
+    role = _ROLES.get(str(item.get("role")))
+    if role is None:
+        raise BadRequest(f"{name!r} must be an item with a type, or a role.", param=name)
+    return Message(role, _content(item.get("content"), f"{name}.content"))  # type: ignore[arg-type]  # the table's values are roles
+
+
+def _content(given: Any, name: str) -> list[Part]:
+    if isinstance(given, str):
+        return [Text(given)]
+    if not isinstance(given, list):
+        raise BadRequest(f"{name!r} must be a string or a list of parts.", param=name)
+    return [_part(json_object(part, name), f"{name}[{i}]") for i, part in enumerate(given)]
+
+
+def _part(part: Mapping[str, Any], name: str) -> Part:
+    match part.get("type"):
+        case "input_text" | "output_text" | "text":
+            return Text(text_at(part.get("text"), f"{name}.text"))
+        case "refusal":
+            return Refusal(text_at(part.get("refusal"), f"{name}.refusal"))
+        case "input_image" | "input_file" | "input_audio":
+            return _media(part, name)
+    raise BadRequest(f"{name!r} is of a type that is not supported.", param=name)
+
+
+def _media(part: Mapping[str, Any], name: str) -> Media:
+    if part.get("file_id"):
+        raise UnsupportedParameter(
+            f"{name!r} names a file, and Courier keeps none. Send its data, or a URL.",
+            param=f"{name}.file_id",
+        )
+    if part["type"] == "input_audio":
+        sound = mapping(part.get("input_audio"))
+        data = text_at(sound.get("data"), f"{name}.input_audio.data")
+        return Media("audio", media_type=f"audio/{sound.get('format') or 'wav'}", data=data)
+    if part["type"] == "input_image":
+        media = _located("image", part.get("image_url"), f"{name}.image_url")
+        media.detail = str(part.get("detail") or "")
+        return media
+    given = part.get("file_data") or part.get("file_url")
+    document = _located("document", given, f"{name}.file_data")
+    document.name = str(part.get("filename") or "")
+    return document
+
+
+def _located(kind: Any, given: Any, name: str) -> Media:
+    told = text_at(given, name)
+    found = _DATA_URL.fullmatch(told)
+    if found:
+        return Media(kind, media_type=found[1], data=found[2])
+    if told.startswith(("http://", "https://")):
+        return Media(kind, url=told)
+    if kind == "image":
+        raise BadRequest(f"{name!r} must be a URL, or data in one.", param=name)
+    return Media(kind, media_type="application/pdf", data=told)
+
+
+def _thinking(item: Mapping[str, Any], name: str) -> Message | None:
+    parts = [*items(item.get("summary")), *items(item.get("content"))]
+    words = "\n\n".join(str(mapping(part).get("text") or "") for part in parts)
+    signature = str(item.get("encrypted_content") or "")
+    if signature.startswith(REDACTED):
+        redacted = signature.removeprefix(REDACTED)
+        return Message("assistant", [Thinking("", redacted=redacted)])
+    return Message("assistant", [Thinking(words, signature)])
+
+
+def _call(item: Mapping[str, Any], name: str) -> Message:
+    return _called(item, name, text_at(item.get("arguments"), f"{name}.arguments"))
+
+
+def _custom_call(item: Mapping[str, Any], name: str) -> Message:
+    given = {FREE_INPUT: text_at(item.get("input"), f"{name}.input")}
+    return _called(item, name, orjson.dumps(given).decode())
+
+
+def _called(item: Mapping[str, Any], name: str, arguments: str) -> Message:
+    call_id, signature = opened_id(text_at(item.get("call_id"), f"{name}.call_id"))
+    tool = text_at(item.get("name"), f"{name}.name")
+    return Message("assistant", [ToolCall(call_id, tool, arguments, signature)])
+
+
+def _result(item: Mapping[str, Any], name: str) -> Message:
+    call_id, _ = opened_id(text_at(item.get("call_id"), f"{name}.call_id"))
+    content = _content(item.get("output"), f"{name}.output")
+    parts = [part for part in content if isinstance(part, Text | Media)]
+    return Message("user", [ToolResult(call_id, parts, failed=item.get("status") == "failed")])
+
+
+_ITEMS: Mapping[str, Callable[[Mapping[str, Any], str], Message | None]] = {
+    "message": _message,
+    "reasoning": _thinking,
+    "function_call": _call,
+    "function_call_output": _result,
+    "custom_tool_call": _custom_call,
+    "custom_tool_call_output": _result,
+}
+
+
+def refers(item: Any) -> bool:
+    """Whether an item stands for something that the provider keeps."""
+    told = mapping(item)
+    kind = told.get("type")
+    if kind == "item_reference" or (kind is None and "id" in told and "content" not in told):
+        return True
+    parts = items(told.get("content")) or items(told.get("output"))
+    return any(mapping(part).get("file_id") for part in parts)

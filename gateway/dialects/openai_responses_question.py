@@ -1,0 +1,227 @@
+"""Requests in OpenAI's Responses format, written from the hub for a vendor that speaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gateway.canonical import (
+    ChatRequest,
+    Media,
+    Message,
+    Part,
+    Reasoning,
+    Refusal,
+    ResponseFormat,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from gateway.dialects.base import Destination, Drops, Json
+
+#: OpenAI refuses a lower bound.
+_LEAST_TOKENS = 16
+#: Budgets of thinking, in tokens, up to which an effort is meant.
+_EFFORTS = ((4096, "low"), (16384, "medium"))
+#: Fields of the hub that the format has no place for.
+_NO_PLACE = ("top_k", "stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias")
+
+
+def write_request(request: ChatRequest, to: Destination, drops: Drops) -> Json:
+    """The body to send. The provider is asked to keep nothing of it."""
+    for name in _NO_PLACE:
+        if getattr(request, name):
+            drops.note(name)
+    if request.n > 1:
+        drops.note("n")
+    instructions, messages = _apart(request.messages)
+    bound = request.max_tokens and max(request.max_tokens, _LEAST_TOKENS)
+    includes = list(_includes(request, to))
+    written = {
+        "model": to.upstream_model,
+        "instructions": instructions or None,
+        "input": [item for message in messages for item in _items(message, drops)],
+        "stream": True if request.stream else None,
+        "store": False,
+        "max_output_tokens": bound,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "top_logprobs": request.top_logprobs if request.logprobs else None,
+        "tools": [_tool(tool) for tool in request.tools] or None,
+        "tool_choice": request.tool_choice and _tool_choice(request.tool_choice),
+        "parallel_tool_calls": request.parallel_tools,
+        "text": request.response_format and {"format": _format(request.response_format)},
+        "reasoning": request.reasoning and _reasoning(request.reasoning),
+        "include": includes or None,
+        "user": request.user or None,
+    }
+    return {name: value for name, value in written.items() if value is not None}
+
+
+def _includes(request: ChatRequest, to: Destination) -> Iterator[str]:
+    if request.logprobs:
+        yield "message.output_text.logprobs"
+    thinks = request.reasoning.enabled if request.reasoning else to.capabilities.reasoning
+    # Models that do not think refuse to be asked for it.
+    if thinks:
+        yield "reasoning.encrypted_content"
+
+
+# The conversation
+
+
+def _apart(messages: list[Message]) -> tuple[str, list[Message]]:
+    """The instructions that a conversation begins with, and the rest."""
+    leading = 0
+    while leading < len(messages) and messages[leading].role == "system":
+        leading += 1
+    texts = [
+        part.text
+        for message in messages[:leading]
+        for part in message.parts
+        if isinstance(part, Text)
+    ]
+    return "\n\n".join(texts), messages[leading:]
+
+
+def _items(message: Message, drops: Drops) -> Iterator[Json]:
+    """The items of one turn: what is said comes together, calls and results one by one."""
+    said: list[Json] = []
+    for part in message.parts:
+        item = _item_of(part, drops)
+        if item is None:
+            said.append(_content(part, message.role, drops))
+            continue
+        yield from _message(message.role, said)
+        said = []
+        if item:
+            yield item
+    yield from _message(message.role, said)
+
+
+def _message(role: str, said: list[Json]) -> Iterator[Json]:
+    content = [part for part in said if part]
+    if content:
+        name = "developer" if role == "system" else role
+        yield {"type": "message", "role": name, "content": content}
+
+
+def _item_of(part: Part, drops: Drops) -> Json | None:
+    """The item that a part makes; None if it is content, empty if it cannot be told."""
+    match part:
+        case ToolCall():
+            return {
+                "type": "function_call",
+                "call_id": part.id,
+                "name": part.name,
+                "arguments": part.arguments,
+            }
+        case ToolResult():
+            return {
+                "type": "function_call_output",
+                "call_id": part.call_id,
+                "output": _output(part.parts, drops),
+            }
+        case Thinking():
+            return _thought(part)
+    return None
+
+
+def _thought(part: Thinking) -> Json:
+    signature = part.signature or part.redacted
+    if not signature:
+        return {}  # a vendor takes no thoughts back that it has not signed
+    summary = [{"type": "summary_text", "text": part.text}] if part.text else []
+    return {"type": "reasoning", "summary": summary, "encrypted_content": signature}
+
+
+def _output(parts: Iterable[Text | Media], drops: Drops) -> str | list[Json]:
+    given = list(parts)
+    texts = [part.text for part in given if isinstance(part, Text)]
+    if len(texts) == len(given):
+        return "\n".join(texts)
+    return [content for part in given if (content := _content(part, "user", drops))]
+
+
+def _content(part: Part, role: str, drops: Drops) -> Json:
+    """A part of what is said; empty if it cannot be told."""
+    match part:
+        case Text(text=text):
+            return {"type": "output_text" if role == "assistant" else "input_text", "text": text}
+        case Refusal(text=text):
+            return {"type": "refusal", "refusal": text}
+        case Media(kind="image"):
+            image = {"type": "input_image", "image_url": _url(part)}
+            return {**image, "detail": part.detail} if part.detail else image
+        case Media(kind="document"):
+            return _document(part)
+        case Media(kind="audio"):
+            drops.note("input_audio")
+    return {}
+
+
+def _document(part: Media) -> Json:
+    if part.url:
+        return {"type": "input_file", "file_url": part.url}
+    return {
+        "type": "input_file",
+        "filename": part.name or "document.pdf",
+        "file_data": _url(part),
+    }
+
+
+def _url(media: Media) -> str:
+    return media.url or f"data:{media.media_type};base64,{media.data}"
+
+
+# Tools, and the form of the answer
+
+
+def _tool(tool: Tool) -> Json:
+    # Left out, `strict` is true here, and the schema would be held to rules of its own.
+    written: dict[str, Any] = {
+        "type": "function",
+        "name": tool.name,
+        "parameters": tool.parameters or {"type": "object", "properties": {}},
+        "strict": bool(tool.strict),
+    }
+    return {**written, "description": tool.description} if tool.description else written
+
+
+def _tool_choice(choice: ToolChoice) -> str | Json:
+    if choice.mode == "named":
+        return {"type": "function", "name": choice.name}
+    return choice.mode
+
+
+def _format(given: ResponseFormat) -> Json:
+    if given.kind == "json_object":
+        return {"type": "json_object"}
+    written: dict[str, Any] = {
+        "type": "json_schema",
+        "name": given.name,
+        "schema": given.schema,
+        "strict": bool(given.strict),
+    }
+    return {**written, "description": given.description} if given.description else written
+
+
+def _reasoning(given: Reasoning) -> Json | None:
+    if not given.enabled:
+        return {"effort": "none"} if given.effort else None
+    written = {}
+    effort = given.effort or _effort_of(given.budget_tokens)
+    if effort:
+        written["effort"] = effort
+    if given.shown:
+        written["summary"] = "auto"
+    return written
+
+
+def _effort_of(budget: int) -> str:
+    if not budget:
+        return ""
+    return next((effort for most, effort in _EFFORTS if budget <= most), "high")
