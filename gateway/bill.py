@@ -36,7 +36,9 @@ class Bill:
         self._bound = question.dialect.output_bound(question.body)
         #: Held for the output where the request names no bound.
         self._usual = question.dialect.usual_output(question.body, UNBOUNDED_HOLD)
+        #: What is asked for beside tokens.
         self._images = question.dialect.images_asked(question.body)
+        self._searches = question.dialect.searches_asked(question.body)
         self._principal = principal
         self._model = model
         self._moment = moment
@@ -72,7 +74,8 @@ class Bill:
             # something for the marks that a provider puts between messages.
             guess = self.input_tokens * 4 // 3 + MARKS
             prices = {self.price_of(target) for target in targets}
-            holds = (price.hold_nano(guess, output, self._images) for price in prices if price)
+            beside = (self._images, self._searches)
+            holds = (price.hold_nano(guess, output, *beside) for price in prices if price)
             cost = max(holds, default=0)
         return Need(self.input_tokens, self._bound, self._charged(cost))
 
@@ -109,7 +112,8 @@ class Bill:
         """The attempt has failed. What the provider had begun may have to be paid for."""
         metered = error.paid or NOTHING
         if error.paid is None and error.may_have_cost:
-            metered = Metered(TokenUsage(input_tokens=self.input_tokens), UsageSource.ESTIMATED)
+            begun = TokenUsage(input_tokens=self.input_tokens, search_units=self._searches)
+            metered = Metered(begun, UsageSource.ESTIMATED)
         cost = self._cost_nano(target, metered)
         self._close(metered, cost, error.code or "upstream_rejected", now)
 

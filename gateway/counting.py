@@ -1,4 +1,4 @@
-"""How many tokens a conversation is, before any provider has said so."""
+"""How many tokens a request is, where no provider says so."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import orjson
 
 from gateway.canonical import (
     ChatRequest,
+    EmbeddingsRequest,
     Media,
     Message,
     Part,
     Refusal,
+    RerankRequest,
     Text,
     Thinking,
     ToolCall,
@@ -35,8 +37,26 @@ MARKS_OF_ANSWER = 3
 MARKS_PER_TOOL = 8
 
 
-def count(request: ChatRequest, model: str) -> int:
+#: What can be counted.
+Countable = ChatRequest | EmbeddingsRequest | RerankRequest
+
+
+def count(request: Countable, model: str) -> int:
     """Input tokens of `request` as `model` (the upstream's name) would count them, or near it."""
+    match request:
+        case ChatRequest():
+            return _of_conversation(request, model)
+        case EmbeddingsRequest(inputs=inputs):
+            texts = [given for given in inputs if isinstance(given, str)]
+            tokens = sum(len(given) for given in inputs if not isinstance(given, str))
+            return tokenizer.count_all(texts, model) + tokens
+        case RerankRequest(query=query, documents=documents):
+            # A model reads the query anew with each document.
+            each = tokenizer.count(query, model)
+            return each * len(documents) + tokenizer.count_all(documents, model)
+
+
+def _of_conversation(request: ChatRequest, model: str) -> int:
     words = [word for message in request.messages for word in _words_of(message)]
     words += map(_json, _read_too(request))
     media = (part for message in request.messages for part in _media_of(message.parts))

@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from gateway.dialects.base import ClientDialect
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_responses import openai_responses
+from gateway.dialects.rerank import rerank
 from gateway.question import Caller
 from lib.errors import CourierError
 
@@ -17,6 +18,7 @@ from lib.errors import CourierError
 #: errors are read by clients of OpenAI's.
 CLIENTS: tuple[tuple[re.Pattern[str], ClientDialect], ...] = (
     (re.compile(r"/v1/responses(/|$)"), openai_responses),
+    (re.compile(r"/v[12]/rerank$"), rerank),
 )
 
 

@@ -11,10 +11,12 @@ from django.conf import settings
 PROVIDER_KINDS: dict[str, tuple[str, str]] = {
     "azure": ("Azure OpenAI", "gateway.providers.azure.Azure"),
     "chaos": ("Chaos (fails on demand)", "gateway.providers.builtin.Chaos"),
+    "cohere": ("Cohere", "gateway.providers.cohere.Cohere"),
     "echo": ("Echo (answers at once)", "gateway.providers.builtin.Echo"),
     "ollama": ("Ollama", "gateway.providers.openai.Ollama"),
     "openai": ("OpenAI", "gateway.providers.openai.OpenAI"),
     "openai_compatible": ("OpenAI-compatible", "gateway.providers.openai.OpenAICompatible"),
+    "tei": ("Text Embeddings Inference", "gateway.providers.tei.TEI"),
     "vllm": ("vLLM", "gateway.providers.openai.VLLM"),
 }
 
@@ -25,14 +27,16 @@ LATER_KINDS = frozenset({"anthropic", "gemini", "generic"})
 DEVELOPMENT_ONLY = frozenset({"chaos"})
 
 #: Kinds that answer nobody without an upstream key.
-NEEDS_KEY = frozenset({"azure", "openai"})
+NEEDS_KEY = frozenset({"azure", "cohere", "openai"})
 
 #: Base URLs of kinds that have one; the others must be given theirs.
 DEFAULT_BASE_URLS = {
     "chaos": "chaos://local",
+    "cohere": "https://api.cohere.com",
     "echo": "echo://local",
     "ollama": "http://127.0.0.1:11434/v1",
     "openai": "https://api.openai.com/v1",
+    "tei": "http://127.0.0.1:8080",
     "vllm": "http://127.0.0.1:8000/v1",
 }
 

@@ -115,10 +115,12 @@ class Price:
             pico += usage.images * self.image + usage.search_units * self.search_unit
         return _nano(pico)
 
-    def hold_nano(self, input_tokens: int, output_tokens: int, images: int = 0) -> int:
+    def hold_nano(
+        self, input_tokens: int, output_tokens: int, images: int = 0, search_units: int = 0
+    ) -> int:
         """The most that one request with so many tokens can cost, of whichever class they are.
 
-        Images that were not asked for and search units are not in it: tokens do not bound
+        Images and searches that were not asked for are not in it: tokens do not bound
         them. But what may have any holds something, so that a budget that is used up refuses it.
         """
         dearest_input = max(
@@ -126,7 +128,8 @@ class Price:
         )
         dearest_output = max(self.output, self.reasoning, self.audio_output)
         tokens = input_tokens * dearest_input + output_tokens * dearest_output
-        most = _nano(self.request + tokens + images * self.image)
+        beside = images * self.image + search_units * self.search_unit
+        most = _nano(self.request + tokens + beside)
         return max(most, 1) if self.image or self.search_unit else most
 
 

@@ -22,6 +22,8 @@ OPERATIONS = (
     "chat",
     "responses",
     "embeddings",
+    "rerank",
+    "moderations",
     "images",
     "models",
     "speech",

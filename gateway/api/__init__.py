@@ -9,7 +9,18 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from gateway import errors
-from gateway.api import audio, billing, chat, embeddings, images, key, models, responses
+from gateway.api import (
+    audio,
+    billing,
+    chat,
+    embeddings,
+    images,
+    key,
+    models,
+    moderations,
+    rerank,
+    responses,
+)
 from gateway.api.request import request_of
 from gateway.refusal import refusal
 from lib.errors import CourierError
@@ -39,6 +50,9 @@ api.add_router("v1", embeddings.router)
 api.add_router("v1", images.router)
 api.add_router("v1", key.router)
 api.add_router("v1", models.router)
+api.add_router("v1", moderations.router)
+api.add_router("v1", rerank.router)
+api.add_router("v2", rerank.router, url_name_prefix="v2")
 api.add_router("v1", responses.router)
 
 

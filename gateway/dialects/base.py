@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from gateway import counting
 from gateway.canonical import Event, Json
-from gateway.errors import UnsupportedParameter
+from gateway.errors import BadRequest, UnsupportedParameter
 from gateway.sse import Framer
 from lib import tokenizer
 from lib.errors import CourierError
@@ -283,13 +284,17 @@ class ClientDialect(Dialect):
         """How many images the request asks for, each of which may have a price."""
         return 0
 
+    def tokens_asked(self, body: Json, model: str) -> int:
+        """Tokens of a request's input, counted as `model` would."""
+        return tokenizer.count(self.input_text(body), model)
+
     def counted(self, body: Json, said: str, model: str) -> TokenUsage:
         """What an answer used whose provider reports nothing, from what was asked and said.
 
         `model` is the upstream model, whose vocabulary is used.
         """
         return TokenUsage(
-            input_tokens=tokenizer.count(self.input_text(body), model),
+            input_tokens=self.tokens_asked(body, model),
             output_tokens=tokenizer.count(said, model),
             search_units=self.searches_asked(body),
         )
@@ -327,6 +332,16 @@ class ClientHalf(ClientDialect, Generic[R]):
     @abstractmethod
     def write_response(self, events: Sequence[Event], request: Json) -> Json:
         """The whole answer to `request`, the client's own body."""
+
+    def tokens_asked(self, body: Json, model: str) -> int:
+        """With the images, tools and marks that the hub knows of."""
+        try:
+            asked = self.read_request(body)
+        except BadRequest:
+            asked = None  # its provider understood it, where Courier does not
+        if isinstance(asked, counting.Countable):
+            return counting.count(asked, model)
+        return super().tokens_asked(body, model)
 
     def stream_writer(self, request: Json) -> StreamWriter:
         """A writer of the stream that answers `request`, the client's own body."""

@@ -25,7 +25,7 @@ class OpenAIDialect(PassThroughDialect):
     """Errors, usage and addressing as on every endpoint of OpenAI's API."""
 
     def write_error(self, error: CourierError, request_id: str) -> bytes:
-        return orjson.dumps({"error": _error_object(error, request_id)})
+        return orjson.dumps({"error": error_object(error, request_id)})
 
     def error_frame(self, error: CourierError, request_id: str) -> bytes:
         return sse.frame_of(self.write_error(error, request_id))
@@ -37,7 +37,7 @@ class OpenAIDialect(PassThroughDialect):
         return read_usage(body.get("usage"))
 
 
-def _error_object(error: CourierError, request_id: str) -> Json:
+def error_object(error: CourierError, request_id: str) -> Json:
     named = f" (request id: {request_id})" if error.tells_request_id else ""
     return {
         "message": error.message + named,

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from gateway import counting
 from gateway.canonical import Embedded, EmbeddingsRequest, Event, Started, UsageReported
 from gateway.dialects.base import (
     Batched,
@@ -43,6 +44,12 @@ class OpenAIEmbeddings(
 
     def is_answer(self, body: Any) -> bool:
         return isinstance(body, dict) and isinstance(body.get("data"), list)
+
+    def usage_in(self, body: Json) -> TokenUsage | None:
+        usage = mapping(body.get("usage"))
+        if usage.get("prompt_tokens") is None and usage.get("total_tokens") is not None:
+            return TokenUsage(input_tokens=integer(usage["total_tokens"]))  # Voyage
+        return super().usage_in(body)
 
     def text_in(self, body: Json) -> str:
         return ""
@@ -130,8 +137,7 @@ class OpenAIEmbeddings(
                 case UsageReported(usage=usage):
                     used = usage.input_tokens
         if used is None:
-            used = _tokens_given(request["input"])
-            used += tokenizer.count(self.input_text(request), answer["model"])
+            used = counting.count(self.read_request(request), answer["model"])
         return {**answer, "usage": {"prompt_tokens": used, "total_tokens": used}}
 
     def write_request(self, request: EmbeddingsRequest, to: Destination, drops: Drops) -> Json:
@@ -149,7 +155,7 @@ class OpenAIEmbeddings(
             Started(str(body.get("id") or ""), str(body.get("model") or "")),
             Embedded(vectors),
         ]
-        usage: TokenUsage | None = self.usage_in(body)
+        usage = self.usage_in(body)
         return [*events, UsageReported(usage)] if usage else events
 
 

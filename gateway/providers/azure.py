@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from gateway.dialects.openai_moderations import openai_moderations
 from gateway.dialects.openai_responses import openai_responses
 from gateway.providers.base import Addressee, Message
 from gateway.providers.openai import OpenAI
@@ -25,6 +26,8 @@ class Azure(OpenAI):
     """
 
     kind = "azure"
+    paths = {**OpenAI.paths}
+    del paths[openai_moderations]
 
     def url(self, target: Addressee, message: Message) -> str:
         root = _FORMS.sub("", target.base_url) + "/openai"

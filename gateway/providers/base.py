@@ -209,5 +209,7 @@ def _error_object(content: bytes) -> Mapping[str, Any]:
     error = mapping(body).get("error")
     if isinstance(error, str):
         return {"message": error}
+    if isinstance(mapping(body).get("detail"), str):
+        return {"message": body["detail"]}  # Jina, Voyage, and what is made with FastAPI
     # vLLM and others put the fields at the top.
     return mapping(error) or mapping(body)

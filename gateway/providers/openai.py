@@ -10,8 +10,10 @@ from gateway.dialects.base import Dialect, UpstreamDialect, items
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_embeddings import openai_embeddings
 from gateway.dialects.openai_images import openai_images
+from gateway.dialects.openai_moderations import openai_moderations
 from gateway.dialects.openai_responses import openai_responses
 from gateway.dialects.openai_speech import openai_speech
+from gateway.dialects.rerank import rerank
 from gateway.providers.base import Addressee, Provider
 
 #: Models that OpenAI serves by Responses only: clients of chat completions are translated.
@@ -25,6 +27,7 @@ class OpenAI(Provider):
         openai_chat: "/chat/completions",
         openai_responses: "/responses",
         openai_embeddings: "/embeddings",
+        openai_moderations: "/moderations",
         openai_images: "/images/generations",
         openai_speech: "/audio/speech",
     }
@@ -47,6 +50,7 @@ class OpenAICompatible(OpenAI):
     """Any server that speaks OpenAI's formats: a row in the admin, no code."""
 
     kind = "openai_compatible"
+    paths = {**OpenAI.paths, rerank: "/rerank"}
     batch_limits = {}
     optional = (openai_responses,)
     keeps_answers = False

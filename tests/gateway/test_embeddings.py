@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from tests import factories
 from tests.fakes.upstream import error_body
 
 
@@ -92,3 +93,35 @@ async def test_another_route_is_tried(embed, upstream, courier):
     reply = await embed()
 
     assert (reply.status, reply.headers["x-courier-attempts"]) == (200, "2")
+
+
+async def test_vectors_of_another_format_are_answered_as_if_of_ones_own(courier, key, upstream):
+    def rows():
+        root = upstream.url.removesuffix("/v1")
+        provider = factories.make_provider("cohere", kind="cohere", base_url=root)
+        factories.make_upstream_key(provider)
+        factories.make_model("co", provider)
+
+    await courier.make(rows)
+    answer = {
+        "id": "1",
+        "embeddings": {"float": [[0.5], [0.25]]},
+        "meta": {"billed_units": {"input_tokens": 4}},
+    }
+    upstream.will_answer(json.dumps(answer).encode())
+    body = {"model": "co", "input": ["a", "b"], "input_type": "query", "user": "me"}
+
+    reply = await courier.post("/v1/embeddings", body, key=key)
+
+    assert upstream.requests[0].path == "/v2/embed"
+    assert upstream.requests[0]["input_type"] == "search_query"
+    assert reply.json == {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": 0, "embedding": [0.5]},
+            {"object": "embedding", "index": 1, "embedding": [0.25]},
+        ],
+        "model": "co",
+        "usage": {"prompt_tokens": 4, "total_tokens": 4},
+    }
+    assert reply.headers["x-courier-dropped-params"] == "user"

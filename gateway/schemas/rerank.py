@@ -1,0 +1,19 @@
+"""What Courier itself reads of a request to rerank."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RerankIn(BaseModel):
+    """Everything else travels on untouched, for the provider to judge."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    model: str = Field(min_length=1, max_length=200)
+    query: str | dict[str, Any]
+    documents: list[str | dict[str, Any]] = Field(min_length=1)
+    top_n: int | None = Field(default=None, ge=1)
+    return_documents: bool | None = None
