@@ -34,8 +34,7 @@ class Bill:
     ) -> None:
         self.input_tokens = question.dialect.input_estimate(question.body)
         self._bound = question.dialect.output_bound(question.body)
-        #: Held for the output where the request names no bound.
-        self._usual = question.dialect.usual_output(question.body, UNBOUNDED_HOLD)
+        self._question = question
         #: What is asked for beside tokens.
         self._images = question.dialect.images_asked(question.body)
         self._searches = question.dialect.searches_asked(question.body)
@@ -67,22 +66,38 @@ class Bill:
 
     def need(self, targets: Sequence[Target]) -> Need:
         """What to hold before the call: enough for whichever of `targets` answers."""
-        output = self._bound or self._usual
         cost = 0
         if self._principal.budgets:
             # Rather too much: a third of the input's length in characters, not a quarter, and
             # something for the marks that a provider puts between messages.
             guess = self.input_tokens * 4 // 3 + MARKS
-            prices = {self.price_of(target) for target in targets}
             beside = (self._images, self._searches)
-            holds = (price.hold_nano(guess, output, *beside) for price in prices if price)
+            outputs = {(self.price_of(target), self._output_of(target)) for target in targets}
+            holds = (price.hold_nano(guess, most, *beside) for price, most in outputs if price)
             cost = max(holds, default=0)
         return Need(self.input_tokens, self._bound, self._charged(cost))
 
-    @property
-    def covered_tokens(self) -> int | None:
+    def _output_of(self, target: Target) -> int:
+        """The output tokens to hold for an answer of `target`.
+
+        A stream's hold can be extended, so a usual answer will do. A whole answer's cannot:
+        where a budget is hard and the model's limit is known, it is for all that may come.
+        """
+        usual = self._question.dialect.usual_output(self._question.body, self._unbounded(target))
+        return self._bound or usual
+
+    def _unbounded(self, target: Target) -> int:
+        most = target.capabilities.output_limit
+        if most is None:
+            return UNBOUNDED_HOLD
+        waits_to_the_end = not self._question.wants_stream and any(
+            each.hard for each in self._principal.budgets
+        )
+        return most if waits_to_the_end else min(most, UNBOUNDED_HOLD)
+
+    def covered_tokens(self, target: Target) -> int | None:
         """The output tokens that the hold covers; None where it need never be extended."""
-        return None if self._bound or not self._principal.budgets else self._usual
+        return None if self._bound or not self._principal.budgets else self._output_of(target)
 
     def step_nano(self, target: Target) -> int:
         """What the next step of a stream without a bound costs at most."""

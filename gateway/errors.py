@@ -31,6 +31,13 @@ class ResponseNotKept(CourierError):
     code = "response_not_kept"
 
 
+class ContextLengthExceeded(BadRequest):
+    """The request and the answer that it asks for surely do not fit into any route's model."""
+
+    code = "context_length_exceeded"
+    should_retry = False
+
+
 class NotAllowed(CourierError):
     """The key is good, but not for this model."""
 
@@ -163,6 +170,12 @@ class NoAvailableTarget(UpstreamError):
 
     status = 503
     code = "no_available_target"
+
+
+class NotCertified(NoAvailableTarget):
+    """Every route of the model demands a certification that is missing."""
+
+    code = "not_certified"
 
 
 class UpstreamRejected(UpstreamError):

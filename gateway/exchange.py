@@ -19,7 +19,17 @@ from accounts import admission
 from accounts.admission import Reservation
 from accounts.errors import InvalidApiKey
 from accounts.principals import Principal
-from gateway import attempt, batches, errors, failover, metering, passage, relay, routing
+from gateway import (
+    attempt,
+    batches,
+    errors,
+    failover,
+    fitting,
+    metering,
+    passage,
+    relay,
+    routing,
+)
 from gateway.bill import Bill
 from gateway.breaker import breakers
 from gateway.dialects.base import BodyDialect
@@ -143,8 +153,10 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         self._started_at = made_at(caller.request_id)
         self.bill = Bill(question, principal, model, self._started_at)
-        #: Those of the model's targets whose price is known, and that know what is referred to.
-        self.targets = able(question, self.bill.priced_targets())
+        #: Those of the model's targets whose price is known, and that can serve the request.
+        self.targets = fitting.fitting(
+            model, able(question, self.bill.priced_targets()), question, self.bill.input_tokens
+        )
         self.record = self._opened()
         self.attempts = Attempts(
             most=model.max_attempts,

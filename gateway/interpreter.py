@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from gateway import canonical, errors
-from gateway.canonical import Event
+from gateway import canonical, errors, fitting
+from gateway.canonical import ChatRequest, Event
 from gateway.dialects.base import (
     ClientHalf,
     Drops,
@@ -118,6 +118,8 @@ class Translated(Interpreter):
         request = self._client.read_request(self.question.body)
         for name in request.unknown:
             self.drops.note(name)
+        if isinstance(request, ChatRequest):
+            fitting.spare(request, self.target.capabilities, self.drops)
         body = self.dialect.write_request(request, self.target, self.drops)
         for quirk in provider_of(self.target.kind).quirks:
             quirk(body, self.drops)
@@ -233,10 +235,15 @@ def able(question: Question, targets: Sequence[Target]) -> Sequence[Target]:
 
 
 def interpreter(question: Question, target: Target) -> Interpreter:
-    """How to put `question` to `target`. Raises NoAvailableTarget if that cannot be."""
+    """How to put `question` to `target`. Raises NoAvailableTarget if that cannot be.
+
+    What a target must not be sent can be taken out only of what is read: then even a format
+    that both speak is translated, into itself.
+    """
     client = question.dialect
     dialect = provider_of(target.kind).dialect_for(client, target)
-    if isinstance(dialect, PassThroughDialect) and dialect is client:
+    misses = fitting.missed_by(question, target)
+    if isinstance(dialect, PassThroughDialect) and dialect is client and not misses:
         return Verbatim(question, target, dialect)
     if isinstance(dialect, UpstreamHalf) and isinstance(client, ClientHalf):
         return Translated(question, target, client, dialect)

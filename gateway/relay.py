@@ -186,7 +186,7 @@ class EventStream(Relay):
         super().__init__(stream, exchange)
         self.stream = stream
         #: The output tokens that the hold covers; None where it need never be extended.
-        self._covered = exchange.bill.covered_tokens
+        self._covered = exchange.bill.covered_tokens(stream.target)
 
     async def _relay(self) -> None:
         await self._begin()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 #: Capabilities that are counts.
 COUNTS = ("context_window", "output_limit", "batch_limit")
@@ -17,6 +19,7 @@ TRAITS = (
     "reasoning",
     "logprobs",
 )
+NAMES = (*COUNTS, *TRAITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +40,39 @@ class Capabilities:
     json_schema: bool | None = None
     reasoning: bool | None = None
     logprobs: bool | None = None
+    #: The traits that it is known not to have.
+    lacks: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        lacks = frozenset(name for name in TRAITS if getattr(self, name) is False)
+        object.__setattr__(self, "lacks", lacks)
 
     def over(self, general: Capabilities) -> Capabilities:
         """These, and what `general` says where these say nothing."""
         merged = {}
-        for name in _NAMES:
+        for name in NAMES:
             own = getattr(self, name)
             merged[name] = getattr(general, name) if own is None else own
         return Capabilities(**merged)
 
     def told(self) -> dict[str, int | bool]:
         """What is known, by name."""
-        known = {name: getattr(self, name) for name in _NAMES}
+        known = {name: getattr(self, name) for name in NAMES}
         return {name: value for name, value in known.items() if value is not None}
 
 
-_NAMES = tuple(field.name for field in fields(Capabilities))
 UNKNOWN = Capabilities()
+
+
+def together(each: Sequence[Capabilities]) -> Capabilities:
+    """What at least one of several can do: a request goes where it can be served."""
+    known: dict[str, list[Any]] = {
+        name: [value for one in each if (value := getattr(one, name)) is not None] for name in NAMES
+    }
+    # Where some cannot and others are unknown, so is the whole.
+    sure = {
+        name: max(values)
+        for name, values in known.items()
+        if values and (name in COUNTS or any(values) or len(values) == len(each))
+    }
+    return Capabilities(**sure)

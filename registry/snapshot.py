@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,7 +22,8 @@ from django.db import close_old_connections
 
 from lib.encryption import CannotDecrypt
 from lib.tokens import TokenUsage
-from registry.capabilities import UNKNOWN, Capabilities
+from registry import certified
+from registry.capabilities import UNKNOWN, Capabilities, together
 from registry.kinds import is_offered
 from registry.models import Price as PriceRow
 from registry.models import Provider, Revision, Route, ServedModel, UpstreamKey
@@ -159,7 +160,10 @@ class Model:
     prices: tuple[Price, ...]
     #: Those of single routes, by the route's id, oldest first.
     route_prices: Mapping[int, tuple[Price, ...]] = field(default_factory=dict)
+    #: What at least one of its targets can do.
     capabilities: Capabilities = UNKNOWN
+    #: What routes are to be certified for, and are not used without.
+    uncertified: tuple[str, ...] = ()
 
     def price_at(self, moment: datetime) -> Price | None:
         """The model's own price in force at `moment`; None where it has none."""
@@ -199,10 +203,8 @@ class Snapshot:
 
     def model(self, asked: str) -> Model | None:
         """The model that serves this name: the name itself, an alias, or a wildcard."""
-        name = self.names.get(asked)
-        if name is None:
-            name = next((w for w in self.wildcards if fnmatchcase(asked, w)), None)
-        return self.models.get(name) if name is not None else None
+        fitting = (wildcard for wildcard in self.wildcards if fnmatchcase(asked, wildcard))
+        return self.models.get(self.names.get(asked) or next(fitting, ""))
 
 
 EMPTY = Snapshot(revision=-1, models={}, names={}, wildcards=())
@@ -264,21 +266,26 @@ def _refresh_and_let_go() -> None:
 
 def load(revision: int) -> Snapshot:
     """Read the whole configuration from the database."""
-    targets = _targets_by_model()
+    routes = _routes()
+    uncertified = certified.missing(routes)
+    targets = _targets_by_model(route for route in routes if route.pk not in uncertified)
+    missing = certified.by_model(routes, uncertified)
     prices, route_prices = _prices()
     models: dict[str, Model] = {}
     names: dict[str, str] = {}
     for row in ServedModel.objects.filter(enabled=True).prefetch_related("aliases"):
+        of_model = tuple(targets.get(row.pk, ()))
         models[row.name] = Model(
             id=row.pk,
             name=row.name,
             description=row.description,
             created_at=row.created_at.astimezone(UTC),
             max_attempts=row.max_attempts,
-            targets=tuple(targets.get(row.pk, ())),
+            targets=of_model,
             prices=tuple(prices.get(row.pk, ())),
             route_prices=route_prices.get(row.pk, {}),
-            capabilities=row.capabilities,
+            capabilities=together([each.capabilities for each in of_model] or [row.capabilities]),
+            uncertified=missing.get(row.pk, ()),
         )
         names[row.name] = row.name
         for alias in row.aliases.all():
@@ -293,13 +300,17 @@ def targets_to(provider: Provider, upstream_model: str) -> list[Target]:
     return [_target(route, key, secret) for key, secret in _usable_keys(provider)]
 
 
-def _targets_by_model() -> dict[int, list[Target]]:
+def _routes() -> list[Route]:
+    """The routes that are switched on, to providers that this installation offers."""
+    on = Route.objects.filter(enabled=True, provider__enabled=True).order_by("priority", "pk")
+    routes = on.select_related("provider", "model").prefetch_related("provider__keys")
+    return [route for route in routes if is_offered(route.provider.kind)]
+
+
+def _targets_by_model(routes: Iterable[Route]) -> dict[int, list[Target]]:
     keys: dict[int, list[tuple[UpstreamKey | None, str]]] = {}
     targets: dict[int, list[Target]] = {}
-    routes = Route.objects.filter(enabled=True, provider__enabled=True).order_by("priority", "pk")
-    for route in routes.select_related("provider", "model").prefetch_related("provider__keys"):
-        if not is_offered(route.provider.kind):
-            continue
+    for route in routes:
         if route.provider_id not in keys:
             keys[route.provider_id] = _usable_keys(route.provider)
         for key, secret in keys[route.provider_id]:

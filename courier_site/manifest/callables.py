@@ -14,6 +14,7 @@ from courier_site.manifest.secrets import given_secret
 from courier_site.manifest.vocabulary import LATER_STRATEGIES, TIMEOUTS
 from courier_site.manifest.writing import Writer
 from lib import encryption
+from registry.capabilities import COUNTS, NAMES, TRAITS
 from registry.kinds import LATER_KINDS, PROVIDER_KINDS, is_offered
 from registry.models import (
     MODEL_NAME,
@@ -32,10 +33,16 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def put_provider(writer: Writer, entry: Entry) -> Provider:
-    entry.only("name", "kind", "base_url", "enabled", "keys", "timeouts", "on_disconnect")
+    entry.only(
+        *("name", "kind", "base_url", "enabled", "keys", "timeouts", "on_disconnect", "options")
+    )
     name = entry.text("name")
     row = Provider.objects.filter(name=name).first() or Provider(name=name)
-    writer.put(row, _provider_fields(entry), entry, f"provider {name}")
+    wanted = _provider_fields(entry)
+    if row.kind != wanted["kind"]:
+        # What another kind had to know says nothing to this one.
+        wanted.setdefault("options", {})
+    writer.put(row, wanted, entry, f"provider {name}")
     writer.exactly(
         row, row.keys.all(), entry, "keys", lambda item: _put_upstream_key(writer, item, row)
     )
@@ -54,6 +61,8 @@ def _provider_fields(entry: Entry) -> dict[str, Any]:
         fields["on_disconnect"] = entry.choice("on_disconnect", Provider.OnDisconnect.values)
     if "timeouts" in entry:
         fields |= _timeout_fields(entry.entry("timeouts"))
+    if "options" in entry:
+        fields["options"] = entry.plain("options")
     return fields
 
 
@@ -100,7 +109,7 @@ def _holds(row: UpstreamKey, secret: str) -> bool:
 def put_model(writer: Writer, entry: Entry) -> ServedModel:
     entry.only(
         *("name", "description", "enabled", "strategy", "max_attempts"),
-        *("routes", "prices", "aliases"),
+        *("capabilities", "on_unsupported", "routes", "prices", "aliases"),
     )
     name = _model_name(entry)
     row = ServedModel.objects.filter(name=name).first() or ServedModel(name=name)
@@ -136,11 +145,27 @@ def _model_fields(entry: Entry) -> dict[str, Any]:
         fields["strategy"] = entry.choice("strategy", offered, LATER_STRATEGIES)
     if "max_attempts" in entry:
         fields["max_attempts"] = entry.whole("max_attempts")
-    return fields
+    if "on_unsupported" in entry:
+        offered = ServedModel.OnUnsupported.values
+        fields["on_unsupported"] = entry.choice("on_unsupported", offered)
+    return fields | _capability_fields(entry)
+
+
+def _capability_fields(entry: Entry) -> dict[str, Any]:
+    """What the entry says that a model or a route can do; all else is not known."""
+    if "capabilities" not in entry:
+        return {}
+    told = entry.entry("capabilities")
+    told.only(*NAMES)
+    counts = {name: told.unknown_or_whole(name) for name in COUNTS}
+    return counts | {name: told.unknown_or_flag(name) for name in TRAITS}
 
 
 def _put_route(writer: Writer, entry: Entry, model: ServedModel) -> Route:
-    entry.only("provider", "upstream_model", "priority", "weight", "enabled")
+    entry.only(
+        *("provider", "upstream_model", "priority", "weight", "enabled"),
+        *("capabilities", "requires_certified"),
+    )
     name, upstream_model = entry.text("provider"), entry.text("upstream_model")
     provider = Provider.objects.filter(name=name).first()
     if provider is None:
@@ -151,6 +176,9 @@ def _put_route(writer: Writer, entry: Entry, model: ServedModel) -> Route:
     }
     if "enabled" in entry:
         wanted["enabled"] = entry.flag("enabled")
+    if "requires_certified" in entry:
+        wanted["requires_certified"] = entry.texts("requires_certified")
+    wanted |= _capability_fields(entry)
     row = model.routes.filter(provider=provider, upstream_model=upstream_model).first() or Route(
         model=model, provider=provider, upstream_model=upstream_model
     )

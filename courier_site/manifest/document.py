@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -190,6 +191,29 @@ class Entry:
                 line = item.start_mark.line + 1
                 raise self.document.error(line, f"{key} must be a list of text; use quotes.")
         return [self._expanded(item.value, key) for item in items]
+
+    def unknown_or_whole(self, key: str) -> int | None:
+        """The whole number at `key`; None for ~, which says that it is not known."""
+        return self.whole(key) if key in self else None
+
+    def unknown_or_flag(self, key: str) -> bool | None:
+        """True or false; None for ~, which says that it is not known."""
+        return self.flag(key) if key in self else None
+
+    def plain(self, key: str) -> Any:
+        """Whatever stands at `key`, as plain values, with ${NAME} replaced in its text."""
+        return self._plain(self._values[key], key)
+
+    def _plain(self, node: yaml.Node, key: str) -> Any:
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(item, key) for item in node.value]
+        if isinstance(node, yaml.MappingNode):
+            return {str(name.value): self._plain(item, key) for name, item in node.value}
+        if node.tag in WORDS:
+            return self._expanded(str(node.value), key)
+        if node.tag in MOMENTS:
+            return str(node.value)
+        return yaml.safe_load(str(node.value))
 
     def entry(self, key: str) -> Entry:
         return Entry(self.document, self._values[key], key)

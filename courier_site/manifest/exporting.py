@@ -68,7 +68,8 @@ def _provider(row: Provider, references: References) -> Block:
     keys = [_upstream_key(key, references) for key in row.keys.order_by("name")]
     if keys:
         block["keys"] = keys
-    return block | {"timeouts": timeouts, "on_disconnect": row.on_disconnect}
+    block |= {"timeouts": timeouts, "on_disconnect": row.on_disconnect}
+    return block | _unless({}, options=_without_references(row.options))
 
 
 def _upstream_key(row: UpstreamKey, references: References) -> Block:
@@ -86,7 +87,9 @@ def _model(row: ServedModel) -> Block:
     if row.description:
         block["description"] = _literal(row.description)
     block |= {"strategy": row.strategy, "max_attempts": row.max_attempts}
+    block |= _unless(ServedModel.OnUnsupported.DROP, on_unsupported=row.on_unsupported)
     block |= _unless(True, enabled=row.enabled)
+    block |= _unless({}, capabilities=row.capabilities.told())
     lists = {
         "routes": [_route(route) for route in row.routes.select_related("provider")],
         "prices": _prices(row),
@@ -102,6 +105,8 @@ def _route(row: Route) -> Block:
         **_unless(0, priority=row.priority),
         **_unless(1, weight=row.weight),
         **_unless(True, enabled=row.enabled),
+        **_unless({}, capabilities=row.capabilities.told()),
+        **_unless([], requires_certified=row.requires_certified),
     }
 
 
@@ -192,6 +197,18 @@ def _unless(default: Any, **values: Any) -> Block:
 def _literal(text: str) -> str:
     """The text, so written that nothing in it is taken for a reference."""
     return REFERENCE.sub(lambda match: f"${match[0]}", text)
+
+
+def _without_references(value: Any) -> Any:
+    """The same, with every text in it written literally."""
+    match value:
+        case str():
+            return _literal(value)
+        case list():
+            return [_without_references(each) for each in value]
+        case dict():
+            return {name: _without_references(each) for name, each in value.items()}
+    return value
 
 
 def _money(amount: Decimal) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accounts.models import RateLimit
+from registry.capabilities import NAMES
 
 #: Strategies of the manifest's contract that this version does not have yet.
 LATER_STRATEGIES = frozenset(
@@ -32,6 +33,7 @@ LIMITS = {
 #: Field names in complaints of the models, to the keys of the manifest.
 KEYS_OF_FIELDS = {
     **dict.fromkeys(TIMEOUTS.values(), "timeouts"),
+    **dict.fromkeys(NAMES, "capabilities"),
     "allowed_endpoints": "endpoints",
     "allowed_models": "models",
     "starts_at": "from",

@@ -16,9 +16,11 @@ from unfold.forms import PaginationInlineFormSet
 
 from registry import conditions
 from registry.admin.autocomplete import Autocompletes
+from registry.admin.capability_forms import OF_MODELS, ROWS, CapabilityForm
 from registry.admin.labels import label
 from registry.admin.managed import OriginFilter
 from registry.admin.price_forms import PriceRowForm, other_figures
+from registry.admin.routes import certification_state
 from registry.admin.rows import UniqueRows
 from registry.admin.switching import SwitchingAdmin
 from registry.models import Alias, Price, Route, ServedModel
@@ -40,9 +42,21 @@ class RouteFormSet(UniqueRows):
 class RouteInline(Autocompletes, TabularInline):
     model = Route
     formset = RouteFormSet
-    fields = ("provider", "upstream_model", "priority", "weight", "enabled")
+    fields = ("provider", "upstream_model", "priority", "weight", "enabled", "more")
+    readonly_fields = ("more",)
     autocomplete_fields = ("provider",)
     hide_title = True
+
+    @admin.display(description="Abilities")
+    def more(self, route: Route) -> str:
+        if not route.pk:
+            return "once it is saved"
+        page = reverse("admin:registry_route_change", args=(route.pk,))
+        told = route.capabilities.told() or route.requires_certified
+        words = "its own" if told else "as the model"
+        link = format_html('<a class="underline" href="{}">{}</a>', page, words)
+        state = certification_state(route) if route.requires_certified else ""
+        return format_html("{} {}", link, state)
 
     def get_extra(self, request: HttpRequest, obj: ServedModel | None = None, **_: Any) -> int:
         return 0 if obj else 1
@@ -119,8 +133,13 @@ class ServedModelAdmin(SwitchingAdmin):
     search_help_text = "Name, alias, description or upstream model"
     inlines = (RouteInline, PriceInline, AliasInline)
     actions: ClassVar[list[str]] = [*SwitchingAdmin.actions, "take_prices"]
+    form = CapabilityForm
     fieldsets = (
         (None, {"fields": ("name", "description", "enabled", ("strategy", "max_attempts"))}),
+        (
+            "What it can do",
+            {"classes": ("tab",), "description": OF_MODELS, "fields": (*ROWS, "on_unsupported")},
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServedModel]:

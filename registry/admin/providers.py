@@ -17,6 +17,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 from registry import conditions
 from registry.admin.labels import label
 from registry.admin.managed import OriginFilter
+from registry.admin.option_forms import FIELDS, SHOWN_IF, ProviderForm
 from registry.admin.rows import UniqueRows
 from registry.admin.switching import SwitchingAdmin
 from registry.models import Provider, UpstreamKey
@@ -105,6 +106,8 @@ class ProviderList(ChangeList):
 
 @admin.register(Provider)
 class ProviderAdmin(SwitchingAdmin):
+    form = ProviderForm
+    conditional_fields = SHOWN_IF
     list_display = ("name", "kind", "address", "state", "keys_held", "enabled", "origin")
     list_filter = (("kind", ChoicesDropdownFilter), "enabled", OriginFilter)
     list_filter_submit = True
@@ -112,7 +115,7 @@ class ProviderAdmin(SwitchingAdmin):
     search_help_text = "Name or base URL"
     inlines = (UpstreamKeyInline,)
     fieldsets = (
-        (None, {"fields": ("name", "kind", "base_url", "enabled")}),
+        (None, {"fields": ("name", "kind", "base_url", *FIELDS.values(), "enabled")}),
         (
             "Time-outs, in seconds",
             {
@@ -129,6 +132,25 @@ class ProviderAdmin(SwitchingAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
         queryset: QuerySet[Provider] = super().get_queryset(request)
         return queryset.prefetch_related("keys", "routes")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Provider | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        # What only looks like a field of the form is not there to be read.
+        first = tuple(each for each in fieldsets[0][1]["fields"] if each not in FIELDS.values())
+        return ((None, {"fields": (*first, "options_told")}), *fieldsets[1:])
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> Any:
+        return (*super().get_readonly_fields(request, obj), "options_told")
+
+    @admin.display(description="Options")
+    def options_told(self, provider: Provider) -> str:
+        told = [
+            f"{name}: {', '.join(each) if isinstance(each, list) else each}"
+            for name, each in provider.options.items()
+        ]
+        return "; ".join(told) or "none"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ProviderList

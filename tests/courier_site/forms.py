@@ -32,7 +32,13 @@ def provider(*keys, initial=0, **changed):
 
 def model(*, routes=(), prices=(), aliases=(), **changed):
     """The form of a new model."""
-    fields = {"name": "gpt-4o", "enabled": "on", "strategy": "priority", "max_attempts": "3"}
+    fields = {
+        "name": "gpt-4o",
+        "enabled": "on",
+        "strategy": "priority",
+        "max_attempts": "3",
+        "on_unsupported": "drop",
+    }
     return (
         _without_none(fields | changed)
         | inline("routes", *routes)

@@ -20,12 +20,20 @@ providers:
         weight: 2
     timeouts: {{connect: 3, first_byte: 10.5, idle: 20, total: 300}}
     on_disconnect: drain
+    options: {{speaks: [openai-responses]}}
   - {{name: backup, kind: echo}}
 models:
   - name: gpt-4o-mini
     strategy: priority
+    capabilities: {{context_window: 128000, output_limit: 16384, tools: true, vision: false}}
+    on_unsupported: refuse
     routes:
-      - {{provider: local, upstream_model: tiny, priority: 0, weight: 5}}
+      - provider: local
+        upstream_model: tiny
+        priority: 0
+        weight: 5
+        capabilities: {{vision: true}}
+        requires_certified: [tools, stream_usage]
       - {{provider: backup, upstream_model: tiny, priority: 1}}
     prices:
       - {{from: 2026-01-01, input: "0.15", output: "0.60", cached_input: "0.075"}}

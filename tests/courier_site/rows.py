@@ -129,6 +129,7 @@ def one_of_each(user):
     rows = [
         provider,
         model,
+        model.routes.get(),
         factories.make_price(model),
         key,
         key.team,

@@ -21,14 +21,24 @@ TEXT = "x" * 396  # a hundred tokens, with the one that is always added
 BUDGET = SimpleNamespace(hard=True)
 
 
-def bill_of(dialect=openai_chat, *, budgets=(BUDGET,), markup_bp=0, price=None, **body):
+def bill_of(
+    dialect=openai_chat,
+    *,
+    budgets=(BUDGET,),
+    markup_bp=0,
+    price=None,
+    output_limit=None,
+    wants_stream=False,
+    **body,
+):
     provider = factories.make_provider()
-    model = factories.make_model("billed", provider, priced=False)
+    model = factories.make_model("billed", provider, priced=False, output_limit=output_limit)
     factories.make_price(model, starts_at=NOW.replace(year=2025), **(price or {}))
     loaded = snapshot.load(1).models["billed"]
     given = {"model": "billed", "messages": [{"role": "user", "content": TEXT}], **body}
     principal = a_principal(budgets=budgets, markup_bp=markup_bp)
-    return Bill(Question(dialect, "billed", b"", given), principal, loaded, NOW), loaded.targets
+    question = Question(dialect, "billed", b"", given, wants_stream)
+    return Bill(question, principal, loaded, NOW), loaded.targets
 
 
 def held(**options):
@@ -89,4 +99,34 @@ def test_a_step_is_for_output_alone():
     [({}, (BUDGET,), UNBOUNDED_HOLD), ({"max_tokens": 9}, (BUDGET,), None), ({}, (), None)],
 )
 def test_only_a_stream_without_a_bound_and_with_a_budget_is_extended(body, budgets, covered):
-    assert bill_of(budgets=budgets, **body)[0].covered_tokens == covered
+    bill, (target,) = bill_of(budgets=budgets, **body)
+
+    assert bill.covered_tokens(target) == covered
+
+
+class TestTheLimitOfTheModelsOutput:
+    def test_is_held_for_a_whole_answer_where_a_budget_is_hard(self):
+        assert held(output_limit=9000) == INPUT + 9000 * 2000
+
+    def test_is_held_for_each_of_many_answers(self):
+        assert held(output_limit=9000, n=2) == INPUT + 2 * 9000 * 2000
+
+    def test_is_not_held_for_a_stream_whose_hold_is_extended(self):
+        assert held(output_limit=9000, wants_stream=True) == INPUT + UNBOUNDED_HOLD * 2000
+
+    def test_is_not_held_where_budgets_only_warn(self):
+        soft = (SimpleNamespace(hard=False),)
+
+        assert held(output_limit=9000, budgets=soft) == INPUT + UNBOUNDED_HOLD * 2000
+
+    @pytest.mark.parametrize("streams", [True, False])
+    def test_is_enough_where_it_is_small(self, streams):
+        assert held(output_limit=100, wants_stream=streams) == INPUT + 100 * 2000
+
+    def test_means_nothing_beside_a_bound_of_the_request(self):
+        assert held(output_limit=9000, max_tokens=50) == INPUT + 50 * 2000
+
+    def test_covers_a_stream_as_far_as_it_is_held(self):
+        bill, (target,) = bill_of(output_limit=100, wants_stream=True)
+
+        assert bill.covered_tokens(target) == 100

@@ -1,0 +1,120 @@
+"""Providers, and the keys that Courier presents to them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils import timezone
+
+from lib import encryption
+from lib.encryption import Purpose
+from registry import options, outbound
+from registry.kinds import DEFAULT_BASE_URLS, provider_kinds
+from registry.models.base import Managed
+
+
+class Provider(Managed):
+    """An account at a vendor, or a server of one's own."""
+
+    class OnDisconnect(models.TextChoices):
+        CANCEL = "cancel", "Cancel the upstream request"
+        DRAIN = "drain", "Read the answer to its end, for its usage"
+
+    name = models.SlugField(max_length=64, unique=True, help_text="How routes refer to it.")
+    kind = models.CharField(max_length=32, choices=provider_kinds)
+    base_url = models.CharField(
+        "base URL",
+        max_length=500,
+        blank=True,
+        help_text="Such as https://llm.example.com/v1. Left empty, the kind's own is used.",
+    )
+    enabled = models.BooleanField(default=True)
+    connect_timeout_s = models.FloatField(
+        "connect", default=3, validators=[MinValueValidator(0.01), MaxValueValidator(60)]
+    )
+    first_byte_timeout_s = models.FloatField(
+        "first byte", default=60, validators=[MinValueValidator(0.01), MaxValueValidator(3600)]
+    )
+    idle_timeout_s = models.FloatField(
+        "between events", default=60, validators=[MinValueValidator(0.01), MaxValueValidator(3600)]
+    )
+    total_timeout_s = models.FloatField(
+        "whole answer", default=600, validators=[MinValueValidator(0.01), MaxValueValidator(86400)]
+    )
+    on_disconnect = models.CharField(
+        "when the client leaves",
+        max_length=8,
+        choices=OnDisconnect,
+        default=OnDisconnect.CANCEL,
+    )
+    #: What only this kind of provider needs to know, such as a region. Never a secret.
+    options = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def effective_base_url(self) -> str:
+        return (self.base_url or DEFAULT_BASE_URLS.get(self.kind, "")).rstrip("/")
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        super().clean_fields(exclude)
+        # The admin asks for each option in a field of its own, and checks it there.
+        wrong = options.complaints(self.kind, self.options)
+        if wrong and "options" not in (exclude or ()):
+            raise ValidationError({"options": wrong})
+
+    def clean(self) -> None:
+        url = self.effective_base_url
+        if not url:
+            raise ValidationError(
+                {"base_url": "A provider of this kind needs the address of its server."}
+            )
+        try:
+            outbound.check_url(url)
+        except outbound.ForbiddenUpstream as error:
+            raise ValidationError({"base_url": str(error)}) from error
+
+
+class UpstreamKey(models.Model):
+    """A secret that Courier presents to a provider. Encrypted at rest; never shown again."""
+
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=64, default="default")
+    sealed_secret = models.TextField(editable=False)
+    weight = models.PositiveIntegerField(default=1, validators=[MaxValueValidator(1000)])
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    changed_at = models.DateTimeField("secret changed", default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["provider", "name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "name"], name="registry_upstreamkey_name_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider.name} / {self.name}"
+
+    @property
+    def secret(self) -> str:
+        """The plain secret. Raises `encryption.CannotDecrypt` if no configured key opens it."""
+        return encryption.decrypt(self.sealed_secret, Purpose.UPSTREAM_KEY)
+
+    def seal(self, secret: str) -> None:
+        """Replace the secret. The caller saves."""
+        self.sealed_secret = encryption.encrypt(secret, Purpose.UPSTREAM_KEY)
+        self.changed_at = timezone.now()
+
+    def reseal(self) -> None:
+        """Seal the same secret with the first encryption key. Raises CannotDecrypt."""
+        self.sealed_secret = encryption.encrypt(self.secret, Purpose.UPSTREAM_KEY)
+        self.save(update_fields=["sealed_secret"])

@@ -1,0 +1,120 @@
+"""The models that clients may ask for, their other names, and the routes that serve them."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+from registry.models.base import Capable, Managed, check_model_name
+from registry.models.providers import Provider
+from registry.traits import TRAITS
+
+
+class ServedModel(Managed, Capable):
+    """A name that clients may ask for. Called "model" wherever people read it."""
+
+    class Strategy(models.TextChoices):
+        PRIORITY = "priority", "Fixed priority, then weight"
+
+    class OnUnsupported(models.TextChoices):
+        DROP = "drop", "Leave it out, and say so in a header"
+        REFUSE = "refuse", "Refuse the request"
+
+    name = models.CharField(
+        max_length=200,
+        unique=True,
+        help_text="What clients ask for. May contain slashes.",
+    )
+    description = models.CharField(max_length=300, blank=True)
+    enabled = models.BooleanField(default=True)
+    strategy = models.CharField(max_length=32, choices=Strategy, default=Strategy.PRIORITY)
+    max_attempts = models.PositiveSmallIntegerField(
+        default=3,
+        validators=[MinValueValidator(1), MaxValueValidator(10)],
+        help_text="Upstream calls per request at most, over all routes.",
+    )
+    on_unsupported = models.CharField(
+        "what a route cannot do",
+        max_length=8,
+        choices=OnUnsupported,
+        default=OnUnsupported.DROP,
+        help_text="A parameter that the provider's format has no place for, or something in the "
+        "request, such as an image, that no route can read.",
+    )
+
+    class Meta:
+        verbose_name = "model"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        check_model_name(self.name)
+        taken = Alias.objects.filter(name=self.name).exclude(model=self.pk).select_related("model")
+        for alias in taken:
+            raise ValidationError({"name": f"The model “{alias.model}” has this name as an alias."})
+
+
+class Alias(models.Model):
+    """Another name for a served model."""
+
+    name = models.CharField(max_length=200, unique=True)
+    model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="aliases")
+
+    class Meta:
+        verbose_name_plural = "aliases"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        check_model_name(self.name)
+        if "*" in self.name:
+            raise ValidationError({"name": "Only the name of a model may end in a wildcard."})
+        if ServedModel.objects.filter(name=self.name).exclude(pk=self.model_id).exists():
+            raise ValidationError({"name": "Another model has this name itself."})
+
+
+class Route(Capable):
+    """One way to serve a model: a provider, and its own name for the model."""
+
+    model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="routes")
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="routes")
+    upstream_model = models.CharField(
+        max_length=200, help_text="The provider's own name for the model."
+    )
+    priority = models.PositiveSmallIntegerField(
+        default=0, help_text="0 is tried first; the next is the fallback."
+    )
+    weight = models.PositiveIntegerField(
+        default=1,
+        validators=[MaxValueValidator(1000)],
+        help_text="Share among the routes of one priority.",
+    )
+    enabled = models.BooleanField(default=True)
+    requires_certified = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Without the newest certification having passed each of these, "
+        "the route is not used.",
+    )
+
+    class Meta:
+        ordering = ["model", "priority", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "provider", "upstream_model"], name="registry_route_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model.name} → {self.provider.name} / {self.upstream_model}"
+
+    def clean(self) -> None:
+        demanded = self.requires_certified
+        if not isinstance(demanded, list) or any(name not in TRAITS for name in demanded):
+            known = ", ".join(TRAITS)
+            raise ValidationError({"requires_certified": f"It is a list of: {known}."})
