@@ -29,6 +29,18 @@ DEVELOPMENT_ONLY = frozenset({"chaos"})
 #: Kinds that answer nobody without an upstream key.
 NEEDS_KEY = frozenset({"azure", "cohere", "openai"})
 
+#: Kinds whose options must say a region.
+NEEDS_REGION = frozenset({"bedrock"})
+
+#: Kinds whose paths say the version of an API.
+VERSIONED = frozenset({"azure"})
+
+#: Kinds of servers that may speak more formats than the one that they are known for.
+SPEAK_MORE = frozenset({"ollama", "openai_compatible", "vllm"})
+
+#: Kinds whose options are a form of their own, and are checked where that is.
+OWN_OPTIONS = frozenset({"generic"})
+
 #: Base URLs of kinds that have one; the others must be given theirs.
 DEFAULT_BASE_URLS = {
     "chaos": "chaos://local",

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from registry.kinds import NEEDS_REGION, OWN_OPTIONS, SPEAK_MORE, VERSIONED
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -38,14 +40,14 @@ OPTIONS = (
         "api_version",
         "API version",
         "Such as 2024-10-21. Empty: the version that this Courier was made for.",
-        frozenset({"azure"}),
+        VERSIONED,
         pattern=r"[0-9A-Za-z-]{1,40}",
     ),
     Option(
         "region",
         "Region",
         "As the vendor names it, such as us-east-1.",
-        frozenset({"bedrock"}),
+        NEEDS_REGION,
         pattern=r"[a-z]{2,}(-[a-z]+)+-\d+",
         is_required=True,
     ),
@@ -54,15 +56,13 @@ OPTIONS = (
         "Speaks natively",
         "Formats that the server itself speaks, beside chat completions. Clients of these pass "
         "through as they are; all others are translated. Leave it empty if you do not know.",
-        frozenset({"openai_compatible", "vllm", "ollama"}),
+        SPEAK_MORE,
         choices={
-            "openai-responses": "Responses (OpenAI)",
-            "anthropic-messages": "Messages (Anthropic)",
+            "openai-responses": "Responses",
+            "anthropic-messages": "Messages",
         },
     ),
 )
-#: Kinds whose options are forms of their own, checked where those are.
-OF_THEIR_OWN = frozenset({"generic"})
 
 
 def options_of(kind: str) -> dict[str, Option]:
@@ -72,7 +72,7 @@ def options_of(kind: str) -> dict[str, Option]:
 
 def complaints(kind: str, given: Any) -> list[str]:
     """What is wrong with the options of a provider of this kind, in sentences."""
-    if kind in OF_THEIR_OWN:
+    if kind in OWN_OPTIONS:
         return []
     if not isinstance(given, dict):
         return ["Options must be a mapping."]

@@ -8,6 +8,7 @@ from django import forms
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from registry import options
+from registry.kinds import OWN_OPTIONS
 from registry.models import Provider
 from registry.options import OPTIONS
 
@@ -51,7 +52,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or self.cleaned_data
         kind = values.get("kind", "")
-        if kind in options.OF_THEIR_OWN:
+        if kind in OWN_OPTIONS:
             return values
         given = {}
         for name, option in options.options_of(kind).items():
