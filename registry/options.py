@@ -39,7 +39,7 @@ OPTIONS = (
     Option(
         "api_version",
         "API version",
-        "Such as 2024-10-21. Empty: the version that this Courier was made for.",
+        "Such as 2024-10-21. Empty: its v1 API, which needs none.",
         VERSIONED,
         pattern=r"[0-9A-Za-z-]{1,40}",
     ),
@@ -61,6 +61,14 @@ OPTIONS = (
             "openai-responses": "Responses",
             "anthropic-messages": "Messages",
         },
+    ),
+    Option(
+        "keeps",
+        "Keeps answers",
+        "Formats whose answers the server keeps, so that a later request can refer to them. "
+        "Requests that do are sent nowhere else. Leave it empty if you do not know.",
+        SPEAK_MORE,
+        choices={"openai-responses": "Responses"},
     ),
 )
 

@@ -303,8 +303,8 @@ def targets_to(provider: Provider, upstream_model: str) -> list[Target]:
 def _routes() -> list[Route]:
     """The routes that are switched on, to providers that this installation offers."""
     on = Route.objects.filter(enabled=True, provider__enabled=True).order_by("priority", "pk")
-    routes = on.select_related("provider", "model").prefetch_related("provider__keys")
-    return [route for route in routes if is_offered(route.provider.kind)]
+    on = on.select_related("provider", "model").prefetch_related("provider__keys")
+    return [route for route in on if is_offered(route.provider.kind)]
 
 
 def _targets_by_model(routes: Iterable[Route]) -> dict[int, list[Target]]:

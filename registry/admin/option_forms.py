@@ -37,6 +37,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
     option_api_version = field_of("api_version")
     option_region = field_of("region")
     option_speaks = field_of("speaks")
+    option_keeps = field_of("keeps")
 
     class Meta:
         model = Provider
