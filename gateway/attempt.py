@@ -16,7 +16,6 @@ from gateway.dialects.base import BodyDialect, BodyWatch, Framing, StreamWatch
 from gateway.interpreter import Interpreter, interpreter
 from gateway.kinds import provider_of
 from gateway.question import Question
-from gateway.sse import FrameTooLong
 from gateway.upstream import Answer
 from lib.tokens import TokenUsage
 from registry.snapshot import Target
@@ -184,14 +183,13 @@ class WholeFrames:
                 frames = self._framer.feed(await self._answer.__anext__())
                 if frames:
                     return frames
-        except FrameTooLong as error:
+        except ValueError as error:
             raise _malformed(self._target) from error
         except StopAsyncIteration:
-            rest, self._framer.rest = self._framer.rest, b""
-            if sse.data_of(rest).strip() != b"[DONE]":
+            last = self._framer.last()
+            if not last:
                 raise
-            # Some servers end the last frame with the connection instead of a blank line.
-            return rest + b"\n\n"
+            return last
 
 
 async def _ask(between: Interpreter, target: Target) -> Answer:

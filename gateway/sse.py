@@ -38,6 +38,11 @@ class Framer:
             raise FrameTooLong
         return data[:end]
 
+    def last(self) -> bytes:
+        """The end marker, if the connection ended instead of its blank line: some servers do so."""
+        rest, self.rest = self.rest, b""
+        return rest + b"\n\n" if data_of(rest).strip() == b"[DONE]" else b""
+
 
 def _last_end(data: bytes) -> int:
     """Where the last whole frame of `data` ends; 0 if there is none."""

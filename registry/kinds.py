@@ -6,10 +6,15 @@ kinds without importing upwards.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from django.conf import settings
 
 PROVIDER_KINDS: dict[str, tuple[str, str]] = {
     "azure": ("Azure OpenAI", "gateway.providers.azure.Azure"),
+    "bedrock": ("Amazon Bedrock", "gateway.providers.bedrock.Bedrock"),
     "chaos": ("Chaos (fails on demand)", "gateway.providers.builtin.Chaos"),
     "cohere": ("Cohere", "gateway.providers.cohere.Cohere"),
     "echo": ("Echo (answers at once)", "gateway.providers.builtin.Echo"),
@@ -27,7 +32,7 @@ LATER_KINDS = frozenset({"anthropic", "gemini", "generic"})
 DEVELOPMENT_ONLY = frozenset({"chaos"})
 
 #: Kinds that answer nobody without an upstream key.
-NEEDS_KEY = frozenset({"azure", "cohere", "openai"})
+NEEDS_KEY = frozenset({"azure", "bedrock", "cohere", "openai"})
 
 #: Kinds whose options must say a region.
 NEEDS_REGION = frozenset({"bedrock"})
@@ -41,8 +46,9 @@ SPEAK_MORE = frozenset({"ollama", "openai_compatible", "vllm"})
 #: Kinds whose options are a form of their own, and are checked where that is.
 OWN_OPTIONS = frozenset({"generic"})
 
-#: Base URLs of kinds that have one; the others must be given theirs.
+#: Base URLs of kinds that have one; the others must be given theirs. `{region}` is an option.
 DEFAULT_BASE_URLS = {
+    "bedrock": "https://bedrock-runtime.{region}.amazonaws.com",
     "chaos": "chaos://local",
     "cohere": "https://api.cohere.com",
     "echo": "echo://local",
@@ -51,6 +57,18 @@ DEFAULT_BASE_URLS = {
     "tei": "http://127.0.0.1:8080",
     "vllm": "http://127.0.0.1:8000/v1",
 }
+
+#: A region's name becomes a part of a host's.
+REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
+
+
+def default_base_url(kind: str, options: Mapping[str, Any]) -> str:
+    """The kind's own base URL; empty if it has none, or for lack of a region."""
+    url = DEFAULT_BASE_URLS.get(kind, "")
+    region = str(options.get("region", ""))
+    if "{region}" in url and not REGION.fullmatch(region):
+        return ""
+    return url.replace("{region}", region)
 
 
 def provider_kinds() -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.kinds import NEEDS_REGION, OWN_OPTIONS, SPEAK_MORE, VERSIONED
+from registry.kinds import NEEDS_REGION, OWN_OPTIONS, REGION, SPEAK_MORE, VERSIONED
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ OPTIONS = (
         "Region",
         "As the vendor names it, such as us-east-1.",
         NEEDS_REGION,
-        pattern=r"[a-z]{2,}(-[a-z]+)+-\d+",
+        pattern=REGION.pattern,
         is_required=True,
     ),
     Option(

@@ -78,11 +78,13 @@ class Drops:
 
 
 class Framing(Protocol):
-    """Cuts what the network gives into whole frames of a stream."""
+    """Cuts what the network gives into whole frames: server-sent events, whatever came in."""
 
-    rest: bytes
+    def feed(self, chunk: bytes) -> bytes:
+        """The whole frames so far; empty if there is none yet. Raises ValueError."""
 
-    def feed(self, chunk: bytes) -> bytes: ...
+    def last(self) -> bytes:
+        """The connection has ended: the frame that ended with it, if that makes one."""
 
 
 class StreamWatch(ABC):
@@ -195,8 +197,8 @@ class Dialect(ABC):
 class UpstreamDialect(Dialect):
     """The half for vendors that speak the format."""
 
-    #: The media type of a stream.
-    stream_type: ClassVar[str] = "text/event-stream"
+    #: How the media type of a stream begins.
+    stream_type: str = "text/event-stream"
 
     @abstractmethod
     def is_answer(self, body: Any) -> bool:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from lib import encryption
 from lib.encryption import Purpose
 from registry import options, outbound
-from registry.kinds import DEFAULT_BASE_URLS, provider_kinds
+from registry.kinds import default_base_url, provider_kinds
 from registry.models.base import Managed
 
 
@@ -61,7 +61,7 @@ class Provider(Managed):
 
     @property
     def effective_base_url(self) -> str:
-        return (self.base_url or DEFAULT_BASE_URLS.get(self.kind, "")).rstrip("/")
+        return (self.base_url or default_base_url(self.kind, self.options)).rstrip("/")
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         super().clean_fields(exclude)
