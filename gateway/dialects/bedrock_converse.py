@@ -113,7 +113,10 @@ class ConverseReader(StreamReader):
     def read(self, frames: bytes) -> Iterator[Event]:
         for frame in sse.split(frames):
             for name, payload in _parsed(frame).items():
-                yield from self._events(name, mapping(payload))
+                for event in self._events(name, mapping(payload)):
+                    yield event
+                    if isinstance(event, Ended | Failed):
+                        return
 
     def close(self) -> Iterator[Event]:
         # What may be missing after the reason to stop is the usage, and that can be counted.

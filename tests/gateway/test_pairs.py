@@ -70,7 +70,9 @@ def _opened(call):
 def written(client, case):
     """What the client is sent, as the gateway writes it, and whether that is all."""
     watch = TranslatingWatch(case.dialect.stream_reader(), client.stream_writer(REQUEST))
-    sent = watch.see(case.content) if case.content else b""
+    framing = case.dialect.framing()
+    frames = framing.feed(case.content) + framing.last()
+    sent = watch.see(frames) if frames else b""
     if not watch.is_complete and not watch.failure:
         sent += watch.close()
     if not watch.is_complete:
