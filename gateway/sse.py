@@ -39,9 +39,9 @@ class Framer:
         return data[:end]
 
     def last(self) -> bytes:
-        """The end marker, if the connection ended instead of its blank line: some servers do so."""
+        """The end marker, if the connection ended instead of its blank line."""
         rest, self.rest = self.rest, b""
-        return rest + b"\n\n" if data_of(rest).strip() == b"[DONE]" else b""
+        return end_marker(rest)
 
 
 def _last_end(data: bytes) -> int:
@@ -82,6 +82,11 @@ def data_of(frame: bytes) -> bytes:
     lines = [line for line in _LINE_END.split(frame) if line.startswith(b"data")]
     values = [line[5:].removeprefix(b" ") for line in lines if line[4:5] == b":"]
     return b"\n".join(values)
+
+
+def end_marker(rest: bytes) -> bytes:
+    """A whole frame of what was left of a stream, if that is an end marker: some servers end so."""
+    return rest + b"\n\n" if data_of(rest).strip() == b"[DONE]" else b""
 
 
 def frame_of(data: bytes) -> bytes:

@@ -83,9 +83,8 @@ class BedrockConverse(UpstreamHalf[ChatRequest]):
         return isinstance(message.get("content"), list)
 
     def failure_in(self, body: Any) -> Json | None:
-        if mapping(body).get("stopReason") in _MALFORMED:
-            return _malformed(mapping(body)["stopReason"])
-        return None
+        reason = _text(mapping(body).get("stopReason"))
+        return _malformed(reason) if reason in _MALFORMED else None
 
     def read_response(self, body: Json) -> list[Event]:
         message = mapping(mapping(body.get("output")).get("message"))
@@ -108,6 +107,8 @@ class ConverseReader(StreamReader):
     def __init__(self) -> None:
         #: The calls' numbers, by the blocks that hold them.
         self._calls: dict[int, int] = {}
+        #: Of those, the ones with no input so far.
+        self._without_input: set[int] = set()
         self._has_finished = False
 
     def read(self, frames: bytes) -> Iterator[Event]:
@@ -129,6 +130,8 @@ class ConverseReader(StreamReader):
                 return self._deltas(payload)
             case "contentBlockStart":
                 return self._block_started(payload)
+            case "contentBlockStop":
+                return self._block_stopped(payload)
             case "messageStart":
                 return [_started()]
             case "messageStop":
@@ -144,7 +147,13 @@ class ConverseReader(StreamReader):
         call = mapping(payload.get("start")).get("toolUse")
         if isinstance(call, dict):
             index = self._calls[integer(payload.get("contentBlockIndex"))] = len(self._calls)
+            self._without_input.add(index)
             yield _call_started(index, call)
+
+    def _block_stopped(self, payload: Mapping[str, Any]) -> Iterator[Event]:
+        index = self._calls.get(integer(payload.get("contentBlockIndex")))
+        if index in self._without_input:
+            yield ToolCallDelta(index, "{}")
 
     def _deltas(self, payload: Mapping[str, Any]) -> Iterator[Event]:
         delta = mapping(payload.get("delta"))
@@ -156,6 +165,7 @@ class ConverseReader(StreamReader):
             index = self._calls.get(integer(payload.get("contentBlockIndex")))
             arguments = _text(mapping(call).get("input"))
             if index is not None and arguments:
+                self._without_input.discard(index)
                 yield ToolCallDelta(index, arguments)
 
 
@@ -210,12 +220,12 @@ def _image(image: Mapping[str, Any]) -> Iterator[Event]:
 
 def _finished(body: Mapping[str, Any]) -> list[Event]:
     """The reason to stop, in a whole answer or in the event that ends a streamed one."""
-    reason = body.get("stopReason")
+    reason = _text(body.get("stopReason"))
     if reason in _MALFORMED:
-        return [Failed(_malformed(str(reason)))]
+        return [Failed(_malformed(reason))]
     more = mapping(body.get("additionalModelResponseFields"))
     sequence = _text(more.get("stop_sequence"))
-    return [Finished(_FINISH.get(str(reason), "stop"), sequence)]
+    return [Finished(_FINISH.get(reason, "stop"), sequence)]
 
 
 def _usage_reported(body: Mapping[str, Any]) -> list[Event]:

@@ -121,10 +121,6 @@ class EventFramer:
     def rest(self) -> bytes:
         return bytes(self._data)
 
-    @rest.setter
-    def rest(self, rest: bytes) -> None:
-        self._data = bytearray(rest)
-
     def feed(self, chunk: bytes) -> bytes:
         """The whole events so far; empty if there is none yet."""
         data = self._data
@@ -136,6 +132,10 @@ class EventFramer:
         if len(data) > LONGEST_EVENT:
             raise FrameTooLong
         return whole
+
+    def last(self) -> bytes:
+        """The end marker, if the connection ended instead of its blank line."""
+        return sse.end_marker(self.rest)
 
 
 def _after(mark: bytes, data: bytearray, start: int) -> int:
