@@ -67,10 +67,7 @@ models:
     "ANTHROPIC_API_KEY": """\
 version: 1
 providers:
-  - name: anthropic
-    kind: openai_compatible
-    base_url: https://api.anthropic.com/v1
-    keys: [{name: first, secret: "${ANTHROPIC_API_KEY}"}]
+  - {name: anthropic, kind: anthropic, keys: [{name: first, secret: "${ANTHROPIC_API_KEY}"}]}
 models:
   - {name: claude-haiku-4-5, routes: [{provider: anthropic, upstream_model: claude-haiku-4-5}]}
 """,

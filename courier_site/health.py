@@ -30,6 +30,12 @@ async def answer(path: str, send: Send, *, serves_api: bool) -> None:
         await _send(send, 404, b'{"status":"unknown"}')
 
 
+async def greet(send: Send) -> None:
+    """Answer HEAD /: agents look whether anybody is at their base URL before they ask it."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
 def _can_serve() -> bool:
     if not snapshot.is_loaded():
         return False

@@ -52,6 +52,8 @@ class Courier:
             await health.answer(path, send, serves_api=self._serves_api)
         elif path == "/metrics" and self._serves_api:
             await self._metrics.answer(scope, send)
+        elif path == "/" and scope["method"] == "HEAD" and self._serves_api:
+            await health.greet(send)
         elif self._front_door and (path.startswith(API_PATHS) or self._admin is None):
             await self._front_door(scope, receive, send)
         elif self._admin:

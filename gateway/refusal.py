@@ -7,6 +7,7 @@ import re
 
 from django.http import HttpResponse
 
+from gateway.dialects.anthropic_messages import anthropic_messages
 from gateway.dialects.base import ClientDialect
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_responses import openai_responses
@@ -17,6 +18,7 @@ from lib.errors import CourierError
 #: Whose clients call which path, before anything else is known of a request. All others'
 #: errors are read by clients of OpenAI's.
 CLIENTS: tuple[tuple[re.Pattern[str], ClientDialect], ...] = (
+    (re.compile(r"/v1/messages(/|$)"), anthropic_messages),
     (re.compile(r"/v1/responses(/|$)"), openai_responses),
     (re.compile(r"/v[12]/rerank$"), rerank),
 )

@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 
 PROVIDER_KINDS: dict[str, tuple[str, str]] = {
+    "anthropic": ("Anthropic", "gateway.providers.anthropic.Anthropic"),
     "azure": ("Azure OpenAI", "gateway.providers.azure.Azure"),
     "bedrock": ("Amazon Bedrock", "gateway.providers.bedrock.Bedrock"),
     "chaos": ("Chaos (fails on demand)", "gateway.providers.builtin.Chaos"),
@@ -26,13 +27,13 @@ PROVIDER_KINDS: dict[str, tuple[str, str]] = {
 }
 
 #: Kinds of the manifest's contract that this version does not have yet.
-LATER_KINDS = frozenset({"anthropic", "gemini", "generic"})
+LATER_KINDS = frozenset({"gemini", "generic"})
 
 #: Kinds for trying and testing that a production installation does not offer.
 DEVELOPMENT_ONLY = frozenset({"chaos"})
 
 #: Kinds that answer nobody without an upstream key.
-NEEDS_KEY = frozenset({"azure", "bedrock", "cohere", "openai"})
+NEEDS_KEY = frozenset({"anthropic", "azure", "bedrock", "cohere", "openai"})
 
 #: Kinds whose options must say a region.
 NEEDS_REGION = frozenset({"bedrock"})
@@ -48,6 +49,7 @@ OWN_OPTIONS = frozenset({"generic"})
 
 #: Base URLs of kinds that have one; the others must be given theirs. `{region}` is an option.
 DEFAULT_BASE_URLS = {
+    "anthropic": "https://api.anthropic.com/v1",
     "bedrock": "https://bedrock-runtime.{region}.amazonaws.com",
     "chaos": "chaos://local",
     "cohere": "https://api.cohere.com",

@@ -16,6 +16,7 @@ from gateway.api import (
     embeddings,
     images,
     key,
+    messages,
     models,
     moderations,
     rerank,
@@ -49,6 +50,7 @@ api.add_router("v1", chat.router)
 api.add_router("v1", embeddings.router)
 api.add_router("v1", images.router)
 api.add_router("v1", key.router)
+api.add_router("v1", messages.router)
 api.add_router("v1", models.router)
 api.add_router("v1", moderations.router)
 api.add_router("v1", rerank.router)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar, cast
 
 import orjson
@@ -9,7 +10,7 @@ from django.http import HttpRequest
 from pydantic import BaseModel
 from pydantic import ValidationError as PydanticError
 
-from gateway.dialects.base import Json
+from gateway.dialects.base import ClientDialect, Json
 from gateway.errors import BadRequest, UnsupportedParameter
 from gateway.front_door import GatewayRequest
 
@@ -35,9 +36,22 @@ STEERING = frozenset(
     }
 )
 
+#: What a header that is passed on may hold: a version, or a list of names.
+_PRINTABLE = re.compile(rb"[\x20-\x7e]{1,4096}")
+
 
 def request_of(request: HttpRequest) -> GatewayRequest:
     return cast(GatewayRequest, request)
+
+
+def told_to(dialect: ClientDialect, request: GatewayRequest) -> dict[str, str]:
+    """The headers that the client's format has a meaning for. Given twice, they are a list."""
+    told: dict[str, str] = {}
+    for name, value in request.scope["headers"]:
+        if name in dialect.passed_headers and _PRINTABLE.fullmatch(value):
+            key, text = name.decode(), value.decode()
+            told[key] = f"{told[key]},{text}" if key in told else text
+    return told
 
 
 def json_of(request: GatewayRequest) -> Json:

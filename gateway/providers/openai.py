@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from typing import ClassVar
 
+from gateway.dialects.anthropic_messages import anthropic_messages
 from gateway.dialects.base import Dialect, UpstreamDialect, items
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_embeddings import openai_embeddings
@@ -50,9 +51,9 @@ class OpenAICompatible(OpenAI):
     """Any server that speaks OpenAI's formats: a row in the admin, no code."""
 
     kind = "openai_compatible"
-    paths = {**OpenAI.paths, rerank: "/rerank"}
+    paths = {**OpenAI.paths, anthropic_messages: "/messages", rerank: "/rerank"}
     batch_limits = {}
-    optional = (openai_responses,)
+    optional = (openai_responses, anthropic_messages)
     keeps_answers = False
 
 

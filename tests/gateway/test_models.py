@@ -82,3 +82,37 @@ async def test_before_the_configuration_is_loaded_nothing_is_listed(courier, key
     monkeypatch.setattr("registry.snapshot.is_loaded", lambda: False)
 
     assert (await courier.request("GET", "/v1/models", key=key)).code == "not_ready"
+
+
+async def messages_models(courier, key, path="/v1/models"):
+    headers = {"x-api-key": key.secret, "anthropic-version": "2023-06-01"}
+    return await courier.request("GET", path, headers=headers)
+
+
+async def test_clients_that_name_a_version_get_the_list_in_their_form(courier, key, tiny):
+    reply = await messages_models(courier, key)
+
+    described = {"type": "model", "created_at": tiny.created_at.isoformat(), "lifecycle": "active"}
+    assert reply.json == {
+        "data": [described | {"id": name, "display_name": name} for name in ("small", "tiny")],
+        "has_more": False,
+        "first_id": "small",
+        "last_id": "tiny",
+    }
+
+
+async def test_a_list_without_models_has_neither_first_nor_last(courier, team):
+    key = await courier.make(lambda: factories.make_key(team, allowed_models=[]))
+
+    reply = await messages_models(courier, key)
+
+    assert (reply.json["first_id"], reply.json["last_id"]) == (None, None)
+
+
+async def test_their_form_tells_how_much_a_model_can_take(courier, key, alpha):
+    known = {"context_window": 200_000, "output_limit": 64_000}
+    await courier.make(lambda: factories.make_model("large", alpha, **known))
+
+    reply = await messages_models(courier, key, "/v1/models/large")
+
+    assert (reply.json["max_input_tokens"], reply.json["max_tokens"]) == (200_000, 64_000)

@@ -15,14 +15,14 @@ def disk_full():
     raise SpoolUnavailable
 
 
-async def get(application, path, kind="http"):
+async def get(application, path, kind="http", method="GET"):
     """What an application answers, called as a server calls it."""
     sent = []
 
     async def send(message):
         sent.append(message)
 
-    scope = {"type": kind, "method": "GET", "path": path, "headers": [], "query_string": b""}
+    scope = {"type": kind, "method": method, "path": path, "headers": [], "query_string": b""}
     await application(scope, asyncio.Event().wait, send)
     return sent
 
@@ -135,3 +135,20 @@ async def live(application):
 
     await application({"type": "lifespan"}, receive, send)
     return sent
+
+
+@pytest.mark.parametrize("role", ["all", "gateway"])
+async def test_an_agent_that_looks_for_somebody_at_its_base_url_finds_somebody(settings, role):
+    settings.COURIER_ROLE = role
+
+    start, body = await get(Courier(), "/", method="HEAD")
+
+    assert (start["status"], body["body"]) == (200, b"")
+
+
+async def test_only_looking_is_greeted(settings):
+    settings.COURIER_ROLE = "gateway"
+
+    start, *_ = await get(Courier(), "/")
+
+    assert start["status"] == 401

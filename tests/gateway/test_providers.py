@@ -6,6 +6,7 @@ from email.utils import format_datetime
 import pytest
 
 from gateway import errors
+from gateway.dialects.anthropic_messages import anthropic_messages
 from gateway.dialects.base import Dialect
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_embeddings import openai_embeddings
@@ -240,3 +241,24 @@ def test_an_optional_format_is_spoken_where_the_row_names_it(options, spoken):
 
 def test_formats_that_are_not_optional_need_not_be_named():
     assert Choosy().dialect_for(openai_chat, make_target()) is openai_chat
+
+
+@pytest.mark.parametrize(
+    ("kind", "header", "value"),
+    [
+        ("openai_compatible", "authorization", f"Bearer {SECRET}"),
+        ("anthropic", "x-api-key", SECRET),
+    ],
+)
+def test_couriers_key_stands_where_the_vendor_looks_for_it(kind, header, value):
+    assert provider_of(kind).credentials(TARGET) == {header: value}
+
+
+@pytest.mark.parametrize("kind", ["openai_compatible", "vllm", "ollama"])
+def test_servers_may_speak_messages_where_their_row_says_so(kind):
+    target = make_target(options={"speaks": ["anthropic-messages"]})
+    provider = provider_of(kind)
+
+    assert provider.dialect_for(anthropic_messages, target) is anthropic_messages
+    assert provider.request(target, Message(anthropic_messages, b"")).url.endswith("/v1/messages")
+    assert provider.dialect_for(anthropic_messages, TARGET) is openai_chat
