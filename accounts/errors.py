@@ -16,8 +16,18 @@ class InvalidApiKey(CourierError):
     # The same bytes for every key that is no good.
     tells_request_id: ClassVar[bool] = False
 
+    def __init__(self, message: str = "Incorrect API key provided.") -> None:
+        super().__init__(message)
+
+
+class KeyInUrl(InvalidApiKey):
+    """A key in a URL is in the logs of every machine on the way. It is not even looked at."""
+
     def __init__(self) -> None:
-        super().__init__("Incorrect API key provided.")
+        super().__init__(
+            "Send the API key in the header x-goog-api-key, never in the URL. "
+            "A key that has been in one should be replaced."
+        )
 
 
 class IdentityUnavailable(CourierError):

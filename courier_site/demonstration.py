@@ -74,10 +74,7 @@ models:
     "GEMINI_API_KEY": """\
 version: 1
 providers:
-  - name: gemini
-    kind: openai_compatible
-    base_url: https://generativelanguage.googleapis.com/v1beta/openai
-    keys: [{name: first, secret: "${GEMINI_API_KEY}"}]
+  - {name: gemini, kind: gemini, keys: [{name: first, secret: "${GEMINI_API_KEY}"}]}
 models:
   - {name: gemini-2.5-flash, routes: [{provider: gemini, upstream_model: gemini-2.5-flash}]}
 """,

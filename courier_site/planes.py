@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 LAST_WORDS_S = 3.0
 #: What the API plane answers where both planes are served at one address.
 API_PATHS = ("/v1/", "/v1beta/", "/v2/")
+DOUBLED = tuple(f"/{path}" for path in API_PATHS)
 
 
 class Courier:
@@ -45,7 +46,7 @@ class Courier:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        path: str = scope.get("path", "")
+        path = _path_of(scope)
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
         elif path.startswith("/health/"):
@@ -110,3 +111,11 @@ class Courier:
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> None:
         self._beside.append(asyncio.ensure_future(work))
+
+
+def _path_of(scope: Scope) -> str:
+    """The path that is asked for; one that clients joined with a slash too many is put right."""
+    path: str = scope.get("path", "")
+    if path.startswith(DOUBLED):
+        scope["path"] = path = path[1:]
+    return path

@@ -166,7 +166,7 @@ class Departure:
 async def _pass_the_gate(scope: Scope, receive: Receive, caller: Caller) -> GatewayRequest:
     """The request, once its key is known to be good and its body is there."""
     try:
-        principal = await auth.principal_of(scope["headers"])
+        principal = await auth.principal_of(scope["headers"], scope.get("query_string", b""))
         raw = await _body(scope, receive)
     except asyncio.CancelledError:
         _go_on_after_cancel()

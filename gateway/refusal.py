@@ -9,6 +9,7 @@ from django.http import HttpResponse
 
 from gateway.dialects.anthropic_messages import anthropic_messages
 from gateway.dialects.base import ClientDialect
+from gateway.dialects.gemini_generate import gemini_generate
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_responses import openai_responses
 from gateway.dialects.rerank import rerank
@@ -19,6 +20,10 @@ from lib.errors import CourierError
 #: errors are read by clients of OpenAI's.
 CLIENTS: tuple[tuple[re.Pattern[str], ClientDialect], ...] = (
     (re.compile(r"/v1/messages(/|$)"), anthropic_messages),
+    (
+        re.compile(r"/v1beta/|/v1/(?:models|tunedModels)/.+:[a-z]+(?:[A-Z][a-z]+)+$"),
+        gemini_generate,
+    ),
     (re.compile(r"/v1/responses(/|$)"), openai_responses),
     (re.compile(r"/v[12]/rerank$"), rerank),
 )

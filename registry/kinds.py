@@ -19,6 +19,7 @@ PROVIDER_KINDS: dict[str, tuple[str, str]] = {
     "chaos": ("Chaos (fails on demand)", "gateway.providers.builtin.Chaos"),
     "cohere": ("Cohere", "gateway.providers.cohere.Cohere"),
     "echo": ("Echo (answers at once)", "gateway.providers.builtin.Echo"),
+    "gemini": ("Google Gemini", "gateway.providers.gemini.Gemini"),
     "ollama": ("Ollama", "gateway.providers.openai.Ollama"),
     "openai": ("OpenAI", "gateway.providers.openai.OpenAI"),
     "openai_compatible": ("OpenAI-compatible", "gateway.providers.openai.OpenAICompatible"),
@@ -27,13 +28,13 @@ PROVIDER_KINDS: dict[str, tuple[str, str]] = {
 }
 
 #: Kinds of the manifest's contract that this version does not have yet.
-LATER_KINDS = frozenset({"gemini", "generic"})
+LATER_KINDS = frozenset({"generic"})
 
 #: Kinds for trying and testing that a production installation does not offer.
 DEVELOPMENT_ONLY = frozenset({"chaos"})
 
 #: Kinds that answer nobody without an upstream key.
-NEEDS_KEY = frozenset({"anthropic", "azure", "bedrock", "cohere", "openai"})
+NEEDS_KEY = frozenset({"anthropic", "azure", "bedrock", "cohere", "gemini", "openai"})
 
 #: Kinds whose options must say a region.
 NEEDS_REGION = frozenset({"bedrock"})
@@ -54,6 +55,7 @@ DEFAULT_BASE_URLS = {
     "chaos": "chaos://local",
     "cohere": "https://api.cohere.com",
     "echo": "echo://local",
+    "gemini": "https://generativelanguage.googleapis.com/v1beta",
     "ollama": "http://127.0.0.1:11434/v1",
     "openai": "https://api.openai.com/v1",
     "tei": "http://127.0.0.1:8080",

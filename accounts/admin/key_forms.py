@@ -22,6 +22,7 @@ OPERATIONS = (
     "chat",
     "responses",
     "embeddings",
+    "generate_content",
     "rerank",
     "moderations",
     "images",

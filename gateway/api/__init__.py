@@ -14,6 +14,7 @@ from gateway.api import (
     billing,
     chat,
     embeddings,
+    generate_content,
     images,
     key,
     messages,
@@ -49,6 +50,9 @@ api.add_router("v1", billing.router)
 api.add_router("v1", chat.router)
 api.add_router("v1", embeddings.router)
 api.add_router("v1", images.router)
+# Before the models, whose paths would take these too.
+api.add_router("v1", generate_content.stable)
+api.add_router("v1beta", generate_content.beta)
 api.add_router("v1", key.router)
 api.add_router("v1", messages.router)
 api.add_router("v1", models.router)

@@ -20,7 +20,7 @@ router = Router(tags=["models"])
 
 @router.get("/models")
 async def list_models(request: HttpRequest) -> HttpResponse:
-    principal = _permitted(request)
+    principal = permitted(request)
     names = sorted(snapshot.current().names)
     names = [name for name in names if "*" not in name and principal.may_use(name)]
     if anthropic_messages_models.are_asked_for(request.headers):
@@ -30,14 +30,15 @@ async def list_models(request: HttpRequest) -> HttpResponse:
 
 @router.get("/models/{path:name}")
 async def retrieve_model(request: HttpRequest, name: str) -> HttpResponse:
-    principal = _permitted(request)
+    principal = permitted(request)
     if not principal.may_use(name) or snapshot.current().model(name) is None:
         raise errors.ModelNotFound(f"The model {name!r} does not exist.", param="model")
     described = _told if anthropic_messages_models.are_asked_for(request.headers) else _described
     return _json(described(name))
 
 
-def _permitted(request: HttpRequest) -> Principal:
+def permitted(request: HttpRequest) -> Principal:
+    """The principal, who may read the models. They are loaded."""
     principal = request_of(request).principal
     if not principal.may_call("models"):
         raise errors.EndpointNotAllowed("This API key may not call models.")

@@ -1,0 +1,174 @@
+"""POST /v1beta/models/{model}:{method}, also under /v1, and the models in Google's shape.
+
+Which model and what is asked of it stand in the path (google.aip.dev/136, custom methods).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import register_converter
+from django.urls.converters import StringConverter
+from ninja import Router
+
+from gateway import counting, errors, exchange
+from gateway.api.models import permitted
+from gateway.api.request import json_of, read_as, request_of
+from gateway.dialects.base import Json, mapping
+from gateway.dialects.gemini_embed import GeminiEmbedding, gemini_embed, gemini_embed_one
+from gateway.dialects.gemini_fields import told
+from gateway.dialects.gemini_generate import gemini_generate
+from gateway.front_door import GatewayRequest
+from gateway.question import Question
+from gateway.schemas.generate_content import (
+    BatchEmbedContentsIn,
+    EmbedContentIn,
+    GenerateContentIn,
+)
+from registry import snapshot
+
+#: Under /v1beta, where all is Google's.
+beta = Router(tags=["generate_content"])
+#: Under /v1, beside the paths of others.
+stable = Router(tags=["generate_content"])
+
+LONGEST_NAME = 200
+
+
+class CustomMethod(StringConverter):
+    """A method's name as Google writes them. No tag of a model has a hump."""
+
+    regex = "[a-z]+(?:[A-Z][a-z]+)+"
+
+
+register_converter(CustomMethod, "custom_method")
+
+
+@beta.post("/models/{path:name}")
+async def call_model(request: HttpRequest, name: str) -> HttpResponseBase:
+    model, _, method = name.rpartition(":")
+    return await _call(request, model, method)
+
+
+@beta.post("/tunedModels/{path:name}")
+async def call_tuned_model(request: HttpRequest, name: str) -> HttpResponseBase:
+    model, _, method = name.rpartition(":")
+    return await _call(request, f"tunedModels/{model}", method)
+
+
+@stable.post("/models/{path:name}:{custom_method:method}")
+async def call_stable_model(request: HttpRequest, name: str, method: str) -> HttpResponseBase:
+    return await _call(request, name, method)
+
+
+@stable.post("/tunedModels/{path:name}:{custom_method:method}")
+async def call_stable_tuned_model(request: HttpRequest, name: str, method: str) -> HttpResponseBase:
+    return await _call(request, f"tunedModels/{name}", method)
+
+
+async def _call(request: HttpRequest, name: str, method: str) -> HttpResponseBase:
+    call = _METHODS.get(method)
+    if call is None or not name:
+        raise errors.UnknownUrl(f"Unknown request URL: {request.method} {request.path}.")
+    name = name.removeprefix("models/")
+    if len(name) > LONGEST_NAME:
+        raise errors.BadRequest("The model's name is too long.", param="model")
+    return await call(request_of(request), name)
+
+
+async def _generate(asked: GatewayRequest, name: str) -> HttpResponseBase:
+    return await exchange.serve(asked.caller, asked.principal, _question(asked, name))
+
+
+async def _stream(asked: GatewayRequest, name: str) -> HttpResponseBase:
+    if asked.GET.get("alt") != "sse":
+        raise errors.BadRequest("Add alt=sse to the URL: streams are events here.", param="alt")
+    question = _question(asked, name, streams=True)
+    return await exchange.serve(asked.caller, asked.principal, question)
+
+
+def _question(asked: GatewayRequest, name: str, *, streams: bool = False) -> Question:
+    body = json_of(asked)
+    read_as(GenerateContentIn, body)
+    return Question(gemini_generate, name, asked.raw, body, streams)
+
+
+async def _count(asked: GatewayRequest, name: str) -> HttpResponseBase:
+    """Offline: no provider is asked, and nothing is charged."""
+    given = json_of(asked)
+    body = dict(mapping(told(given, "generateContentRequest"))) or given
+    read_as(GenerateContentIn, body)
+    model = exchange.permitted_model(
+        asked.principal, Question(gemini_generate, name, asked.raw, body)
+    )
+    vocabulary = model.targets[0].upstream_model if model.targets else model.name
+    total = counting.count(gemini_generate.read_request(body), vocabulary)
+    return _json({"totalTokens": total})
+
+
+async def _embed(asked: GatewayRequest, name: str) -> HttpResponseBase:
+    body = json_of(asked)
+    read_as(EmbedContentIn, body)
+    return await _vectors(asked, name, gemini_embed_one, body)
+
+
+async def _embed_many(asked: GatewayRequest, name: str) -> HttpResponseBase:
+    body = json_of(asked)
+    read_as(BatchEmbedContentsIn, body)
+    return await _vectors(asked, name, gemini_embed, body)
+
+
+async def _vectors(
+    asked: GatewayRequest, name: str, dialect: GeminiEmbedding, body: Json
+) -> HttpResponseBase:
+    question = Question(dialect, name, asked.raw, body)
+    return await exchange.serve(asked.caller, asked.principal, question)
+
+
+_METHODS: dict[str, Callable[[GatewayRequest, str], Awaitable[HttpResponseBase]]] = {
+    "generateContent": _generate,
+    "streamGenerateContent": _stream,
+    "countTokens": _count,
+    "embedContent": _embed,
+    "batchEmbedContents": _embed_many,
+}
+
+
+@beta.get("/models")
+async def list_models(request: HttpRequest) -> HttpResponse:
+    principal = permitted(request)
+    names = sorted(snapshot.current().names)
+    listed = [name for name in names if "*" not in name and principal.may_use(name)]
+    return _json({"models": [_described(name) for name in listed]})
+
+
+@beta.get("/models/{path:name}")
+async def retrieve_model(request: HttpRequest, name: str) -> HttpResponse:
+    principal = permitted(request)
+    name = name.removeprefix("models/")
+    if not principal.may_use(name) or snapshot.current().model(name) is None:
+        raise errors.ModelNotFound(f"The model {name!r} does not exist.", param="model")
+    return _json(_described(name))
+
+
+def _described(name: str) -> Json:
+    """A model as Google describes one. What nobody has said is left out."""
+    model = snapshot.current().model(name)
+    told_limits = {
+        "inputTokenLimit": model.capabilities.context_window if model else None,
+        "outputTokenLimit": model.capabilities.output_limit if model else None,
+    }
+    return {
+        "name": f"models/{name}",
+        "displayName": name,
+        "description": model.description if model else "",
+        **{limit: tokens for limit, tokens in told_limits.items() if tokens is not None},
+        "supportedGenerationMethods": list(_METHODS),
+    }
+
+
+def _json(body: Json) -> HttpResponse:
+    return HttpResponse(orjson.dumps(body), content_type="application/json")
