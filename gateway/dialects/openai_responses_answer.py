@@ -21,11 +21,11 @@ from gateway.dialects.openai_responses_events import (
 from gateway.dialects.openai_responses_items import (
     REDACTED,
     CallItem,
-    CustomCallItem,
     ImageItem,
     Item,
     MessageItem,
     ReasoningItem,
+    WrappedCallItem,
 )
 from lib.errors import CourierError
 from lib.ids import uuid7
@@ -143,7 +143,7 @@ class ResponseWriter(StreamWriter):
     def _call(self, event: canonical.ToolCallStarted) -> None:
         self._close_current("completed")
         self._close_whole_calls()
-        call = self._new(CustomCallItem if event.name in self._custom else CallItem)
+        call = self._new(WrappedCallItem if event.name in self._custom else CallItem)
         self._calls[event.index] = call
         call_id = canonical.signed_id(event.id, event.signature)
         self._frames.append(call.call(call_id, event.name))

@@ -25,6 +25,7 @@ from gateway.dialects.openai_responses_values import json_object, text_at
 from gateway.errors import BadRequest, UnsupportedParameter
 
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,(.*)", re.DOTALL)
+_SOUNDS = {"mp3": "audio/mpeg", "wav": "audio/wav"}
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 
 
@@ -89,7 +90,8 @@ def _content(given: Any, name: str) -> list[Part]:
         return [Text(given)]
     if not isinstance(given, list):
         raise BadRequest(f"{name!r} must be a string or a list of parts.", param=name)
-    return [_part(json_object(part, name), f"{name}[{i}]") for i, part in enumerate(given)]
+    named = [(f"{name}[{index}]", part) for index, part in enumerate(given)]
+    return [_part(json_object(part, place), place) for place, part in named]
 
 
 def _part(part: Mapping[str, Any], name: str) -> Part:
@@ -112,7 +114,8 @@ def _media(part: Mapping[str, Any], name: str) -> Media:
     if part["type"] == "input_audio":
         sound = mapping(part.get("input_audio"))
         data = text_at(sound.get("data"), f"{name}.input_audio.data")
-        return Media("audio", media_type=f"audio/{sound.get('format') or 'wav'}", data=data)
+        media_type = _SOUNDS.get(str(sound.get("format")), "audio/wav")
+        return Media("audio", media_type=media_type, data=data)
     if part["type"] == "input_image":
         media = _located("image", part.get("image_url"), f"{name}.image_url")
         media.detail = str(part.get("detail") or "")

@@ -21,13 +21,15 @@ REDACTED = "redacted_thinking:"
 class Item(ABC):
     """One item: opened, added to, and closed, once each."""
 
-    __slots__ = ("events", "item_id", "output_index")
+    __slots__ = ("events", "is_told", "item_id", "output_index")
     prefix: ClassVar[str]
 
     def __init__(self, events: Events, item_id: str, output_index: int) -> None:
         self.events = events
         self.item_id = item_id
         self.output_index = output_index
+        #: Whether the whole of what was added last has been told already.
+        self.is_told = False
 
     @property
     def place(self) -> Json:
@@ -44,6 +46,10 @@ class Item(ABC):
         return self._end_of_content() + self.events.event(
             "response.output_item.done", output_index=self.output_index, item=self.told(status)
         )
+
+    def resume(self, words: str, *, is_told: bool) -> None:
+        """Take over an item that somebody else has begun, with the words that are not done."""
+        self.is_told = is_told
 
     @abstractmethod
     def told(self, status: str) -> Json:
@@ -89,9 +95,13 @@ class MessageItem(Item):
     def note_logprobs(self, tokens: list[Json]) -> None:
         self._logprobs += [_logprob(token) for token in tokens]
 
-    def resume(self, parts: list[Json], kind: str, words: str) -> None:
-        """Take over an item that somebody else has begun; `kind` is of the part still open."""
-        self._parts, self._open, self._words = parts, kind, [words]
+    def begin(self, parts: list[Json], kind: str) -> None:
+        """The parts that somebody else has written, and the kind of the one still open."""
+        self._parts, self._open = parts, kind
+
+    def resume(self, words: str, *, is_told: bool) -> None:
+        super().resume(words, is_told=is_told)
+        self._words = [words]
 
     def told(self, status: str) -> Json:
         return {
@@ -134,29 +144,31 @@ class MessageItem(Item):
         if not self._open:
             return b""
         part, place = self._part(), self._part_place
-        if self._open == "refusal":
-            frames = self.events.event("response.refusal.done", **place, refusal=part["refusal"])
-        else:
-            frames = self.events.event(
-                "response.output_text.done",
-                **place,
-                text=part["text"],
-                logprobs=part["logprobs"],
-            )
+        frames = b"" if self.is_told else self._whole(part)
         frames += self.events.event("response.content_part.done", **place, part=part)
         self._parts.append(part)
         self._open, self._words, self._annotations, self._logprobs = "", [], [], []
+        self.is_told = False
         return frames
+
+    def _whole(self, part: Json) -> bytes:
+        if self._open == "refusal":
+            told = {"refusal": part["refusal"]}
+        else:
+            told = {"text": part["text"], "logprobs": part["logprobs"]}
+        return self.events.event(f"response.{self._open}.done", **self._part_place, **told)
 
 
 class ReasoningItem(Item):
-    """What the model thought, as a summary of one part, and what signs it."""
+    """What the model thought, as a summary, and what signs it."""
 
-    __slots__ = ("_is_open", "_signature", "_words")
+    __slots__ = ("_is_open", "_parts", "_signature", "_words")
     prefix = "rs"
 
     def __init__(self, events: Events, item_id: str, output_index: int) -> None:
         super().__init__(events, item_id, output_index)
+        #: Those that somebody else has written: Courier writes only one.
+        self._parts: list[Json] = []
         self._is_open = False
         self._words: list[str] = []
         self._signature = ""
@@ -176,16 +188,20 @@ class ReasoningItem(Item):
     def sign(self, signature: str) -> None:
         self._signature = signature
 
-    def resume(self, words: str) -> None:
-        """Take over an item that somebody else has begun."""
-        self._is_open, self._words = True, [words]
+    def begin(self, parts: list[Json], kind: str) -> None:
+        """The parts that somebody else has written, and the kind of the one still open."""
+        self._parts, self._is_open = parts, bool(kind)
+
+    def resume(self, words: str, *, is_told: bool) -> None:
+        super().resume(words, is_told=is_told)
+        self._words = [words]
 
     def told(self, status: str) -> Json:
         words = "".join(self._words)
         told: Json = {
             "id": self.item_id,
             "type": "reasoning",
-            "summary": [_summary(words)] if words else [],
+            "summary": [*self._parts, _summary(words)] if words else self._parts,
         }
         if self._signature:
             told["encrypted_content"] = self._signature
@@ -193,18 +209,16 @@ class ReasoningItem(Item):
 
     @property
     def _part_place(self) -> Json:
-        return {**self.place, "summary_index": 0}
+        return {**self.place, "summary_index": len(self._parts)}
 
     def _end_of_content(self) -> bytes:
         if not self._is_open:
             return b""
         self._is_open = False
-        words = "".join(self._words)
-        return self.events.event(
-            "response.reasoning_summary_text.done", **self._part_place, text=words
-        ) + self.events.event(
-            "response.reasoning_summary_part.done", **self._part_place, part=_summary(words)
-        )
+        words, place = "".join(self._words), self._part_place
+        kind = "response.reasoning_summary"
+        whole = b"" if self.is_told else self.events.event(f"{kind}_text.done", **place, text=words)
+        return whole + self.events.event(f"{kind}_part.done", **place, part=_summary(words))
 
 
 class CallItem(Item):
@@ -229,9 +243,9 @@ class CallItem(Item):
             "response.function_call_arguments.delta", **self.place, delta=arguments
         )
 
-    def resume(self, call_id: str, name: str, arguments: str) -> None:
-        """Take over an item that somebody else has begun."""
-        self.call_id, self.name, self._arguments = call_id, name, [arguments]
+    def resume(self, words: str, *, is_told: bool) -> None:
+        super().resume(words, is_told=is_told)
+        self._arguments = [words]
 
     @property
     def arguments(self) -> str:
@@ -256,6 +270,9 @@ class CallItem(Item):
         }
 
     def _end_of_content(self) -> bytes:
+        return b"" if self.is_told else self._whole()
+
+    def _whole(self) -> bytes:
         return self.events.event(
             "response.function_call_arguments.done",
             **self.place,
@@ -265,23 +282,21 @@ class CallItem(Item):
 
 
 class CustomCallItem(CallItem):
-    """A call of a tool with free input, which the model was shown as a function."""
+    """A call of a tool with free input."""
 
     __slots__ = ()
     prefix = "ctc"
 
     def argue(self, arguments: str) -> bytes:
-        # The input stands inside JSON: it is told when all of it is there.
         self._arguments.append(arguments)
-        return b""
+        return self._delta(arguments)
+
+    def _delta(self, words: str) -> bytes:
+        return self.events.event("response.custom_tool_call_input.delta", **self.place, delta=words)
 
     @property
     def _input(self) -> str:
-        try:
-            told = mapping(orjson.loads(self.arguments)).get(FREE_INPUT)
-        except orjson.JSONDecodeError:
-            told = None
-        return told if isinstance(told, str) else self.arguments
+        return self.arguments
 
     def told(self, status: str) -> Json:
         return {
@@ -293,11 +308,32 @@ class CustomCallItem(CallItem):
             "input": "" if status == "in_progress" else self._input,
         }
 
-    def _end_of_content(self) -> bytes:
-        kind = "response.custom_tool_call_input"
+    def _whole(self) -> bytes:
         return self.events.event(
-            f"{kind}.delta", **self.place, delta=self._input
-        ) + self.events.event(f"{kind}.done", **self.place, input=self._input)
+            "response.custom_tool_call_input.done", **self.place, input=self._input
+        )
+
+
+class WrappedCallItem(CustomCallItem):
+    """A call of a tool with free input, which the model was shown as a function."""
+
+    __slots__ = ()
+
+    def argue(self, arguments: str) -> bytes:
+        # The input stands inside JSON: it is told when all of it is there.
+        self._arguments.append(arguments)
+        return b""
+
+    def _whole(self) -> bytes:
+        return self._delta(self._input) + super()._whole()
+
+    @property
+    def _input(self) -> str:
+        try:
+            told = mapping(orjson.loads(self.arguments)).get(FREE_INPUT)
+        except orjson.JSONDecodeError:
+            told = None
+        return told if isinstance(told, str) else self.arguments
 
 
 class ImageItem(Item):
@@ -319,6 +355,16 @@ class ImageItem(Item):
             "status": status,
             "result": (self._media.data or self._media.url) if done else None,
         }
+
+
+class OtherItem(Item):
+    """An item of a kind that Courier never writes itself, but may have to end."""
+
+    __slots__ = ("item",)
+    item: Json
+
+    def told(self, status: str) -> Json:
+        return {**self.item, "status": "failed"}
 
 
 def _summary(words: str) -> Json:

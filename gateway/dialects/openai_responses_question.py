@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from gateway.canonical import (
@@ -33,7 +33,7 @@ _NO_PLACE = ("top_k", "stop", "seed", "presence_penalty", "frequency_penalty", "
 def write_request(request: ChatRequest, to: Destination, drops: Drops) -> Json:
     """The body to send. The provider is asked to keep nothing of it."""
     for name in _NO_PLACE:
-        if getattr(request, name):
+        if getattr(request, name) not in (None, [], {}):
             drops.note(name)
     if request.n > 1:
         drops.note("n")
@@ -123,7 +123,7 @@ def _item_of(part: Part, drops: Drops) -> Json | None:
             return {
                 "type": "function_call_output",
                 "call_id": part.call_id,
-                "output": _output(part.parts, drops),
+                "output": _output(part, drops),
             }
         case Thinking():
             return _thought(part)
@@ -138,16 +138,20 @@ def _thought(part: Thinking) -> Json:
     return {"type": "reasoning", "summary": summary, "encrypted_content": signature}
 
 
-def _output(parts: Iterable[Text | Media], drops: Drops) -> str | list[Json]:
-    given = list(parts)
-    texts = [part.text for part in given if isinstance(part, Text)]
-    if len(texts) == len(given):
-        return "\n".join(texts)
-    return [content for part in given if (content := _content(part, "user", drops))]
+def _output(result: ToolResult, drops: Drops) -> str | list[Json]:
+    texts = [part.text for part in result.parts if isinstance(part, Text)]
+    if len(texts) < len(result.parts):
+        return [content for part in result.parts if (content := _content(part, "user", drops))]
+    words = "\n\n".join(texts)
+    if result.failed and not words.casefold().startswith("error"):
+        return f"Error: {words}"  # the format has no other place for that
+    return words
 
 
 def _content(part: Part, role: str, drops: Drops) -> Json:
     """A part of what is said; empty if it cannot be told."""
+    if getattr(part, "cache", ""):
+        drops.note("cache_control")
     match part:
         case Text(text=text):
             return {"type": "output_text" if role == "assistant" else "input_text", "text": text}
@@ -159,7 +163,7 @@ def _content(part: Part, role: str, drops: Drops) -> Json:
         case Media(kind="document"):
             return _document(part)
         case Media(kind="audio"):
-            drops.note("input_audio")
+            drops.note("audio")
     return {}
 
 

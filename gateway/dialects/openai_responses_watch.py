@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from gateway import sse
-from gateway.dialects.base import Json, StreamWatch, integer, mapping
+from gateway.dialects.base import Json, StreamWatch, mapping
 from gateway.dialects.openai import CHARACTERS_PER_TOKEN, unescaped
 from gateway.dialects.openai_responses_events import (
     Events,
@@ -18,7 +16,7 @@ from gateway.dialects.openai_responses_events import (
     read_usage,
     usage_told,
 )
-from gateway.dialects.openai_responses_items import CallItem, Item, MessageItem, ReasoningItem
+from gateway.dialects.openai_responses_underway import Underway
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 
@@ -26,12 +24,11 @@ from lib.tokens import TokenUsage
 _WORDS = re.compile(rb'"delta":\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
 #: Events that say more than a few words: only these are parsed.
 _TURN = re.compile(
-    rb'"type":\s*"(?:response\.(?:created|completed|incomplete|failed|output_item\.(?:added|done)'
-    rb'|content_part\.(?:added|done)|reasoning_summary_part\.added)|error)"|"error":\s*[{"]'
+    rb'"type":\s*"(?:response\.(?:[a-z_.]+\.(?:added|done)|created|completed|incomplete|failed)'
+    rb'|error)"|"error":\s*[{"]'
 )
 _DELTA = re.compile(rb'"type":\s*"response\.[a-z_.]+\.delta"')
 _NUMBER = re.compile(rb'"sequence_number":\s*(\d+)')
-_ENDS = frozenset({"response.completed", "response.incomplete"})
 #: Words kept for counting, per stream, in bytes. What lies beyond is counted by its length.
 MOST_WORDS = 512 * 1024
 MOST_BEYOND = 16 * 1024 * 1024
@@ -40,18 +37,7 @@ MOST_BEYOND = 16 * 1024 * 1024
 class ResponsesWatch(StreamWatch):
     """Looks at one stream of response events."""
 
-    __slots__ = (
-        "_beyond",
-        "_from",
-        "_last",
-        "_open",
-        "_output",
-        "_output_index",
-        "_part",
-        "_parts",
-        "_response",
-        "_words",
-    )
+    __slots__ = ("_beyond", "_last", "_output", "_response", "_underway", "_words")
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,13 +45,7 @@ class ResponsesWatch(StreamWatch):
         self._response: Json = {}
         #: The items that are done, and the one that is not.
         self._output: list[Json] = []
-        self._open: Mapping[str, Any] = {}
-        self._output_index = 0
-        #: Of the open item: its parts that are done, the kind of the one that is not, and
-        #: where that one's words begin.
-        self._parts: list[Json] = []
-        self._part = ""
-        self._from = 0
+        self._underway: Underway | None = None
         #: The frames seen last: the number of the last event is read when it is asked for.
         self._last = b""
         self._words = bytearray()
@@ -98,41 +78,27 @@ class ResponsesWatch(StreamWatch):
 
     def _turn(self, event: Json) -> None:
         self.failure = self.failure or failure_in(event)
-        kind = str(event.get("type") or "")
-        turn = _TURNS.get(kind)
-        if turn is not None:
-            turn(self, event)
-        elif kind in _ENDS:
-            self.usage = read_usage(mapping(event.get("response"))) or self.usage
-            self.is_complete = True
-
-    def _begin(self, event: Json) -> None:
-        self._response = dict(mapping(event.get("response")))
-
-    def _open_item(self, event: Json) -> None:
-        self._open = mapping(event.get("item"))
-        self._output_index = integer(event.get("output_index"))
-        self._parts, self._part, self._from = [], "", len(self._words)
-        # A message says nothing yet; anything else shows that the model is at work.
-        self.has_output = self.has_output or self._open.get("type") != "message"
-
-    def _close_item(self, event: Json) -> None:
-        self._output.append(dict(mapping(event.get("item"))))
-        self._open = {}
-
-    def _open_part(self, event: Json) -> None:
-        self._part = str(mapping(event.get("part")).get("type") or "")
-        self._from = len(self._words)
-
-    def _close_part(self, event: Json) -> None:
-        self._parts.append(dict(mapping(event.get("part"))))
-        self._part = ""
+        match event.get("type"):
+            case "response.created":
+                self._response = dict(mapping(event.get("response")))
+            case "response.completed" | "response.incomplete":
+                self.usage = read_usage(mapping(event.get("response"))) or self.usage
+                self.is_complete = True
+            case "response.output_item.added":
+                self._underway = Underway(event, len(self._words))
+                # A message says nothing yet; anything else shows that the model is at work.
+                self.has_output = self.has_output or not self._underway.is_message
+            case "response.output_item.done":
+                self._output.append(dict(mapping(event.get("item"))))
+                self._underway = None
+            case _ if self._underway is not None:
+                self._underway.see(event, len(self._words))
 
     def ending(self, reason: str, used: TokenUsage) -> bytes:
         events = Events(self._next_number())
-        item = self._taken_over(events)
         frames = b""
-        if item is not None:
+        if self._underway is not None:
+            item = self._underway.taken_over(events, self._words)
             frames = item.closed("incomplete")
             self._output.append(item.told("incomplete"))
         response = {
@@ -142,27 +108,6 @@ class ResponsesWatch(StreamWatch):
             "usage": usage_told(used),
         }
         return frames + ending(events, response)
-
-    def _taken_over(self, events: Events) -> Item | None:
-        """The item that is still open, to be closed by us."""
-        place = (events, str(self._open.get("id") or ""), self._output_index)
-        words = unescaped(bytes(self._words[self._from :]))
-        match self._open.get("type"):
-            case "message":
-                message = MessageItem(*place)
-                message.resume(self._parts, self._part, words)
-                return message
-            case "reasoning":
-                reasoning = ReasoningItem(*place)
-                if self._part:
-                    reasoning.resume(words)
-                return reasoning
-            case "function_call":
-                call = CallItem(*place)
-                name, call_id = (str(self._open.get(field)) for field in ("name", "call_id"))
-                call.resume(call_id, name, words)
-                return call
-        return None
 
     def error_frame(self, error: CourierError, request_id: str) -> bytes:
         response = {**self._response, "output": self._output}
@@ -177,13 +122,3 @@ class ResponsesWatch(StreamWatch):
 
     def output_estimate(self) -> int:
         return (len(self._words) + self._beyond) // CHARACTERS_PER_TOKEN
-
-
-_TURNS = {
-    "response.created": ResponsesWatch._begin,
-    "response.output_item.added": ResponsesWatch._open_item,
-    "response.output_item.done": ResponsesWatch._close_item,
-    "response.content_part.added": ResponsesWatch._open_part,
-    "response.content_part.done": ResponsesWatch._close_part,
-    "response.reasoning_summary_part.added": ResponsesWatch._open_part,
-}
