@@ -66,6 +66,16 @@ DEFAULT_BASE_URLS = {
 REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
 
 
+#: What a base URL must end with, of kinds whose adapter writes the rest of the path.
+BASE_URL_ENDS = {"azure": re.compile(r"//[^/]+(/(?!openai/)[^/]+)*(/openai(/v1)?)?")}
+
+
+def has_its_end(kind: str, url: str) -> bool:
+    """Whether a base URL ends where the kind's paths begin."""
+    end = BASE_URL_ENDS.get(kind)
+    return end is None or end.fullmatch(url.partition(":")[2]) is not None
+
+
 def default_base_url(kind: str, options: Mapping[str, Any]) -> str:
     """The kind's own base URL; empty if it has none, or for lack of a region."""
     url = DEFAULT_BASE_URLS.get(kind, "")

@@ -12,7 +12,7 @@ from django.utils import timezone
 from lib import encryption
 from lib.encryption import Purpose
 from registry import options, outbound
-from registry.kinds import default_base_url, provider_kinds
+from registry.kinds import default_base_url, has_its_end, provider_kinds
 from registry.models.base import Managed
 
 
@@ -75,6 +75,10 @@ class Provider(Managed):
         if not url:
             raise ValidationError(
                 {"base_url": "A provider of this kind needs the address of its server."}
+            )
+        if not has_its_end(self.kind, url):
+            raise ValidationError(
+                {"base_url": "The address is too long: the path of each call is added to it."}
             )
         try:
             outbound.check_url(url)
