@@ -16,6 +16,7 @@ from lib.tokens import TokenUsage
 _MODEL = re.compile(rb'"model"(\s*:\s*)"(?:[^"\\]|\\.)*"')
 #: How JSON may write one of the letters of the word by its number.
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:6[cCdDfF45])")
+_ASK_FOR_USAGE = b'{"stream_options":{"include_usage":true},'
 #: Characters per token in a cheap guess, and tokens for an image of unknown size.
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_IMAGE = 800
@@ -25,16 +26,26 @@ class OpenAIDialect(PassThroughDialect):
     """Errors, usage and addressing as on every endpoint of OpenAI's API."""
 
     def write_error(self, error: CourierError, request_id: str) -> bytes:
-        return orjson.dumps({"error": error_object(error, request_id)})
+        return write_error(error, request_id)
 
     def error_frame(self, error: CourierError, request_id: str) -> bytes:
-        return sse.frame_of(self.write_error(error, request_id))
+        return error_frame(error, request_id)
 
     def readdress(self, raw: bytes, body: Json, model: str) -> bytes:
         return with_model(raw, body, model)
 
     def usage_in(self, body: Json) -> TokenUsage | None:
         return read_usage(body.get("usage"))
+
+
+def write_error(error: CourierError, request_id: str) -> bytes:
+    """The body of an error answer."""
+    return orjson.dumps({"error": error_object(error, request_id)})
+
+
+def error_frame(error: CourierError, request_id: str) -> bytes:
+    """An error inside a stream."""
+    return sse.frame_of(write_error(error, request_id))
 
 
 def error_object(error: CourierError, request_id: str) -> Json:
@@ -59,6 +70,20 @@ def with_model(raw: bytes, body: Json, model: str) -> bytes:
         if count:
             return edited
     return orjson.dumps({**body, "model": model})
+
+
+def asking_for_usage(raw: bytes, body: Json, model: str) -> bytes:
+    """`raw` with another model's name, and a stream asked to report its usage."""
+    if not body.get("stream"):
+        return with_model(raw, body, model)
+    options = body.get("stream_options")
+    if options is None and "stream_options" not in body:
+        inside = with_model(raw, body, model).lstrip()[1:]
+        return _ASK_FOR_USAGE + inside
+    if mapping(options).get("include_usage") is True:
+        return with_model(raw, body, model)
+    asking = {**mapping(options), "include_usage": True}
+    return orjson.dumps({**body, "model": model, "stream_options": asking})
 
 
 def text_of(content: Any) -> str:

@@ -110,3 +110,30 @@ def _searches(usage: Mapping[str, Any]) -> int:
 def _first(*counts: Any) -> int:
     """The first of these that says anything."""
     return next((count for count in map(integer, counts) if count), 0)
+
+
+def write_usage(usage: TokenUsage) -> dict[str, Any]:
+    """The object that clients of chat completions are told."""
+    given: dict[str, Any] = {
+        "cached_tokens": usage.cached_input_tokens,
+        "audio_tokens": usage.audio_input_tokens,
+    }
+    if usage.cache_write_tokens:
+        given["cache_write_tokens"] = usage.cache_write_tokens
+    if hour := usage.cache_write_1h_tokens:
+        given["cache_creation_token_details"] = {
+            "ephemeral_5m_input_tokens": usage.cache_write_tokens - hour,
+            "ephemeral_1h_input_tokens": hour,
+        }
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": given,
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": usage.audio_output_tokens,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }

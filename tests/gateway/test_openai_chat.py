@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import sse
-from gateway.dialects.openai_chat import MOST_CHOICES, openai_chat
+from gateway.dialects.openai_chat import openai_chat
+from gateway.dialects.openai_chat_watch import MOST_CHOICES
+from gateway.dialects.openai_usage import read_usage
 from lib.tokens import TokenUsage
 from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, STREAM, USAGE, chunk, frame, usage_of
 from tests.gateway.conftest import HELLO as SAY_HELLO
@@ -313,7 +315,7 @@ def test_half_a_pair_of_surrogates_does_not_stop_the_count():
 
 
 def test_words_beyond_what_is_kept_are_counted_by_their_length(monkeypatch):
-    monkeypatch.setattr("gateway.dialects.openai_chat.MOST_WORDS", 5)
+    monkeypatch.setattr("gateway.dialects.openai_chat_watch.MOST_WORDS", 5)
 
     watch, _ = watched(HELLO, chunk("x" * 400))
 
@@ -462,4 +464,4 @@ def test_an_early_end_tells_the_usage_to_who_asked():
 
     told = orjson.loads(usage)
     assert told["choices"] == []
-    assert told["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    assert read_usage(told["usage"]) == TokenUsage(input_tokens=5, output_tokens=2)

@@ -16,7 +16,7 @@ from gateway.canonical import opened_id
 from gateway.dialects.base import ClientHalf
 from gateway.interpreter import TranslatingWatch
 from tests.gateway import validators
-from tests.gateway.wire_cases import REQUEST, UPSTREAM, all_cases, like
+from tests.gateway.wire_cases import REQUEST, UPSTREAM, all_cases, like, runs_of
 
 VALIDATORS = sorted(
     path.stem for path in Path(validators.__file__).parent.glob("*.py") if path.stem != "__init__"
@@ -67,12 +67,10 @@ def _opened(call):
     return {**call, "id": opened_id(call["id"])[0]} if "id" in call else call
 
 
-def written(client, case):
-    """What the client is sent, as the gateway writes it, and whether that is all."""
+async def written(client, case):
+    """What the client is sent, as the gateway writes it."""
     watch = TranslatingWatch(case.dialect.stream_reader(), client.stream_writer(REQUEST))
-    framing = case.dialect.framing()
-    frames = framing.feed(case.content) + framing.last()
-    sent = watch.see(frames) if frames else b""
+    sent = b"".join([watch.see(run) for run in await runs_of(case, [case.content])])
     if not watch.is_complete and not watch.failure:
         sent += watch.close()
     if not watch.is_complete:
@@ -82,10 +80,10 @@ def written(client, case):
 
 
 @pairs([case for case in CASES if case.streams])
-def test_a_stream_is_written_as_the_clients_format_wants_it(client, case):
+async def test_a_stream_is_written_as_the_clients_format_wants_it(client, case):
     validator = validator_of(client)
 
-    answer = validator.check(written(client, case))
+    answer = validator.check(await written(client, case))
 
     assert answer.complete is case.is_complete
     if case.is_complete:

@@ -6,8 +6,6 @@ import orjson
 import pytest
 
 from gateway import canonical
-from gateway.attempt import WholeFrames
-from tests.gateway.targets import make_target
 from tests.gateway.wire_cases import (
     REQUEST,
     UPSTREAM,
@@ -17,6 +15,7 @@ from tests.gateway.wire_cases import (
     facts_of,
     gathered,
     like,
+    runs_of,
     told_usage,
 )
 
@@ -30,19 +29,6 @@ SMALL = 4096
 
 def of_cases(cases):
     return pytest.mark.parametrize("case", cases, ids=str)
-
-
-class Replay:
-    """The network's part of an answer, in pieces."""
-
-    def __init__(self, pieces):
-        self._pieces = iter(pieces)
-
-    async def __anext__(self):
-        try:
-            return next(self._pieces)
-        except StopIteration:
-            raise StopAsyncIteration from None
 
 
 def pieces_of(stream, size):
@@ -60,12 +46,6 @@ def sizes(stream):
 def cuts(stream):
     """Where a stream is cut in two."""
     return range(1, len(stream), len(stream) // SMALL + 1)
-
-
-async def runs_of(case, pieces):
-    """The runs of whole frames that the gateway makes of these pieces."""
-    frames = WholeFrames(Replay(pieces), make_target(), case.dialect.framing())
-    return tuple([run async for run in frames])
 
 
 async def every_run(case, stream):

@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gateway import canonical
+from gateway.attempt import WholeFrames
 from gateway.dialects.base import PassThroughDialect, UpstreamHalf
 from gateway.kinds import provider_of
 from lib.tokens import TokenUsage
 from registry.kinds import PROVIDER_KINDS
 from registry.snapshot import price_of
+from tests.gateway.targets import make_target
 from tests.gateway.usages import price_row
 from tests.gateway.validators import Answer
 
@@ -77,6 +79,25 @@ class Case:
     def expected(self, *names):
         """Those of the facts `names` that this case states."""
         return {name: self.facts[name] for name in names if name in self.facts}
+
+
+class Replay:
+    """The network's part of an answer, in pieces."""
+
+    def __init__(self, pieces):
+        self._pieces = iter(pieces)
+
+    async def __anext__(self):
+        try:
+            return next(self._pieces)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+
+async def runs_of(case, pieces):
+    """The runs of whole frames that the gateway makes of these pieces."""
+    frames = WholeFrames(Replay(pieces), make_target(), case.dialect.framing())
+    return tuple([run async for run in frames])
 
 
 def all_cases():

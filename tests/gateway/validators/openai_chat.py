@@ -127,7 +127,6 @@ class Stream:
         assert self.choices, "no choice"
         assert sorted(self.choices) == list(range(len(self.choices)))
         assert all(choice.finish for choice in self.choices.values()), "no finish_reason"
-        assert self.usage or not self.has_usage, "the chunk of the usage is missing"
         answer = first.answer()
         answer.usage, answer.complete = told_usage(self.usage), True
         return answer
