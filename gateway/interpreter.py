@@ -121,7 +121,8 @@ class Translated(Interpreter):
         if isinstance(request, ChatRequest):
             fitting.spare(request, self.target.capabilities, self.drops)
         body = self.dialect.write_request(request, self.target, self.drops)
-        for quirk in provider_of(self.target.kind).quirks:
+        provider = provider_of(self.target.kind)
+        for quirk in (*provider.translated_quirks, *provider.quirks):
             quirk(body, self.drops)
         return Message(self.dialect, orjson.dumps(body), self.question.wants_stream)
 

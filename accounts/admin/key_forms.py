@@ -20,6 +20,7 @@ from accounts.models import MODEL_PATTERN, ApiKey, Plan, Team
 
 OPERATIONS = (
     "chat",
+    "completions",
     "responses",
     "embeddings",
     "generate_content",

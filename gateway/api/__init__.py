@@ -13,6 +13,7 @@ from gateway.api import (
     audio,
     billing,
     chat,
+    completions,
     embeddings,
     generate_content,
     images,
@@ -48,6 +49,7 @@ api = GatewayAPI(title="Courier", auth=has_passed_the_gate, docs_url=None, opena
 api.add_router("v1", audio.router)
 api.add_router("v1", billing.router)
 api.add_router("v1", chat.router)
+api.add_router("v1", completions.router)
 api.add_router("v1", embeddings.router)
 api.add_router("v1", images.router)
 # Before the models, whose paths would take these too.

@@ -16,6 +16,10 @@ from lib.tokens import TokenUsage
 _MODEL = re.compile(rb'"model"(\s*:\s*)"(?:[^"\\]|\\.)*"')
 #: How JSON may write one of the letters of the word by its number.
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:6[cCdDfF45])")
+#: What ends a stream.
+DONE = b"data: [DONE]\n\n"
+#: Answers to one request, at most: OpenAI gives no more, and others ignore the number.
+MOST_CHOICES = 128
 _ASK_FOR_USAGE = b'{"stream_options":{"include_usage":true},'
 #: Characters per token in a cheap guess, and tokens for an image of unknown size.
 CHARACTERS_PER_TOKEN = 4

@@ -125,6 +125,7 @@ class Choice:
         if self._has_finished:
             return
         self._has_finished = True
+        yield from self._calls.finish()
         known = REASONS.get(reason.lower(), "stop")
         if known == "stop" and self._calls.have_begun:
             known = "tool_calls"
@@ -183,7 +184,7 @@ class Choice:
 class Calls:
     """The calls of one answer: which fragment belongs to which."""
 
-    __slots__ = ("_at", "_choice", "_count", "_last")
+    __slots__ = ("_at", "_choice", "_count", "_last", "_without_arguments")
 
     def __init__(self, choice: int) -> None:
         self._choice = choice
@@ -191,6 +192,7 @@ class Calls:
         #: By the vendor's own index, or the call's id: our index and the id.
         self._at: dict[Any, tuple[int, str]] = {}
         self._last: tuple[int, str] | None = None
+        self._without_arguments: set[int] = set()
 
     @property
     def have_begun(self) -> bool:
@@ -203,6 +205,11 @@ class Calls:
         if function := mapping(said.get("function_call")):
             yield from self._fragment({"index": 0}, function)
 
+    def finish(self) -> Iterator[Event]:
+        """Of functions that take nothing some servers send no arguments, which are no JSON."""
+        for index in sorted(self._without_arguments):
+            yield ToolCallDelta(index, "{}", self._choice)
+
     def _fragment(self, call: Mapping[str, Any], function: Mapping[str, Any]) -> Iterator[Event]:
         call_id, name = _word(call.get("id")), _word(function.get("name"))
         place = call.get("index")
@@ -211,12 +218,14 @@ class Calls:
         if at is None or (call_id and name and at[1] != call_id):
             # Some number no calls, or all of them 0: a new id with a name is a new call.
             at = self._at[key] = self._last = (self._count, call_id or f"call_{uuid4().hex[:24]}")
+            self._without_arguments.add(self._count)
             self._count += 1
             yield ToolCallStarted(*at, name, _signature_in(call), self._choice)
         arguments = function.get("arguments")
         if isinstance(arguments, dict):
             arguments = orjson.dumps(arguments).decode()
         if isinstance(arguments, str) and arguments:
+            self._without_arguments.discard(at[0])
             yield ToolCallDelta(at[0], arguments, self._choice)
 
     def _known(self, call_id: str, name: str) -> tuple[int, str] | None:

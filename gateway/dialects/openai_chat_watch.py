@@ -10,7 +10,7 @@ import orjson
 
 from gateway import sse
 from gateway.dialects.base import Json, StreamWatch, items, mapping
-from gateway.dialects.openai import CHARACTERS_PER_TOKEN, error_frame, unescaped
+from gateway.dialects.openai import CHARACTERS_PER_TOKEN, DONE, MOST_CHOICES, error_frame, unescaped
 from gateway.dialects.openai_usage import read_chunk_usage, write_usage
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
@@ -26,8 +26,6 @@ _MARKS = ("id", "object", "created", "model", "system_fingerprint")
 #: Words kept for counting, per stream, in bytes. What lies beyond is counted by its length.
 MOST_WORDS = 512 * 1024
 MOST_BEYOND = 16 * 1024 * 1024
-#: Choices that are ended early, at most: OpenAI gives no more, and others ignore the number.
-MOST_CHOICES = 128
 
 
 def words_in(*names: str) -> re.Pattern[bytes]:
@@ -82,7 +80,7 @@ class ChatWatch(StreamWatch):
         if not self._hides_usage:
             told = {**self._head, "choices": [], "usage": write_usage(used)}
             frames += sse.frame_of(orjson.dumps(told))
-        return frames + b"data: [DONE]\n\n"
+        return frames + DONE
 
     def ended(self, index: int, reason: str) -> Json:
         """The last that is said of a choice."""
@@ -155,4 +153,3 @@ def _has_output(chunk: Json) -> bool:
 
 def _ends_with_done(frames: bytes) -> bool:
     return any(sse.data_of(frame).startswith(b"[DONE]") for frame in sse.split(frames)[-2:])
-

@@ -28,15 +28,11 @@ from gateway.canonical import (
     signed_id,
 )
 from gateway.dialects.base import StreamWriter, mapping
-from gateway.dialects.openai import error_frame
+from gateway.dialects.openai import DONE, MOST_CHOICES, error_frame
 from gateway.dialects.openai_chat_answer import hidden_detail, image_part, signed_detail
 from gateway.dialects.openai_usage import write_usage
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
-
-DONE = b"data: [DONE]\n\n"
-#: Choices of a stream, at most: OpenAI gives no more, and others ignore the number.
-MOST_CHOICES = 128
 
 
 class Opened:

@@ -74,6 +74,8 @@ class Provider:
     paths: ClassVar[Mapping[UpstreamDialect, str]]
     #: What every body goes through on its way out. With none, bytes pass as they are.
     quirks: ClassVar[Sequence[Quirk]] = ()
+    #: What bodies go through besides that Courier itself wrote for clients of other formats.
+    translated_quirks: ClassVar[Sequence[Quirk]] = ()
     #: The most inputs that the vendor takes in one call, by task; none: as many as one likes.
     #: What an administrator says of a model or a route goes before it.
     batch_limits: ClassVar[Mapping[str, int]] = {}

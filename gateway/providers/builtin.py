@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.providers.base import Addressee
 from gateway.providers.openai import OpenAICompatible
 
 
@@ -10,8 +11,11 @@ class Echo(OpenAICompatible):
 
     kind = "echo"
 
+    def completes(self, target: Addressee) -> bool:
+        return False
 
-class Chaos(OpenAICompatible):
+
+class Chaos(Echo):
     """Fails on demand: the upstream model's name says how."""
 
     kind = "chaos"

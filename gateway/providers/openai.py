@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from gateway.dialects.anthropic_messages import anthropic_messages
-from gateway.dialects.base import Dialect, UpstreamDialect, items
+from gateway.dialects.base import Dialect, Drops, Json, UpstreamDialect, items
 from gateway.dialects.openai_chat import openai_chat
+from gateway.dialects.openai_completions import completes, openai_completions
 from gateway.dialects.openai_embeddings import openai_embeddings
 from gateway.dialects.openai_images import openai_images
 from gateway.dialects.openai_moderations import openai_moderations
 from gateway.dialects.openai_responses import openai_responses
 from gateway.dialects.openai_speech import openai_speech
 from gateway.dialects.rerank import rerank
-from gateway.providers.base import Addressee, Provider
+from gateway.providers.base import Addressee, Provider, Quirk
 
 #: Models that OpenAI serves by Responses only: clients of chat completions are translated.
 _RESPONSES_ONLY = re.compile(r"codex|deep-research|computer-use|\bo\d-pro|gpt-[\d.]+-pro")
+
+
+def without_top_k(body: Json, drops: Drops) -> None:
+    """OpenAI has no such field, and many servers of its format refuse what they do not know."""
+    if body.pop("top_k", None) is not None:
+        drops.note("top_k")
+
+
+def bounded_with_thoughts(body: Json, drops: Drops) -> None:
+    """Models that reason refuse the old name of the bound, and OpenAI's others take both."""
+    if "messages" in body and "max_tokens" in body:
+        body["max_completion_tokens"] = body.pop("max_tokens")
+
+
+def without_thoughts(body: Json, drops: Drops) -> None:
+    """OpenAI takes no thoughts back in this format, and refuses the field."""
+    for message in items(body.get("messages")):
+        message.pop("reasoning_content", None)
 
 
 class OpenAI(Provider):
@@ -26,6 +45,7 @@ class OpenAI(Provider):
     batch_limits = {"embeddings": 2048}
     paths = {
         openai_chat: "/chat/completions",
+        openai_completions: "/completions",
         openai_responses: "/responses",
         openai_embeddings: "/embeddings",
         openai_moderations: "/moderations",
@@ -33,6 +53,11 @@ class OpenAI(Provider):
         openai_speech: "/audio/speech",
     }
     keeps_answers = True
+    translated_quirks: ClassVar[Sequence[Quirk]] = (
+        without_top_k,
+        bounded_with_thoughts,
+        without_thoughts,
+    )
     #: Formats that only some servers of this kind speak: those whose row names them in its
     #: option "speaks".
     optional: ClassVar[Collection[UpstreamDialect]] = ()
@@ -44,7 +69,13 @@ class OpenAI(Provider):
         return super().dialect_for(client, target)
 
     def speaks(self, dialect: UpstreamDialect, target: Addressee) -> bool:
+        if dialect is openai_completions:
+            return self.completes(target)
         return dialect not in self.optional or dialect.name in items(target.options.get("speaks"))
+
+    def completes(self, target: Addressee) -> bool:
+        """Whether the model goes on with a prompt. OpenAI's newer ones only talk."""
+        return completes(target.upstream_model)
 
 
 class OpenAICompatible(OpenAI):
@@ -55,10 +86,15 @@ class OpenAICompatible(OpenAI):
     batch_limits = {}
     optional = (openai_responses, anthropic_messages)
     keeps_answers = False
+    translated_quirks: ClassVar[Sequence[Quirk]] = (without_top_k,)
+
+    def completes(self, target: Addressee) -> bool:
+        return True
 
 
 class VLLM(OpenAICompatible):
     kind = "vllm"
+    translated_quirks: ClassVar[Sequence[Quirk]] = ()
 
 
 class Ollama(OpenAICompatible):
