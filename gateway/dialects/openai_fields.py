@@ -14,6 +14,13 @@ def text(given: Mapping[str, Any], name: str, where: str = "") -> str:
     return str(_of_type(str, given, name, where, "a string") or "")
 
 
+def needed(given: Mapping[str, Any], name: str, where: str = "") -> str:
+    """A text that has to be there, be it empty. Raises BadRequest."""
+    if not isinstance(given.get(name), str):
+        raise _wrong(where + name, "a string")
+    return str(given[name])
+
+
 def flag(given: Mapping[str, Any], name: str, where: str = "") -> bool | None:
     """Yes, no, or None if nothing is said. Raises BadRequest."""
     value: bool | None = _of_type(bool, given, name, where, "true or false")

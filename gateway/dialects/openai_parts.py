@@ -79,12 +79,12 @@ def _read_image(part: Json, where: str) -> Part:
     given = part.get("image_url")
     image = {"url": given} if isinstance(given, str) else fields.object_(part, "image_url", where)
     where += "image_url."
-    media = _located("image", fields.text(image, "url", where), f"{where}url")
+    media = located("image", fields.text(image, "url", where), f"{where}url")
     media.detail = fields.text(image, "detail", where)
     return media
 
 
-def _read_sound(part: Json, where: str) -> Part:
+def read_sound(part: Json, where: str) -> Part:
     sound = fields.object_(part, "input_audio", where)
     where += "input_audio."
     form = fields.text(sound, "format", where)
@@ -102,7 +102,7 @@ def _read_file(part: Json, where: str) -> Part:
             "Send the file itself as 'file_data'.",
             param=f"{where}file_id",
         )
-    media = _located("document", data or file_id, f"{where}file_data")
+    media = located("document", data or file_id, f"{where}file_data")
     media.name = fields.text(file, "filename", where)
     return media
 
@@ -119,7 +119,7 @@ _READERS: dict[str, Callable[[Json, str], Part]] = {
     "text": _read_text,
     "refusal": _read_refusal,
     "image_url": _read_image,
-    "input_audio": _read_sound,
+    "input_audio": read_sound,
     "file": _read_file,
     "thinking": _read_thoughts,
     "redacted_thinking": _read_hidden_thoughts,
@@ -135,7 +135,7 @@ def thoughts_in(part: Mapping[str, Any]) -> str:
     return "".join(word for word in words if isinstance(word, str))
 
 
-def _located(kind: Any, url: str, where: str) -> Media:
+def located(kind: Any, url: str, where: str) -> Media:
     """What a URL or a data URI names; base64 alone is taken for data."""
     _needed(url, where)
     if url.startswith("data:"):

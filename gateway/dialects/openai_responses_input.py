@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,20 +18,19 @@ from gateway.canonical import (
     ToolResult,
     opened_id,
 )
+from gateway.dialects import openai_fields as fields
 from gateway.dialects.base import Json, items, mapping
+from gateway.dialects.openai_parts import located, read_sound
 from gateway.dialects.openai_responses_items import FREE_INPUT, REDACTED
-from gateway.dialects.openai_responses_values import json_object, text_at
 from gateway.errors import BadRequest, UnsupportedParameter
 
-_DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,(.*)", re.DOTALL)
-_SOUNDS = {"mp3": "audio/mpeg", "wav": "audio/wav"}
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 
 
 def instructions(body: Json) -> Iterable[Message]:
-    given = body.get("instructions")
+    given = fields.text(body, "instructions")
     if given:
-        yield Message("system", [Text(text_at(given, "instructions"))])
+        yield Message("system", [Text(given)])
 
 
 def conversation(body: Json, unknown: list[str]) -> list[Message]:
@@ -44,7 +42,7 @@ def conversation(body: Json, unknown: list[str]) -> list[Message]:
     messages: list[Message] = []
     for index, item in enumerate(given):
         name = f"input[{index}]"
-        read = _item(json_object(item, name), name)
+        read = _item(_object(item, name), name)
         if read is None:
             unknown.append(f"input.{mapping(item).get('type')}")
         else:
@@ -65,7 +63,13 @@ def _are_results(*messages: Message) -> bool:
     return all(isinstance(part, ToolResult) for message in messages for part in message.parts)
 
 
-def _item(item: Mapping[str, Any], name: str) -> Message | None:
+def _object(given: Any, name: str) -> Json:
+    if not isinstance(given, dict):
+        raise BadRequest(f"{name!r} must be an object.", param=name)
+    return given
+
+
+def _item(item: Json, name: str) -> Message | None:
     """One item as a turn of its own; None if only some providers could know what it means."""
     kind = item.get("type") or "message"
     if kind == "item_reference":
@@ -78,7 +82,7 @@ def _item(item: Mapping[str, Any], name: str) -> Message | None:
     return read(item, name) if read else None
 
 
-def _message(item: Mapping[str, Any], name: str) -> Message:
+def _message(item: Json, name: str) -> Message:
     role = _ROLES.get(str(item.get("role")))
     if role is None:
         raise BadRequest(f"{name!r} must be an item with a type, or a role.", param=name)
@@ -91,54 +95,41 @@ def _content(given: Any, name: str) -> list[Part]:
     if not isinstance(given, list):
         raise BadRequest(f"{name!r} must be a string or a list of parts.", param=name)
     named = [(f"{name}[{index}]", part) for index, part in enumerate(given)]
-    return [_part(json_object(part, place), place) for place, part in named]
+    return [_part(_object(part, place), place) for place, part in named]
 
 
-def _part(part: Mapping[str, Any], name: str) -> Part:
+def _part(part: Json, name: str) -> Part:
     match part.get("type"):
         case "input_text" | "output_text" | "text":
-            return Text(text_at(part.get("text"), f"{name}.text"))
+            return Text(fields.needed(part, "text", f"{name}."))
         case "refusal":
-            return Refusal(text_at(part.get("refusal"), f"{name}.refusal"))
+            return Refusal(fields.needed(part, "refusal", f"{name}."))
         case "input_image" | "input_file" | "input_audio":
             return _media(part, name)
     raise BadRequest(f"{name!r} is of a type that is not supported.", param=name)
 
 
-def _media(part: Mapping[str, Any], name: str) -> Media:
+def _media(part: Json, name: str) -> Part:
     if part.get("file_id"):
         raise UnsupportedParameter(
             f"{name!r} names a file, and Courier keeps none. Send its data, or a URL.",
             param=f"{name}.file_id",
         )
-    if part["type"] == "input_audio":
-        sound = mapping(part.get("input_audio"))
-        data = text_at(sound.get("data"), f"{name}.input_audio.data")
-        media_type = _SOUNDS.get(str(sound.get("format")), "audio/wav")
-        return Media("audio", media_type=media_type, data=data)
-    if part["type"] == "input_image":
-        media = _located("image", part.get("image_url"), f"{name}.image_url")
-        media.detail = str(part.get("detail") or "")
-        return media
-    given = part.get("file_data") or part.get("file_url")
-    document = _located("document", given, f"{name}.file_data")
-    document.name = str(part.get("filename") or "")
+    where = f"{name}."
+    match part["type"]:
+        case "input_audio":
+            return read_sound(part, where)
+        case "input_image":
+            image = located("image", fields.text(part, "image_url", where), f"{where}image_url")
+            image.detail = fields.text(part, "detail", where)
+            return image
+    data, url = fields.text(part, "file_data", where), fields.text(part, "file_url", where)
+    document = located("document", data or url, f"{where}file_data")
+    document.name = fields.text(part, "filename", where)
     return document
 
 
-def _located(kind: Any, given: Any, name: str) -> Media:
-    told = text_at(given, name)
-    found = _DATA_URL.fullmatch(told)
-    if found:
-        return Media(kind, media_type=found[1], data=found[2])
-    if told.startswith(("http://", "https://")):
-        return Media(kind, url=told)
-    if kind == "image":
-        raise BadRequest(f"{name!r} must be a URL, or data in one.", param=name)
-    return Media(kind, media_type="application/pdf", data=told)
-
-
-def _thinking(item: Mapping[str, Any], name: str) -> Message | None:
+def _thinking(item: Json, name: str) -> Message | None:
     parts = [*items(item.get("summary")), *items(item.get("content"))]
     words = "\n\n".join(str(mapping(part).get("text") or "") for part in parts)
     signature = str(item.get("encrypted_content") or "")
@@ -148,29 +139,29 @@ def _thinking(item: Mapping[str, Any], name: str) -> Message | None:
     return Message("assistant", [Thinking(words, signature)])
 
 
-def _call(item: Mapping[str, Any], name: str) -> Message:
-    return _called(item, name, text_at(item.get("arguments"), f"{name}.arguments"))
+def _call(item: Json, name: str) -> Message:
+    return _called(item, name, fields.needed(item, "arguments", f"{name}."))
 
 
-def _custom_call(item: Mapping[str, Any], name: str) -> Message:
-    given = {FREE_INPUT: text_at(item.get("input"), f"{name}.input")}
+def _custom_call(item: Json, name: str) -> Message:
+    given = {FREE_INPUT: fields.needed(item, "input", f"{name}.")}
     return _called(item, name, orjson.dumps(given).decode())
 
 
-def _called(item: Mapping[str, Any], name: str, arguments: str) -> Message:
-    call_id, signature = opened_id(text_at(item.get("call_id"), f"{name}.call_id"))
-    tool = text_at(item.get("name"), f"{name}.name")
+def _called(item: Json, name: str, arguments: str) -> Message:
+    call_id, signature = opened_id(fields.needed(item, "call_id", f"{name}."))
+    tool = fields.needed(item, "name", f"{name}.")
     return Message("assistant", [ToolCall(call_id, tool, arguments, signature)])
 
 
-def _result(item: Mapping[str, Any], name: str) -> Message:
-    call_id, _ = opened_id(text_at(item.get("call_id"), f"{name}.call_id"))
+def _result(item: Json, name: str) -> Message:
+    call_id, _ = opened_id(fields.needed(item, "call_id", f"{name}."))
     content = _content(item.get("output"), f"{name}.output")
     parts = [part for part in content if isinstance(part, Text | Media)]
     return Message("user", [ToolResult(call_id, parts, failed=item.get("status") == "failed")])
 
 
-_ITEMS: Mapping[str, Callable[[Mapping[str, Any], str], Message | None]] = {
+_ITEMS: Mapping[str, Callable[[Json, str], Message | None]] = {
     "message": _message,
     "reasoning": _thinking,
     "function_call": _call,

@@ -21,11 +21,12 @@ from gateway.canonical import (
     ToolResult,
 )
 from gateway.dialects.base import Destination, Drops, Json
+from gateway.dialects.openai_chat_request import EFFORTS
+from gateway.dialects.openai_parts import data_uri
 
 #: OpenAI refuses a lower bound.
 _LEAST_TOKENS = 16
-#: Budgets of thinking, in tokens, up to which an effort is meant.
-_EFFORTS = ((4096, "low"), (16384, "medium"))
+
 #: Fields of the hub that the format has no place for.
 _NO_PLACE = ("top_k", "stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias")
 
@@ -158,7 +159,7 @@ def _content(part: Part, role: str, drops: Drops) -> Json:
         case Refusal(text=text):
             return {"type": "refusal", "refusal": text}
         case Media(kind="image"):
-            image = {"type": "input_image", "image_url": _url(part)}
+            image = {"type": "input_image", "image_url": data_uri(part)}
             return {**image, "detail": part.detail} if part.detail else image
         case Media(kind="document"):
             return _document(part)
@@ -173,12 +174,8 @@ def _document(part: Media) -> Json:
     return {
         "type": "input_file",
         "filename": part.name or "document.pdf",
-        "file_data": _url(part),
+        "file_data": data_uri(part),
     }
-
-
-def _url(media: Media) -> str:
-    return media.url or f"data:{media.media_type};base64,{media.data}"
 
 
 # Tools, and the form of the answer
@@ -228,4 +225,4 @@ def _reasoning(given: Reasoning) -> Json | None:
 def _effort_of(budget: int) -> str:
     if not budget:
         return ""
-    return next((effort for most, effort in _EFFORTS if budget <= most), "high")
+    return next((effort for most, effort in EFFORTS if budget <= most), "high")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.canonical import ChatRequest, Reasoning, ResponseFormat, Tool, ToolChoice
+from gateway.dialects import openai_fields as fields
 from gateway.dialects.base import Json, items, mapping
 from gateway.dialects.openai_responses_input import conversation, instructions, refers
 from gateway.dialects.openai_responses_items import FREE_INPUT
-from gateway.dialects.openai_responses_values import json_object, number, text_at, truth, whole
 
 #: Read below, echoed in the answer, or without a meaning for it (a hint about a cache, say).
 _KNOWN = frozenset(
@@ -60,14 +60,14 @@ def read_request(body: Json) -> ChatRequest:
     return ChatRequest(
         messages=[*instructions(body), *conversation(body, unknown)],
         stream=body.get("stream") is True,
-        max_tokens=whole(body, "max_output_tokens"),
-        temperature=number(body, "temperature"),
-        top_p=number(body, "top_p"),
+        max_tokens=fields.whole(body, "max_output_tokens"),
+        temperature=fields.number(body, "temperature"),
+        top_p=fields.number(body, "top_p"),
         logprobs=_LOGPROBS in includes or bool(body.get("top_logprobs")),
-        top_logprobs=whole(body, "top_logprobs"),
+        top_logprobs=fields.whole(body, "top_logprobs"),
         tools=tools,
         tool_choice=choice,
-        parallel_tools=truth(body, "parallel_tool_calls"),
+        parallel_tools=fields.flag(body, "parallel_tool_calls"),
         response_format=_response_format(body, unknown),
         reasoning=_reasoning(body, unknown),
         user=str(body.get("safety_identifier") or body.get("user") or ""),
@@ -95,9 +95,8 @@ def _is_unknown(name: str, value: Any) -> bool:
 
 def _tools(body: Json, unknown: list[str]) -> tuple[list[Tool], ToolChoice | None]:
     tools = []
-    for index, given in enumerate(items(body.get("tools"))):
-        name = f"tools[{index}]"
-        tool = _tool(json_object(given, name), name)
+    for index, given in enumerate(fields.objects(body, "tools")):
+        tool = _tool(given, f"tools[{index}].")
         if tool is None:
             unknown.append(f"tools.{given.get('type')}")
         else:
@@ -105,24 +104,24 @@ def _tools(body: Json, unknown: list[str]) -> tuple[list[Tool], ToolChoice | Non
     choice = body.get("tool_choice")
     if mapping(choice).get("type") == "allowed_tools":
         return _allowed(tools, mapping(choice))
-    return tools, _tool_choice(choice, unknown)
+    return tools, _tool_choice(body, unknown)
 
 
-def _tool(given: Mapping[str, Any], name: str) -> Tool | None:
+def _tool(given: Mapping[str, Any], where: str) -> Tool | None:
     """A tool; None if it is one that only some providers have."""
     match given.get("type"):
         case "function":
             return Tool(
-                name=text_at(given.get("name"), f"{name}.name"),
-                description=str(given.get("description") or ""),
-                parameters=dict(json_object(given.get("parameters"), f"{name}.parameters")),
-                strict=truth(dict(given), "strict"),
+                name=fields.needed(given, "name", where),
+                description=fields.text(given, "description", where),
+                parameters=fields.object_(given, "parameters", where),
+                strict=fields.flag(given, "strict", where),
             )
         case "custom":
             grammar = mapping(given.get("format")).get("definition")
-            described = (str(given.get("description") or ""), _grammar(grammar))
+            described = (fields.text(given, "description", where), _grammar(grammar))
             return Tool(
-                name=text_at(given.get("name"), f"{name}.name"),
+                name=fields.needed(given, "name", where),
                 description="\n\n".join(filter(None, described)),
                 parameters=_FREE_INPUT,
             )
@@ -140,12 +139,13 @@ def _allowed(tools: list[Tool], choice: Mapping[str, Any]) -> tuple[list[Tool], 
     return [tool for tool in tools if tool.name in names], ToolChoice(mode)  # type: ignore[arg-type]  # both are modes
 
 
-def _tool_choice(given: Any, unknown: list[str]) -> ToolChoice | None:
+def _tool_choice(body: Json, unknown: list[str]) -> ToolChoice | None:
+    given = body.get("tool_choice")
     if given is None or given in ("auto", "none", "required"):
         return given and ToolChoice(given)
-    choice = json_object(given, "tool_choice")
+    choice = fields.object_(body, "tool_choice")
     if choice.get("type") in {"function", "custom"}:
-        return ToolChoice("named", text_at(choice.get("name"), "tool_choice.name"))
+        return ToolChoice("named", fields.needed(choice, "name", "tool_choice."))
     unknown.append("tool_choice")
     return None
 
@@ -154,10 +154,10 @@ def _tool_choice(given: Any, unknown: list[str]) -> ToolChoice | None:
 
 
 def _response_format(body: Json, unknown: list[str]) -> ResponseFormat | None:
-    text = json_object(body.get("text"), "text")
+    text = fields.object_(body, "text")
     if text.get("verbosity") not in (None, "medium"):
         unknown.append("text.verbosity")
-    given = json_object(text.get("format"), "text.format")
+    given, where = fields.object_(text, "format", "text."), "text.format."
     match given.get("type"):
         case None | "text":
             return None
@@ -166,23 +166,23 @@ def _response_format(body: Json, unknown: list[str]) -> ResponseFormat | None:
         case "json_schema":
             return ResponseFormat(
                 "json_schema",
-                name=str(given.get("name") or "answer"),
-                schema=dict(json_object(given.get("schema"), "text.format.schema")),
-                strict=truth(dict(given), "strict"),
-                description=str(given.get("description") or ""),
+                name=fields.text(given, "name", where) or "answer",
+                schema=fields.object_(given, "schema", where),
+                strict=fields.flag(given, "strict", where),
+                description=fields.text(given, "description", where),
             )
     unknown.append("text.format")
     return None
 
 
 def _reasoning(body: Json, unknown: list[str]) -> Reasoning | None:
-    given = json_object(body.get("reasoning"), "reasoning")
+    given = fields.object_(body, "reasoning")
     told = {name: value for name, value in given.items() if value is not None}
     more = told.keys() - {"effort", "summary", "generate_summary"}
     unknown += [f"reasoning.{name}" for name in sorted(more)]
     if not told:
         return None
-    effort = text_at(told.get("effort", ""), "reasoning.effort")
+    effort = fields.text(told, "effort", "reasoning.")
     # Thoughts are shown even if no summary is asked for: without them no signature could
     # come back that their vendor accepts.
     return Reasoning(enabled=effort != "none", effort=effort)
