@@ -14,19 +14,20 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "courier_site.settings")
 
 from django.conf import settings  # noqa: E402  # after its module is named
 
-#: Seconds between two runs of each task of `usage.tasks`.
+#: Seconds between two runs of each task.
 EVERY_S = {
-    "roll_up": 60,
-    "reconcile_lately": 5 * 60,
+    "usage.tasks.roll_up": 60,
+    "usage.tasks.reconcile_lately": 5 * 60,
     # They are made three days ahead.
-    "look_after_partitions": 60 * 60,
-    "purge": 6 * 60 * 60,
-    "look_at_budgets": 60,
-    "look_at_ledger": 60,
-    "look_ahead": 5 * 60,
-    "deliver_alerts": 10,
-    "take_up_reratings": 10,
-    "see_to_exports": 10,
+    "usage.tasks.look_after_partitions": 60 * 60,
+    "usage.tasks.purge": 6 * 60 * 60,
+    "usage.tasks.look_at_budgets": 60,
+    "usage.tasks.look_at_ledger": 60,
+    "usage.tasks.look_ahead": 5 * 60,
+    "usage.tasks.deliver_alerts": 10,
+    "usage.tasks.take_up_reratings": 10,
+    "usage.tasks.see_to_exports": 10,
+    "gateway.tasks.take_up_certifications": 10,
 }
 #: Longer than any task takes: Redis delivers again what is not acknowledged by then.
 VISIBLE_AGAIN_AFTER_S = 4 * 60 * 60
@@ -57,7 +58,7 @@ def _broker() -> dict[str, Any]:
 def _due(name: str, schedule: int | crontab, *, expires_s: int) -> dict[str, Any]:
     """An entry of the schedule. While no worker runs, its ticks do not pile up."""
     return {
-        "task": f"usage.tasks.{name}",
+        "task": name,
         "schedule": schedule,
         "options": {"expires": expires_s},
     }
@@ -81,9 +82,15 @@ app.conf.update(
     beat_schedule={
         **{name: _due(name, every_s, expires_s=every_s) for name, every_s in EVERY_S.items()},
         # At night, when the last day's records have arrived.
-        "reconcile_closed_days": _due(
-            "reconcile_closed_days",
+        "usage.tasks.reconcile_closed_days": _due(
+            "usage.tasks.reconcile_closed_days",
             crontab(hour="0", minute="30"),
+            expires_s=VISIBLE_AGAIN_AFTER_S,
+        ),
+        # When least is asked of providers; only where a setting wants it.
+        "gateway.tasks.certify_nightly": _due(
+            "gateway.tasks.certify_nightly",
+            crontab(hour="3", minute="15"),
             expires_s=VISIBLE_AGAIN_AFTER_S,
         ),
     },

@@ -126,6 +126,7 @@ UNFOLD: dict[str, Any] = {
                     _item("Providers", "cloud", "registry.provider"),
                     _item("Models", "neurology", "registry.servedmodel"),
                     _item("Prices", "payments", "registry.price"),
+                    _item("Certifications", "verified", "registry.certification"),
                 ],
             },
             {

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
+from gateway.certify import certify_model, certify_provider, certify_route
 from gateway.probe import probe_model, probe_provider
 
 urlpatterns = [
@@ -19,6 +20,18 @@ urlpatterns = [
         "admin/registry/servedmodel/<int:pk>/test/",
         admin.site.admin_view(probe_model),
         name="gateway-probe-model",
+    ),
+    *(
+        path(
+            f"admin/registry/{row}/<int:pk>/certify/",
+            admin.site.admin_view(view),
+            name=f"gateway-certify-{name}",
+        )
+        for row, name, view in (
+            ("provider", "provider", certify_provider),
+            ("servedmodel", "model", certify_model),
+            ("route", "route", certify_route),
+        )
     ),
     path("admin/", admin.site.urls),
 ]

@@ -7,6 +7,7 @@ from django.contrib.auth.models import Group
 
 from accounts.models import Budget, Plan
 from lib.ids import hour_of, uuid7
+from registry.models import Certification
 from tests import factories
 from usage.models import (
     Alert,
@@ -131,6 +132,12 @@ def one_of_each(user):
         model,
         model.routes.get(),
         factories.make_price(model),
+        Certification.objects.create(
+            provider=provider,
+            upstream_model="gpt-4o",
+            asked_by="root",
+            finished_at=datetime.now(UTC),
+        ),
         key,
         key.team,
         user,
