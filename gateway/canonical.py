@@ -293,6 +293,8 @@ class UsageReported:
     """What was used so far. Cumulative: the last one counts."""
 
     usage: TokenUsage
+    #: Whether it was told before the output, of which it knows nothing yet.
+    before_output: bool = False
 
 
 @dataclass(slots=True)

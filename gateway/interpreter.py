@@ -175,7 +175,7 @@ class TranslatingWatch(StreamWatch):
                 self.failure = event.error
                 break
             if isinstance(event, canonical.UsageReported):
-                self.usage = event.usage
+                self.usage, self.knows_output = event.usage, not event.before_output
             elif isinstance(event, canonical.OUTPUT):
                 self.has_output = True
                 self._keep(words_of(event))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gateway.question import Question
+from lib import tokenizer
 from lib.tokens import TokenUsage, total_of
 
 
@@ -30,12 +31,20 @@ NOTHING = Metered(TokenUsage(), UsageSource.NONE)
 def metered(question: Question, reported: TokenUsage | None, said: str, model: str) -> Metered:
     """The provider's own figures where there are any, else counted from what was asked and said.
 
-    `model` is the upstream model, whose vocabulary is used.
+    `said` is what the provider has not counted: of figures that it gave before its answer, the
+    output is counted here. `model` is the upstream model, whose vocabulary is used.
     """
     if reported is not None:
-        return Metered(reported, UsageSource.PROVIDER)
+        return _with_output(reported, said, model)
     counted = question.dialect.counted(question.body, said, model)
     return Metered(counted, UsageSource.ESTIMATED)
+
+
+def _with_output(reported: TokenUsage, said: str, model: str) -> Metered:
+    output = tokenizer.count(said, model)
+    if output <= reported.output_tokens:
+        return Metered(reported, UsageSource.PROVIDER)
+    return Metered(replace(reported, output_tokens=output), UsageSource.ESTIMATED)
 
 
 def together(parts: Sequence[Metered]) -> Metered:

@@ -259,7 +259,7 @@ class EventStream(Relay):
 
     def _metered(self) -> metering.Metered:
         watch = self.stream.watch
-        said = "" if watch.usage else watch.seen_text()
+        said = "" if watch.usage and watch.knows_output else watch.seen_text()
         question, target = self.exchange.question, self.stream.target
         return metering.metered(question, watch.usage, said, target.upstream_model)
 

@@ -41,7 +41,7 @@ class MessagesReader(StreamReader):
         if kind == "message_start":
             message = mapping(event.get("message"))
             yield canonical.Started(str(message.get("id") or ""), str(message.get("model") or ""))
-            yield from self._usage(message.get("usage"))
+            yield from self._usage(message.get("usage"), before_output=True)
         elif kind == "message_delta":
             yield from self._blocks.finished(mapping(event.get("delta")))
             yield from self._usage(event.get("usage"))
@@ -50,11 +50,11 @@ class MessagesReader(StreamReader):
         elif is_error(event):
             yield canonical.Failed(failure_of(event))
 
-    def _usage(self, told: Any) -> Iterator[Event]:
+    def _usage(self, told: Any, *, before_output: bool = False) -> Iterator[Event]:
         self._used = merged(self._used, told)
         usage = read_usage(self._used)
         if usage is not None:
-            yield canonical.UsageReported(usage)
+            yield canonical.UsageReported(usage, before_output)
 
 
 def read_response(body: Json) -> list[Event]:

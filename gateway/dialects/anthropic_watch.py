@@ -52,8 +52,10 @@ class MessagesWatch(StreamWatch):
             self._open = None
         elif kind == "message_start":
             self._note_usage(mapping(event.get("message")).get("usage"))
+            self.knows_output = False
         elif kind == "message_delta":
             self._note_usage(event.get("usage"))
+            self.knows_output = True
         elif kind == "message_stop":
             self.is_complete = True
         elif is_error(event):

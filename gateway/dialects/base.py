@@ -90,7 +90,7 @@ class Framing(Protocol):
 class StreamWatch(ABC):
     """Looks at one stream as it passes. Holds that stream's state."""
 
-    __slots__ = ("failure", "has_output", "is_complete", "usage")
+    __slots__ = ("failure", "has_output", "is_complete", "knows_output", "usage")
 
     def __init__(self) -> None:
         #: Whether the client would see something of the model's own in what has passed.
@@ -99,6 +99,9 @@ class StreamWatch(ABC):
         self.is_complete = False
         #: What the upstream reported, so far.
         self.usage: TokenUsage | None = None
+        #: Whether `usage` holds the output too. Some tell the input when they begin, and the
+        #: output only at the end, which a stream that is cut never reaches.
+        self.knows_output = True
         #: The error that the upstream reported inside the stream, in its own words.
         self.failure: Json | None = None
 

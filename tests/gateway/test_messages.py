@@ -284,3 +284,72 @@ async def test_a_silence_is_broken_by_pings(messages, upstream, settings):
 
     assert reply.content.startswith(b'event: ping\ndata: {"type": "ping"}\n\n')
     assert validator.check(reply.content).text == "Hello there."
+
+
+async def test_an_answer_that_breaks_off_costs_the_input_as_told_and_the_output_as_seen(
+    messages, courier, upstream
+):
+    usage = {"input_tokens": 7, "cache_read_input_tokens": 90_000, "output_tokens": 99}
+    upstream.will_answer(*stream_of("one two", " three", usage=usage)[:4], Pause(0.2), CUT)
+
+    record = await courier.record((await messages(stream=True)).request_id)
+
+    assert (record.input_tokens, record.cached_input_tokens) == (90_007, 90_000)
+    assert (record.output_tokens, record.usage_source) == (3, "estimated")
+
+
+# Counting
+
+
+async def test_tokens_are_counted_without_asking_anybody(messages, upstream):
+    reply = await messages(
+        path="/v1/messages/count_tokens?beta=true",
+        max_tokens=None,
+        system=[{"type": "text", "text": "Be brief."}],
+        tools=[{"name": "get_weather", "description": "Weather", "input_schema": {}}],
+    )
+
+    assert reply.status == 200
+    assert reply.json.keys() == {"input_tokens"}
+    assert 15 < reply.json["input_tokens"] < 50
+    assert upstream.requests == []
+
+
+async def test_all_that_a_model_reads_is_counted(messages):
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}}
+    more = [
+        {},
+        {"system": "Be brief."},
+        {"tools": [{"name": "f", "input_schema": {"type": "object"}}]},
+        {"messages": [HELLO, {"role": "user", "content": [image]}]},
+    ]
+
+    replies = [await messages(path="/v1/messages/count_tokens", **body) for body in more]
+
+    least, *others = [reply.json["input_tokens"] for reply in replies]
+    assert all(count > least for count in others)
+
+
+async def test_counting_is_neither_limited_nor_recorded(messages, courier, key):
+    await courier.make(lambda: factories.make_limit(key=key, amount=1))
+
+    statuses = [(await messages(path="/v1/messages/count_tokens")).status for _ in range(3)]
+
+    assert statuses == [200] * 3
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"model": "nothing"}, 404), ({"messages": None}, 400), ({"messages": [{}]}, 400)],
+)
+async def test_what_cannot_be_counted_is_refused(messages, body, status):
+    reply = await messages(path="/v1/messages/count_tokens", **body)
+
+    validator.check_error(reply.json)
+    assert reply.status == status
+
+
+async def test_counting_needs_the_permission_to_ask(messages, courier, team):
+    key = await courier.make(lambda: factories.make_key(team, allowed_endpoints=["chat"]))
+
+    assert (await messages(path="/v1/messages/count_tokens", key=key)).status == 403

@@ -27,3 +27,18 @@ def test_what_is_not_reported_is_counted_and_marked():
 
 def test_a_question_shows_no_prompt():
     assert "secret plan" not in repr(question("the secret plan"))
+
+
+def test_output_that_came_after_the_providers_figures_is_counted():
+    reported = TokenUsage(input_tokens=900, cached_input_tokens=800, output_tokens=1)
+
+    metered = metering.metered(question(), reported, "one two three", "gpt-4o")
+
+    assert metered.usage == TokenUsage(input_tokens=900, cached_input_tokens=800, output_tokens=3)
+    assert metered.source is UsageSource.ESTIMATED
+
+
+def test_a_count_that_is_less_than_the_providers_is_none():
+    reported = TokenUsage(input_tokens=9, output_tokens=50)
+
+    assert metering.metered(question(), reported, "one", "gpt-4o").usage == reported
