@@ -1,4 +1,4 @@
-from gateway import metering
+from gateway import counting, metering
 from gateway.dialects.openai_chat import openai_chat
 from gateway.metering import UsageSource
 from gateway.question import Question
@@ -19,9 +19,12 @@ def test_the_providers_figures_are_taken_as_they_are():
 
 
 def test_what_is_not_reported_is_counted_and_marked():
-    metered = metering.metered(question("hello world"), None, "one two three", "gpt-4o")
+    asked = question("hello world")
 
-    assert metered.usage == TokenUsage(input_tokens=2, output_tokens=3)
+    metered = metering.metered(asked, None, "one two three", "gpt-4o")
+
+    given = counting.count(openai_chat.read_request(asked.body), "gpt-4o")
+    assert metered.usage == TokenUsage(input_tokens=given, output_tokens=3)
     assert metered.source is UsageSource.ESTIMATED
 
 
