@@ -128,7 +128,7 @@ class Translated(Interpreter):
 
     def watch(self) -> StreamWatch:
         writer = self._client.stream_writer(self.question.body)
-        return TranslatingWatch(self.dialect.stream_reader(), writer)
+        return TranslatingWatch(self.dialect.stream_reader(), writer, self.target.upstream_model)
 
     def usage_in(self, body: Json) -> TokenUsage | None:
         told = [e.usage for e in self._events(body) if isinstance(e, canonical.UsageReported)]
@@ -143,16 +143,23 @@ class Translated(Interpreter):
     def _events(self, body: Json) -> Sequence[Event]:
         if self._read is None:
             self._read = self.dialect.read_response(body)
+            for event in self._read:
+                if isinstance(event, canonical.Started):
+                    event.model = event.model or self.target.upstream_model
         return self._read
 
 
 class TranslatingWatch(StreamWatch):
-    """Reads the target's stream, and writes the client's."""
+    """Reads the target's stream, and writes the client's.
 
-    __slots__ = ("_beyond", "_length", "_reader", "_words", "_writer")
+    `model` is what the target was asked for: not every vendor names it in its answer.
+    """
 
-    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+    __slots__ = ("_beyond", "_length", "_model", "_reader", "_words", "_writer")
+
+    def __init__(self, reader: StreamReader, writer: StreamWriter, model: str) -> None:
         super().__init__()
+        self._model = model
         self._reader = reader
         self._writer = writer
         self._words: list[str] = []
@@ -179,6 +186,8 @@ class TranslatingWatch(StreamWatch):
             elif isinstance(event, canonical.OUTPUT):
                 self.has_output = True
                 self._keep(words_of(event))
+            elif isinstance(event, canonical.Started):
+                event.model = event.model or self._model
             written.append(self._writer.write(event))
         return b"".join(written)
 

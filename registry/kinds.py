@@ -20,15 +20,13 @@ PROVIDER_KINDS: dict[str, tuple[str, str]] = {
     "cohere": ("Cohere", "gateway.providers.cohere.Cohere"),
     "echo": ("Echo (answers at once)", "gateway.providers.builtin.Echo"),
     "gemini": ("Google Gemini", "gateway.providers.gemini.Gemini"),
+    "generic": ("Generic (described by its options)", "gateway.providers.generic.Generic"),
     "ollama": ("Ollama", "gateway.providers.openai.Ollama"),
     "openai": ("OpenAI", "gateway.providers.openai.OpenAI"),
     "openai_compatible": ("OpenAI-compatible", "gateway.providers.openai.OpenAICompatible"),
     "tei": ("Text Embeddings Inference", "gateway.providers.tei.TEI"),
     "vllm": ("vLLM", "gateway.providers.openai.VLLM"),
 }
-
-#: Kinds of the manifest's contract that this version does not have yet.
-LATER_KINDS = frozenset({"generic"})
 
 #: Kinds for trying and testing that a production installation does not offer.
 DEVELOPMENT_ONLY = frozenset({"chaos"})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from registry import generic
 from registry.kinds import NEEDS_REGION, OWN_OPTIONS, REGION, SPEAK_MORE, VERSIONED
 
 
@@ -81,7 +82,7 @@ def options_of(kind: str) -> dict[str, Option]:
 def complaints(kind: str, given: Any) -> list[str]:
     """What is wrong with the options of a provider of this kind, in sentences."""
     if kind in OWN_OPTIONS:
-        return []
+        return generic.complaints(given)
     if not isinstance(given, dict):
         return ["Options must be a mapping."]
     known = options_of(kind)

@@ -15,7 +15,7 @@ from courier_site.manifest.vocabulary import LATER_STRATEGIES, TIMEOUTS
 from courier_site.manifest.writing import Writer
 from lib import encryption
 from registry.capabilities import COUNTS, NAMES, TRAITS
-from registry.kinds import LATER_KINDS, PROVIDER_KINDS, is_offered
+from registry.kinds import PROVIDER_KINDS, is_offered
 from registry.models import (
     MODEL_NAME,
     Alias,
@@ -51,8 +51,7 @@ def put_provider(writer: Writer, entry: Entry) -> Provider:
 
 def _provider_fields(entry: Entry) -> dict[str, Any]:
     offered = [kind for kind in PROVIDER_KINDS if is_offered(kind)]
-    later = LATER_KINDS | PROVIDER_KINDS.keys()
-    fields: dict[str, Any] = {"kind": entry.choice("kind", offered, later)}
+    fields: dict[str, Any] = {"kind": entry.choice("kind", offered, PROVIDER_KINDS.keys())}
     if "base_url" in entry:
         fields["base_url"] = entry.text("base_url")
     if "enabled" in entry:

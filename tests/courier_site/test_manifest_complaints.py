@@ -25,10 +25,6 @@ KEY = TEAM + "keys:\n  - name: demo\n    team: research\n"
         ),
         (PROVIDER + "    kind: echo\n", 'line 5: "kind" is given twice.'),
         (PROVIDER.replace("echo", "ecko"), 'line 4: kind cannot be "ecko"; did you mean "echo"?'),
-        (
-            PROVIDER.replace("echo", "azure"),
-            'line 4: kind "azure" is not available in this version.',
-        ),
         (PROVIDER.replace("kind: echo", "enabled: true"), 'line 3: A provider needs "kind".'),
         (PROVIDER.replace("local", "7"), "line 3: name must be text; put it in quotes."),
         (

@@ -141,7 +141,7 @@ def between(monkeypatch):
 
 def watched(*events, at_close=()):
     """A watch that has seen all these events but those at the close, and what it wrote."""
-    watch = TranslatingWatch(Reader(*events, at_close=at_close), Writer())
+    watch = TranslatingWatch(Reader(*events, at_close=at_close), Writer(), "alpha-tiny")
     return watch, watch.see(b"." * len(events))
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from gateway import canonical
 from gateway.attempt import WholeFrames
 from gateway.dialects.base import PassThroughDialect, UpstreamHalf
+from gateway.dialects.generic import GenericChat
 from gateway.kinds import provider_of
 from lib.tokens import TokenUsage
+from registry.generic import examples, options_from
 from registry.kinds import PROVIDER_KINDS
 from registry.snapshot import price_of
 from tests.gateway.targets import make_target
@@ -18,6 +20,10 @@ from tests.gateway.validators import Answer
 WIRE = Path(__file__).parent / "wire"
 #: Every format that some kind of provider speaks.
 UPSTREAM = {dialect.name: dialect for kind in PROVIDER_KINDS for dialect in provider_of(kind).paths}
+#: Formats that are described by options: those of the examples that the admin offers.
+UPSTREAM |= {
+    f"generic-{example.name}": GenericChat(options_from(example.options)) for example in examples()
+}
 #: Dollars per million tokens, and per image and search: a class counted as another shows.
 PRICE = price_of(
     price_row(
@@ -52,13 +58,14 @@ class Case:
     """One answer. `facts` are what it says; what they do not name is not checked."""
 
     dialect: object
+    folder: str
     name: str
     content: bytes
     facts: dict
     streams: bool
 
     def __str__(self):
-        return f"{self.dialect.name}/{self.name}"
+        return f"{self.folder}/{self.name}"
 
     @property
     def fails(self):
@@ -111,6 +118,7 @@ def _case(told):
     (path,) = (path for path in told.parent.glob(f"{stem}.*") if path != told)
     return Case(
         UPSTREAM[told.parent.name],
+        told.parent.name,
         stem,
         path.read_bytes(),
         json.loads(told.read_text()),
