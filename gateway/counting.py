@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import orjson
 
+from gateway import tool_text
 from gateway.canonical import (
     ChatRequest,
     EmbeddingsRequest,
@@ -23,19 +20,12 @@ from gateway.canonical import (
     ToolCall,
     ToolResult,
 )
+from gateway.media_tokens import tokens_of, words_in
 from lib import tokenizer
-from lib.image_size import Size, size_of
+from lib.vocabularies import Vocabulary, vocabulary_of
 
-#: Of an image whose size cannot be seen: it is somewhere else, or of a kind unknown.
-USUAL_IMAGE: Size = (1024, 1024)
-#: How much of an image is looked at for its size, in characters of base64.
-_HEAD = 64 * 1024
-#: What models put around each message, and at the end, to begin the answer.
-MARKS_PER_MESSAGE = 4
-MARKS_OF_ANSWER = 3
-#: What stands around each tool and each call.
-MARKS_PER_TOOL = 8
-
+#: What stands around each call of a tool, and each result.
+MARKS_PER_CALL = 4
 
 #: What can be counted.
 Countable = ChatRequest | EmbeddingsRequest | RerankRequest
@@ -57,32 +47,43 @@ def count(request: Countable, model: str) -> int:
 
 
 def _of_conversation(request: ChatRequest, model: str) -> int:
-    words = [word for message in request.messages for word in _words_of(message)]
-    words += map(_json, _read_too(request))
-    media = (part for message in request.messages for part in _media_of(message.parts))
-    marks = MARKS_PER_MESSAGE * len(request.messages) + MARKS_PER_TOOL * len(request.tools)
+    vocabulary = vocabulary_of(model)
+    parts = [part for message in request.messages for part in message.parts]
+    words = [word for part in parts for word in _words_of(part)]
+    words += [message.name for message in request.messages if message.name]
+    words += _read_too(request, vocabulary)
     return (
         tokenizer.count_all(words, model)
-        + sum(tokens_of(part, model) for part in media)
-        + marks
-        + MARKS_OF_ANSWER
+        + sum(tokens_of(media, vocabulary) for media in _media_in(parts))
+        + _marks(request, parts, vocabulary)
     )
 
 
-def tokens_of(media: Media, model: str) -> int:
-    """Tokens of an image, by the maker's own formula; of documents and sounds by their length."""
-    width, height = _size(media)
-    return math.ceil(width * height / 750)
+def _marks(request: ChatRequest, parts: list[Part], vocabulary: Vocabulary) -> int:
+    """Tokens that no client sees: around messages, calls and tools."""
+    messages = sum(_is_marked(message, vocabulary) for message in request.messages)
+    names = sum(bool(message.name) for message in request.messages)
+    calls = sum(isinstance(part, ToolCall | ToolResult) for part in parts)
+    return (
+        vocabulary.per_conversation
+        + messages * vocabulary.per_message
+        + names
+        + calls * MARKS_PER_CALL
+        + (_marks_of_tools(request, vocabulary) if request.tools else 0)
+    )
 
 
-def _words_of(message: Message) -> Iterator[str]:
-    if message.name:
-        yield message.name
-    for part in message.parts:
-        yield from _words_in(part)
+def _is_marked(message: Message, vocabulary: Vocabulary) -> bool:
+    return message.role != "system" or vocabulary.marks_instructions
 
 
-def _words_in(part: Part) -> Iterator[str]:
+def _marks_of_tools(request: ChatRequest, vocabulary: Vocabulary) -> int:
+    """Where there are instructions, types stand in their message instead of in one of their own."""
+    joins = vocabulary.types_tools and any(each.role == "system" for each in request.messages)
+    return vocabulary.before_tools - (vocabulary.per_message if joins else 0)
+
+
+def _words_of(part: Part) -> Iterator[str]:
     match part:
         case Text(text=text) | Thinking(text=text) | Refusal(text=text):
             yield text
@@ -91,10 +92,12 @@ def _words_in(part: Part) -> Iterator[str]:
             yield arguments
         case ToolResult(parts=parts):
             for inner in parts:
-                yield from _words_in(inner)
+                yield from _words_of(inner)
+        case Media():
+            yield words_in(part)
 
 
-def _media_of(parts: list[Part]) -> Iterator[Media]:
+def _media_in(parts: list[Part]) -> Iterator[Media]:
     for part in parts:
         if isinstance(part, Media):
             yield part
@@ -102,21 +105,10 @@ def _media_of(parts: list[Part]) -> Iterator[Media]:
             yield from (inner for inner in part.parts if isinstance(inner, Media))
 
 
-def _read_too(request: ChatRequest) -> Iterator[Any]:
+def _read_too(request: ChatRequest, vocabulary: Vocabulary) -> Iterator[str]:
     """What the model reads beside the messages."""
-    for tool in request.tools:
-        yield {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    if request.tools:
+        written = tool_text.as_types if vocabulary.types_tools else tool_text.as_json
+        yield written(request.tools)
     if request.response_format and request.response_format.schema:
-        yield request.response_format.schema
-
-
-def _json(given: Any) -> str:
-    return orjson.dumps(given).decode()
-
-
-def _size(media: Media) -> Size:
-    try:
-        head = base64.b64decode(media.data[:_HEAD])
-    except (binascii.Error, ValueError):
-        return USUAL_IMAGE
-    return size_of(head) or USUAL_IMAGE
+        yield orjson.dumps(request.response_format.schema).decode()

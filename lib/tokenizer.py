@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
 import bpe_openai
 
-#: Models of OpenAI's first vocabulary; all later ones, and most others, are nearer the second.
-_OLDER = ("gpt-4-", "gpt-3.5", "text-embedding-", "gpt-35")
+from lib.vocabularies import OLDER, Vocabulary, counts_of, vocabulary_of
+
 #: Text beyond this is counted by its length: counting runs on the event loop (30 MB/s).
 MOST_COUNTED = 256 * 1024
 CHARACTERS_PER_TOKEN = 4
@@ -22,12 +23,19 @@ def load() -> None:
 
 
 def count(text: str, model: str) -> int:
-    """Tokens of `text` as `model` would count them, or near it for a model of another maker."""
-    if not text:
-        return 0
-    counted, beyond = text[:MOST_COUNTED], max(len(text) - MOST_COUNTED, 0)
-    encoding = _encoding(_vocabulary_of(model))
-    return len(encoding.encode_ordinary(counted)) + beyond // CHARACTERS_PER_TOKEN
+    """Tokens of `text` as `model` would count them: exact for OpenAI's, near it for others."""
+    return count_all((text,), model)
+
+
+def count_all(texts: Iterable[str], model: str) -> int:
+    """Tokens of several texts that stand apart. All of them together are bounded as one is."""
+    vocabulary = vocabulary_of(model)
+    total, left = 0.0, MOST_COUNTED
+    for text in texts:
+        if text:
+            total += _weight(text[:left], vocabulary) + len(text[left:]) / CHARACTERS_PER_TOKEN
+            left = max(left - len(text), 0)
+    return math.ceil(total - 0.5)
 
 
 def text_of(tokens: Sequence[int]) -> str:
@@ -35,24 +43,20 @@ def text_of(tokens: Sequence[int]) -> str:
     try:
         if min(tokens, default=0) < 0:
             raise ValueError("A token is a number from 0 on.")
-        text: str = _encoding("cl100k_base").decode(list(tokens))
+        text: str = _encoding(OLDER.base).decode(list(tokens))
     except LookupError as error:
         raise ValueError("A token is none of this vocabulary.") from error
     return text
 
 
-def count_all(texts: Iterable[str], model: str) -> int:
-    """Tokens of several texts that stand apart. All of them together are bounded as one is."""
-    total, left = 0, MOST_COUNTED
-    for text in texts:
-        total += count(text[:left], model) + len(text[left:]) // CHARACTERS_PER_TOKEN
-        left = max(left - len(text), 0)
-    return total
-
-
-def _vocabulary_of(model: str) -> str:
-    name = model.rpartition("/")[2]
-    return "cl100k_base" if name == "gpt-4" or name.startswith(_OLDER) else "o200k_base"
+def _weight(text: str, vocabulary: Vocabulary) -> float:
+    tokens = len(_encoding(vocabulary.base).encode_ordinary(text))
+    if not vocabulary.beside:
+        return tokens * vocabulary.factor
+    beside = zip(counts_of(text), vocabulary.beside, strict=True)
+    weight = tokens * vocabulary.factor + sum(number * each for number, each in beside)
+    # No text is so strange that another vocabulary makes next to nothing of it.
+    return max(weight, tokens / 2)
 
 
 @cache

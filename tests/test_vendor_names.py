@@ -18,11 +18,13 @@ NOT_A_VENDOR = re.compile(
     r"|openai[-_](image_variations|speech|transcriptions|translations)"
     r"|anthropic[-_]messages|gemini[-_](embed_one|embed|fields|generate)|bpe_openai"
 )
-#: Where the vendors live, the formats that bear their names, and a configuration to begin with.
+#: Where the vendors live, the formats and vocabularies that bear their names, and a configuration
+#: to begin with.
 AT_HOME = (
     "courier_site/demonstration.py",
     "gateway/dialects/",
     "gateway/providers/",
+    "lib/vocabularies.py",
     "registry/kinds.py",
 )
 STRINGS = {tokenize.STRING}

@@ -10,11 +10,12 @@ the answer comes back as events.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from gateway import counting
 from gateway.canonical import Event, Json
+from gateway.dialects.json_values import integer, items, mapping
 from gateway.errors import BadRequest, UnsupportedParameter
 from gateway.sse import Framer
 from lib import tokenizer
@@ -385,20 +386,3 @@ class BodyDialect(PassThroughDialect):
     @abstractmethod
     def body_watch(self, media_type: str) -> BodyWatch:
         """A watch over an answer of this type."""
-
-
-def integer(value: Any) -> int:
-    """A token count from somebody else's JSON: whole, not negative, and within bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(min(max(value, 0), 10**12)) if value == value else 0
-
-
-def items(value: Any) -> Sequence[Any]:
-    """`value` if it is a list, else an empty one."""
-    return value if isinstance(value, list) else ()
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """`value` if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}

@@ -1,4 +1,10 @@
+<<<<<<< HEAD
 from gateway import counting, metering
+=======
+import pytest
+
+from gateway import metering
+>>>>>>> a75b9fc (feat: tokens are counted as each family of models counts them, with tools, images, documents and sounds)
 from gateway.dialects.openai_chat import openai_chat
 from gateway.metering import UsageSource
 from gateway.question import Question
@@ -21,11 +27,47 @@ def test_the_providers_figures_are_taken_as_they_are():
 def test_what_is_not_reported_is_counted_and_marked():
     asked = question("hello world")
 
+<<<<<<< HEAD
     metered = metering.metered(asked, None, "one two three", "gpt-4o")
 
     given = counting.count(openai_chat.read_request(asked.body), "gpt-4o")
     assert metered.usage == TokenUsage(input_tokens=given, output_tokens=3)
+=======
+    # The words, and what stands around a message and before the answer.
+    assert metered.usage == TokenUsage(input_tokens=2 + 4 + 3, output_tokens=3)
+>>>>>>> a75b9fc (feat: tokens are counted as each family of models counts them, with tools, images, documents and sounds)
     assert metered.source is UsageSource.ESTIMATED
+
+
+def test_images_are_counted_with_the_words():
+    asked = question([{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}])
+
+    assert metering.metered(asked, None, "", "gpt-4o").usage.input_tokens == 765 + 4 + 3
+
+
+def test_what_courier_cannot_read_is_counted_by_its_words():
+    asked = question([{"type": "text", "text": "hello world"}, {"type": "of tomorrow"}])
+
+    assert metering.metered(asked, None, "", "gpt-4o").usage.input_tokens >= 2
+
+
+@pytest.mark.parametrize(
+    ("sources", "together"),
+    [
+        ([], "none"),
+        (["none", "none"], "none"),
+        (["none", "provider"], "provider"),
+        (["estimated", "provider"], "estimated"),
+    ],
+)
+def test_several_calls_are_an_estimate_as_soon_as_one_is(sources, together):
+    used = TokenUsage(input_tokens=2, images=1)
+    parts = [metering.Metered(used, UsageSource(source)) for source in sources]
+
+    metered = metering.together(parts)
+
+    assert metered.source == together
+    assert metered.usage == TokenUsage(input_tokens=2 * len(parts), images=len(parts))
 
 
 def test_a_question_shows_no_prompt():

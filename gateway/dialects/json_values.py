@@ -1,0 +1,23 @@
+"""Reads values of other people's JSON, whatever they turn out to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def integer(value: Any) -> int:
+    """A token count from somebody else's JSON: whole, not negative, and within bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(min(max(value, 0), 10**12)) if value == value else 0
+
+
+def items(value: Any) -> Sequence[Any]:
+    """`value` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else ()
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """`value` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
