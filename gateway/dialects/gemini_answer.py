@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import orjson
 
@@ -94,7 +95,7 @@ class GeminiWriter(StreamWriter):
     __slots__ = ("_answers", "_head", "_usage")
 
     def __init__(self) -> None:
-        self._head: Json = {}
+        self._head = _head(Started("", ""))
         self._answers: dict[int, _Answer] = {}
         self._usage: Json | None = None
 
@@ -111,7 +112,7 @@ class GeminiWriter(StreamWriter):
     def piece(self, event: Event) -> Json:
         """What tells of `event`; empty if there is nothing to tell yet."""
         if isinstance(event, Started):
-            self._head = {"modelVersion": event.model, "responseId": event.id}
+            self._head = _head(event)
             return {}
         if isinstance(event, UsageReported):
             self._usage = write_usage(event.usage)
@@ -130,6 +131,12 @@ class GeminiWriter(StreamWriter):
         if self._usage:
             last["usageMetadata"] = self._usage
         return [{**last, **self._head}]
+
+
+def _head(started: Started) -> Json:
+    """What all events of a stream have in common. Some upstreams do not say who they are."""
+    head = {"responseId": started.id or uuid4().hex}
+    return head | ({"modelVersion": started.model} if started.model else {})
 
 
 class _Answer:

@@ -11,6 +11,7 @@ import orjson
 from gateway import sse
 from gateway.canonical import Embedded, EmbeddingsRequest, Event, UsageReported
 from gateway.dialects.base import (
+    Batched,
     ClientHalf,
     Destination,
     Drops,
@@ -28,6 +29,7 @@ from gateway.dialects.gemini_events import failure_of
 from gateway.dialects.gemini_fields import objects, told, unread
 from gateway.dialects.gemini_usage import read_usage, write_usage
 from gateway.dialects.openai import CHARACTERS_PER_TOKEN, length_of
+from gateway.dialects.openai_usage import added_up
 from gateway.errors import BadRequest
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
@@ -41,7 +43,13 @@ _PURPOSES = {
     "CLASSIFICATION": "classification",
     "CLUSTERING": "clustering",
 }
-_TASKS = {purpose: task for task, purpose in _PURPOSES.items()}
+#: As Cohere's clients and others name the same.
+_TASKS = {
+    **{purpose: task for task, purpose in _PURPOSES.items()},
+    "search_query": "RETRIEVAL_QUERY",
+    "search_document": "RETRIEVAL_DOCUMENT",
+    "passage": "RETRIEVAL_DOCUMENT",
+}
 
 
 class GeminiEmbedding(PassThroughDialect, ClientHalf[EmbeddingsRequest]):
@@ -98,7 +106,7 @@ class GeminiEmbedding(PassThroughDialect, ClientHalf[EmbeddingsRequest]):
         )
 
 
-class GeminiEmbedMany(GeminiEmbedding, UpstreamHalf[EmbeddingsRequest]):
+class GeminiEmbedMany(GeminiEmbedding, Batched, UpstreamHalf[EmbeddingsRequest]):
     """batchEmbedContents: what other formats are translated to."""
 
     name = "gemini-embed"
@@ -117,13 +125,32 @@ class GeminiEmbedMany(GeminiEmbedding, UpstreamHalf[EmbeddingsRequest]):
     def is_answer(self, body: Any) -> bool:
         return isinstance(body, dict) and isinstance(body.get("embeddings"), list)
 
+    def inputs_asked(self, body: Json) -> int:
+        return len(self._asked(body))
+
+    def part(self, body: Json, start: int, stop: int) -> Json:
+        return {**body, "requests": self._asked(body)[start:stop]}
+
+    def joined(self, body: Json, answers: Sequence[tuple[int, Json]]) -> Json:
+        vectors: list[Any] = []
+        for start, answer in answers:
+            if len(vectors) != start:
+                raise ValueError("An input has no vector, or more than one.")
+            vectors += items(answer.get("embeddings"))
+        if len(vectors) != self.inputs_asked(body):
+            raise ValueError("An input has no vector, or more than one.")
+        used = added_up(answer.get("usageMetadata") for _, answer in answers)
+        return {"embeddings": vectors, **({"usageMetadata": used} if used else {})}
+
     def write_response(self, events: Sequence[Event], request: Json) -> Json:
         return {"embeddings": [{"values": vector} for vector in _vectors(events)], **_used(events)}
 
     def write_request(self, request: EmbeddingsRequest, to: Destination, drops: Drops) -> Json:
         fields: Json = {"model": resource(to.upstream_model)}
-        if request.purpose:
-            fields["taskType"] = _TASKS.get(request.purpose, request.purpose.upper())
+        if request.purpose in _TASKS:
+            fields["taskType"] = _TASKS[request.purpose]
+        elif request.purpose:
+            drops.note("input_type")
         if request.dimensions:
             fields["outputDimensionality"] = request.dimensions
         return {"requests": [{**fields, "content": _content(each)} for each in request.inputs]}

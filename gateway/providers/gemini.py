@@ -25,6 +25,7 @@ _BAD_KEYS = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_SERVICE_BL
 
 class Gemini(Provider):
     kind = "gemini"
+    batch_limits = {"embeddings": 100}
     paths = {
         gemini_generate: ":generateContent",
         gemini_embed: ":batchEmbedContents",

@@ -95,7 +95,7 @@ class Stream:
 
     def see(self, body):
         assert body.keys() <= BODY, f"unknown fields: {body.keys() - BODY}"
-        head = (body["modelVersion"], body["responseId"])
+        head = (body.get("modelVersion", "unknown"), body["responseId"])
         assert all(isinstance(name, str) and name for name in head)
         self.head = self.head or head
         assert head == self.head, "the model and the id are those of the whole stream"
