@@ -203,8 +203,8 @@ class EventStream(Relay):
     async def _begin(self) -> None:
         if self.reply.has_begun and self.exchange.dropped:
             # The head has left before the target was known: too late for a header.
-            comment = f": x-courier-dropped-params: {self.exchange.dropped_names()}\n\n"
-            await self.reply.write(comment.encode())
+            told = f"x-courier-dropped-params: {self.exchange.dropped_names()}"
+            await self.reply.write(self.exchange.question.dialect.remark(told))
         await self.reply.begin_stream(self.exchange.answer_headers().items())
 
     async def _pass_on(self, held: bytes) -> bytes:

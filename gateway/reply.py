@@ -8,11 +8,13 @@ from typing import Any
 
 from django.http.response import HttpResponseBase
 
+from gateway.json_array import CONTENT_TYPE, JsonArray
+
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
+STREAM_TYPE = (b"content-type", b"text/event-stream; charset=utf-8")
 STREAM_HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
@@ -47,6 +49,7 @@ class Reply:
         "_now",
         "_send",
         "client_is_gone",
+        "array",
         "has_begun",
         "is_over",
         "is_writing",
@@ -68,18 +71,22 @@ class Reply:
         self.is_over = False
         self.is_writing = False
         self.written_at = self._now()
+        #: What makes an array of a stream's events, where the client wants that.
+        self.array: JsonArray | None = None
 
     async def send_whole(self, status: int, headers: Iterable[Header], content: bytes) -> None:
         """Send an answer that is all there."""
         length = (b"content-length", str(len(content)).encode())
         await self._start(status, [*headers, length])
+        self.array = None
         await self.write(content, more=False)
 
     async def begin_stream(self, told: Iterable[tuple[str, str]]) -> None:
         """Send the head of a stream, unless that has been done. `told` are its own headers."""
         if not self.has_begun:
             headers = [(name.encode(), value.encode("latin-1")) for name, value in told]
-            await self._start(200, [*STREAM_HEADERS, *headers])
+            kind = STREAM_TYPE if self.array is None else CONTENT_TYPE
+            await self._start(200, [kind, *STREAM_HEADERS, *headers])
 
     async def begin_body(self, told: Iterable[tuple[str, str]]) -> None:
         """Send the head of an answer whose length is not known. `told` are its own headers."""
@@ -96,6 +103,8 @@ class Reply:
         self.is_writing = True
         self.is_over = not more
         self.written_at = self._now()
+        if self.array is not None:
+            data = self.array.written(data, more=more)
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
         self.is_writing = False
 

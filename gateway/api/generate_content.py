@@ -22,6 +22,7 @@ from gateway.dialects.gemini_embed import GeminiEmbedding, gemini_embed, gemini_
 from gateway.dialects.gemini_fields import told
 from gateway.dialects.gemini_generate import gemini_generate
 from gateway.front_door import GatewayRequest
+from gateway.json_array import JsonArray
 from gateway.question import Question
 from gateway.schemas.generate_content import (
     BatchEmbedContentsIn,
@@ -84,9 +85,9 @@ async def _generate(asked: GatewayRequest, name: str) -> HttpResponseBase:
 
 
 async def _stream(asked: GatewayRequest, name: str) -> HttpResponseBase:
-    if asked.GET.get("alt") != "sse":
-        raise errors.BadRequest("Add alt=sse to the URL: streams are events here.", param="alt")
     question = _question(asked, name, streams=True)
+    if asked.GET.get("alt") != "sse":
+        asked.caller.reply.array = JsonArray()
     return await exchange.serve(asked.caller, asked.principal, question)
 
 

@@ -246,6 +246,10 @@ class ClientDialect(Dialect):
     #: What breaks a silence without meaning anything.
     keep_alive: ClassVar[bytes] = b": keep-alive\n\n"
 
+    def remark(self, text: str) -> bytes:
+        """A comment for people in a stream, if the clients of the format can bear one."""
+        return f": {text}\n\n".encode()
+
     @abstractmethod
     def write_error(self, error: CourierError, request_id: str) -> bytes:
         """The body of an error answer."""

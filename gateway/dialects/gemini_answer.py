@@ -44,6 +44,11 @@ _NOTHING: Json = {"text": ""}
 _SPOILT_CALL = "MALFORMED_FUNCTION_CALL"
 
 
+def ended(index: int, reason: str) -> Json:
+    """A candidate that says no more than why it stopped."""
+    return {"content": {"role": "model", "parts": [_NOTHING]}, "index": index, **finish(reason)}
+
+
 def finish(reason: str) -> Json:
     """The fields that say why an answer stopped. Google's reasons are a closed list."""
     known = _REASONS.get(reason)

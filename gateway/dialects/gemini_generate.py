@@ -109,7 +109,7 @@ class GeminiWatch(StreamWatch):
 
     def ending(self, reason: str, used: TokenUsage) -> bytes:
         open_ones = sorted((self._seen or {0}) - self._finished)[:MOST_CANDIDATES]
-        candidates = [{"index": index, **gemini_answer.finish(reason)} for index in open_ones]
+        candidates = [gemini_answer.ended(index, reason) for index in open_ones]
         last = {"candidates": candidates, "usageMetadata": write_usage(used), **self._head}
         return sse.frame_of(orjson.dumps(last))
 
@@ -134,6 +134,9 @@ class GeminiGenerate(PassThroughDialect, ClientHalf[ChatRequest], UpstreamHalf[C
     operation = "generate_content"
     #: No comment: Google's Python client takes one for an event.
     keep_alive = b"\n"
+
+    def remark(self, text: str) -> bytes:
+        return b"\n"
 
     def write_error(self, error: CourierError, request_id: str) -> bytes:
         return write_error(error, request_id)
