@@ -1,12 +1,13 @@
 """Google's generateContent, end to end, at an upstream that speaks it and at one that does not."""
 
 import json
+import re
 
 import pytest
 
 from tests import factories
 from tests.e2e.client import Call
-from tests.fakes.upstream import CUT, STALL, Pause, error_body, frame
+from tests.fakes.upstream import CUT, STALL, Pause, completion, error_body, frame
 from tests.gateway.conftest import until
 from tests.gateway.targets import SECRET
 
@@ -255,6 +256,20 @@ async def test_a_tuned_model_has_its_own_collection(courier, google, key, upstre
     assert upstream.requests[0].path == "/v1/tunedModels/mine-1:generateContent"
 
 
+async def test_a_stream_ends_cleanly_where_the_budget_does(stream, upstream, courier, key):
+    await courier.make(lambda: factories.make_budget(key=key, amount="0.0026"))
+    burst = frame(answer({"text": "word " * 20_000}))
+    upstream.will_answer(HI, Pause(0.1), burst, burst, STALL)
+
+    reply = await stream()
+
+    last = json.loads(reply.data[-1])
+    assert last["candidates"][0]["finishReason"] == "MAX_TOKENS"
+    assert last["candidates"][0]["finishMessage"] == "budget_exceeded"
+    assert last["usageMetadata"]["candidatesTokenCount"] > 0
+    assert (await courier.record(reply.request_id)).outcome == "budget_exceeded"
+
+
 # Errors of Google's
 
 
@@ -276,6 +291,43 @@ async def test_a_refusal_of_the_request_reaches_the_client_in_googles_words(gene
     reply = await generate()
 
     assert (reply.status, reply.error["message"][:16]) == (400, "Too many tokens.")
+
+
+# Between Google's clients and others' upstreams
+
+
+async def test_an_upstream_of_another_format_is_asked_in_its_own(generate, upstream):
+    upstream.will_answer(completion("Hi."))
+
+    reply = await generate("tiny", generationConfig={"maxOutputTokens": 5}, safetySettings=[{}])
+
+    sent = upstream.requests[0]
+    assert sent.path == "/v1/chat/completions"
+    assert sent["messages"] == [{"role": "user", "content": "Say hello."}]
+    assert reply.json["candidates"][0]["content"]["parts"] == [{"text": "Hi."}]
+    assert reply.json["candidates"][0]["finishReason"] == "STOP"
+    assert reply.json["usageMetadata"]["promptTokenCount"] == 7
+    assert reply.headers["x-courier-dropped-params"] == "safetySettings"
+
+
+async def test_a_client_of_another_format_is_answered_in_its_own(pro, chat, upstream):
+    upstream.will_answer(whole({"text": "Hi."}))
+
+    reply = await chat(model="pro")
+
+    assert upstream.requests[0]["contents"] == HELLO["contents"]
+    assert reply.json["choices"][0]["message"]["content"] == "Hi."
+    assert reply.json["usage"]["prompt_tokens"] == 7
+
+
+async def test_a_stream_of_googles_reaches_a_client_of_another_format(pro, chat, upstream):
+    upstream.will_answer(HI, END)
+
+    reply = await chat(model="pro", stream=True)
+
+    words = [json.loads(data)["choices"] for data in reply.data[:-1]]
+    assert "".join(c[0]["delta"].get("content") or "" for c in words if c) == "Hello there."
+    assert reply.data[-1] == b"[DONE]"
 
 
 async def test_another_route_is_tried(generate, upstream):
@@ -326,3 +378,45 @@ async def test_a_model_unknown_is_not_found_in_googles_shape(pro, courier, key):
 
 async def test_the_models_of_openais_clients_stay_where_they_are(pro, courier, key):
     assert (await courier.request("GET", "/v1/models/pro", key=key)).json["object"] == "model"
+
+
+# Without alt=sse
+
+
+async def test_a_stream_may_be_one_array(generate, upstream):
+    upstream.will_answer(HI, Pause(0.1), END)
+
+    reply = await generate(method="streamGenerateContent")
+
+    assert reply.headers["content-type"] == "application/json; charset=utf-8"
+    assert reply.json == [json.loads(HI[6:]), json.loads(END[6:])]
+
+
+async def test_an_array_that_breaks_ends_with_the_error(generate, upstream):
+    upstream.will_answer(HI, CUT)
+
+    reply = await generate(method="streamGenerateContent")
+
+    assert [list(each)[0] for each in reply.json] == ["candidates", "error"]
+
+
+async def test_what_fails_before_an_array_begins_is_no_array(generate, upstream):
+    upstream.will_answer(b'{"error": {"message": "No."}}', status=400)
+
+    reply = await generate(method="streamGenerateContent")
+
+    assert (reply.status, reply.error["code"]) == (400, 400)
+
+
+@pytest.mark.parametrize(
+    ("method", "silence"),
+    [("streamGenerateContent", rb"\}\n+,"), ("streamGenerateContent?alt=sse", rb"\}\n{3,}data:")],
+)
+async def test_a_silence_is_broken_by_white_space(generate, upstream, settings, method, silence):
+    settings.COURIER_KEEP_ALIVE_S = 0.1
+    upstream.will_answer(HI, Pause(1), END)
+
+    reply = await generate(method=method)
+
+    assert re.search(silence, reply.content)
+    assert b"keep-alive" not in reply.content
