@@ -1,5 +1,7 @@
 """google-genai, Google's own SDK, against Gemini's endpoints."""
 
+import functools
+
 from google import genai
 from google.genai import errors, types
 from scen import (
@@ -20,6 +22,7 @@ from scen import (
 )
 
 
+@functools.cache  # one that nobody holds on to is closed in the middle of a request
 def client(key=API_KEY, version=None):
     told = types.HttpOptions(base_url=need(GEMINI_BASE_URL, "GEMINI_BASE_URL"), api_version=version)
     return genai.Client(api_key=key, http_options=told)
