@@ -116,6 +116,9 @@ class Translated(Interpreter):
 
     def message(self) -> Message:
         request = self._client.read_request(self.question.body)
+        if isinstance(request, canonical.ChatRequest):
+            # In some formats the path says so, not the body.
+            request.stream = self.question.wants_stream
         for name in request.unknown:
             self.drops.note(name)
         if isinstance(request, ChatRequest):

@@ -16,7 +16,7 @@ NAME = re.compile(rf"(?<![a-z])({'|'.join(VENDORS)})(?![a-z])", re.IGNORECASE)
 NOT_A_VENDOR = re.compile(
     r"openai[-_](chat|completions|embeddings|responses|moderations|images|image_edits)"
     r"|openai[-_](image_variations|speech|transcriptions|translations)"
-    r"|anthropic[-_]messages|gemini[-_](embed_one|embed|fields|generate)|bpe_openai"
+    r"|anthropic[-_]messages|gemini[-_](embed_one|embed|fields|generate|models)|bpe_openai"
 )
 #: Where the vendors live, the formats and vocabularies that bear their names, and a configuration
 #: to begin with.

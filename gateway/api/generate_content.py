@@ -15,7 +15,7 @@ from django.urls.converters import StringConverter
 from ninja import Router
 
 from gateway import counting, errors, exchange
-from gateway.api.models import permitted
+from gateway.api import models
 from gateway.api.request import json_of, read_as, request_of
 from gateway.dialects.base import Json, mapping
 from gateway.dialects.gemini_embed import GeminiEmbedding, gemini_embed, gemini_embed_one
@@ -29,7 +29,6 @@ from gateway.schemas.generate_content import (
     EmbedContentIn,
     GenerateContentIn,
 )
-from registry import snapshot
 
 #: Under /v1beta, where all is Google's.
 beta = Router(tags=["generate_content"])
@@ -140,35 +139,12 @@ _METHODS: dict[str, Callable[[GatewayRequest, str], Awaitable[HttpResponseBase]]
 
 @beta.get("/models")
 async def list_models(request: HttpRequest) -> HttpResponse:
-    principal = permitted(request)
-    names = sorted(snapshot.current().names)
-    listed = [name for name in names if "*" not in name and principal.may_use(name)]
-    return _json({"models": [_described(name) for name in listed]})
+    return models.list_resources(request)
 
 
 @beta.get("/models/{path:name}")
 async def retrieve_model(request: HttpRequest, name: str) -> HttpResponse:
-    principal = permitted(request)
-    name = name.removeprefix("models/")
-    if not principal.may_use(name) or snapshot.current().model(name) is None:
-        raise errors.ModelNotFound(f"The model {name!r} does not exist.", param="model")
-    return _json(_described(name))
-
-
-def _described(name: str) -> Json:
-    """A model as Google describes one. What nobody has said is left out."""
-    model = snapshot.current().model(name)
-    told_limits = {
-        "inputTokenLimit": model.capabilities.context_window if model else None,
-        "outputTokenLimit": model.capabilities.output_limit if model else None,
-    }
-    return {
-        "name": f"models/{name}",
-        "displayName": name,
-        "description": model.description if model else "",
-        **{limit: tokens for limit, tokens in told_limits.items() if tokens is not None},
-        "supportedGenerationMethods": list(_METHODS),
-    }
+    return models.describe_resource(request, name.removeprefix("models/"))
 
 
 def _json(body: Json) -> HttpResponse:

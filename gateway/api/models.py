@@ -9,7 +9,7 @@ from ninja import Router
 from accounts.principals import Principal
 from gateway import errors
 from gateway.api.request import request_of
-from gateway.dialects import anthropic_messages_models
+from gateway.dialects import anthropic_messages_models, gemini_models
 from gateway.dialects.base import Json
 from lib.ids import EPOCH
 from registry import snapshot
@@ -20,9 +20,9 @@ router = Router(tags=["models"])
 
 @router.get("/models")
 async def list_models(request: HttpRequest) -> HttpResponse:
-    principal = permitted(request)
-    names = sorted(snapshot.current().names)
-    names = [name for name in names if "*" not in name and principal.may_use(name)]
+    if gemini_models.are_asked_for(request.headers):
+        return list_resources(request)
+    names = _names_for(request)
     if anthropic_messages_models.are_asked_for(request.headers):
         return _json(anthropic_messages_models.listed([_told(name) for name in names]))
     return _json({"object": "list", "data": [_described(name) for name in names]})
@@ -30,15 +30,37 @@ async def list_models(request: HttpRequest) -> HttpResponse:
 
 @router.get("/models/{path:name}")
 async def retrieve_model(request: HttpRequest, name: str) -> HttpResponse:
-    principal = permitted(request)
-    if not principal.may_use(name) or snapshot.current().model(name) is None:
-        raise errors.ModelNotFound(f"The model {name!r} does not exist.", param="model")
+    if gemini_models.are_asked_for(request.headers):
+        return describe_resource(request, name)
+    _check(request, name)
     described = _told if anthropic_messages_models.are_asked_for(request.headers) else _described
     return _json(described(name))
 
 
-def permitted(request: HttpRequest) -> Principal:
-    """The principal, who may read the models. They are loaded."""
+def list_resources(request: HttpRequest) -> HttpResponse:
+    """The models in the form of clients that take one for a resource."""
+    return _json(gemini_models.listed([_resource(name) for name in _names_for(request)]))
+
+
+def describe_resource(request: HttpRequest, name: str) -> HttpResponse:
+    """One model in that form."""
+    _check(request, name)
+    return _json(_resource(name))
+
+
+def _names_for(request: HttpRequest) -> list[str]:
+    principal = _permitted(request)
+    names = sorted(snapshot.current().names)
+    return [name for name in names if "*" not in name and principal.may_use(name)]
+
+
+def _check(request: HttpRequest, name: str) -> None:
+    """Raises ModelNotFound unless the caller may know of this model."""
+    if not _permitted(request).may_use(name) or snapshot.current().model(name) is None:
+        raise errors.ModelNotFound(f"The model {name!r} does not exist.", param="model")
+
+
+def _permitted(request: HttpRequest) -> Principal:
     principal = request_of(request).principal
     if not principal.may_call("models"):
         raise errors.EndpointNotAllowed("This API key may not call models.")
@@ -59,6 +81,12 @@ def _told(name: str) -> Json:
     created_at = model.created_at if model else EPOCH
     capabilities = model.capabilities if model else UNKNOWN
     return anthropic_messages_models.described(name, created_at, capabilities)
+
+
+def _resource(name: str) -> Json:
+    model = snapshot.current().model(name)
+    description, capabilities = (model.description, model.capabilities) if model else ("", UNKNOWN)
+    return gemini_models.described(name, description, capabilities)
 
 
 def _json(body: Json) -> HttpResponse:

@@ -330,6 +330,16 @@ async def test_a_stream_of_googles_reaches_a_client_of_another_format(pro, chat,
     assert reply.data[-1] == b"[DONE]"
 
 
+async def test_an_upstream_of_another_format_is_asked_for_a_stream(stream, upstream):
+    reply = await stream("tiny")
+
+    assert upstream.requests[0]["stream"] is True
+    events = [json.loads(data)["candidates"][0] for data in reply.data]
+    texts = [part["text"] for event in events for part in event["content"]["parts"]]
+    assert "".join(texts) == "Hello there."
+    assert events[-1]["finishReason"] == "STOP"
+
+
 async def test_another_route_is_tried(generate, upstream):
     upstream.will_answer(error_body(), status=503)
     upstream.will_answer(whole({"text": "Hi."}))
@@ -368,6 +378,15 @@ async def test_one_model_is_described(pro, courier, key):
     reply = await courier.request("GET", "/v1beta/models/pro", key=key)
 
     assert reply.json["name"] == "models/pro"
+
+
+async def test_googles_clients_are_known_by_their_header_under_v1_too(pro, courier, key):
+    headers = {"x-goog-api-key": key.secret}
+    listed = await courier.request("GET", "/v1/models", headers=headers)
+    one = await courier.request("GET", "/v1/models/pro", headers=headers)
+
+    assert "models/pro" in [model["name"] for model in listed.json["models"]]
+    assert one.json["displayName"] == "pro"
 
 
 async def test_a_model_unknown_is_not_found_in_googles_shape(pro, courier, key):
