@@ -151,7 +151,7 @@ class Choice:
         signature, data = block.get("signature"), block.get("data")
         if isinstance(signature, str) and signature:
             yield ThinkingSigned(signature, self.index)
-        elif isinstance(data, str) and block.get("format", "anthropic").startswith("anthropic"):
+        elif isinstance(data, str) and _is_redacted(block):
             yield ThinkingRedacted(data, self.index)
 
     def _words(self, said: Mapping[str, Any]) -> Iterator[Event]:
@@ -231,6 +231,11 @@ class Calls:
     def _known(self, call_id: str, name: str) -> tuple[int, str] | None:
         """The call that a fragment without index and id goes on with; None if it begins one."""
         return None if name else self._last
+
+
+def _is_redacted(block: Mapping[str, Any]) -> bool:
+    """Whether hidden thoughts are Anthropic's. Those of others mean nothing without their items."""
+    return _word(block.get("format") or "anthropic").startswith("anthropic")
 
 
 def _word(value: Any) -> str:

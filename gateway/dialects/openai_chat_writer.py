@@ -71,9 +71,9 @@ class ChatWriter(StreamWriter):
 
     def write(self, event: Event) -> bytes:
         match event:
-            case TextDelta(text, choice):
-                delta = b'{"content":' + orjson.dumps(text) + b"}"
-                return self._begun(choice) + self._chunk(delta, choice)
+            case TextDelta(text, choice) if choice < len(self._opened):
+                # Nearly every event.
+                return self._chunk(b'{"content":' + orjson.dumps(text) + b"}", choice)
             case Started(id, model):
                 self._begin(id, model)
                 return b""
@@ -96,7 +96,7 @@ class ChatWriter(StreamWriter):
 
     def _begun(self, choice: int) -> bytes:
         """The chunks that open this choice and those before it, unless they are open."""
-        if choice < len(self._opened) or choice >= MOST_CHOICES:
+        if choice < len(self._opened):
             return b""
         if not self._head:
             self._begin("", "")
@@ -125,6 +125,9 @@ class ChatWriter(StreamWriter):
         opening = self._begun(choice)
         entry = {**entry, "index": self._opened[choice].place_in(name)}
         return opening + self._said({name: [entry]}, choice)
+
+    def _text(self, event: TextDelta) -> bytes:
+        return self._said({"content": event.text}, event.choice)
 
     def _refusal(self, event: RefusalDelta) -> bytes:
         return self._said({"refusal": event.text}, event.choice)
@@ -208,6 +211,7 @@ class ChatWriter(StreamWriter):
         return reason
 
     _writers: ClassVar[Mapping[type, Callable[[Any, Any], bytes]]] = {
+        TextDelta: _text,
         RefusalDelta: _refusal,
         ThinkingDelta: _thought,
         ThinkingSigned: _signature,
