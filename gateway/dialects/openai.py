@@ -111,12 +111,3 @@ def images_in(content: Any) -> int:
     if not isinstance(content, list):
         return 0
     return sum(mapping(part).get("type") in {"image_url", "input_image"} for part in content)
-
-
-def unescaped(words: bytes) -> str:
-    """The text of the inside of a JSON string."""
-    try:
-        return str(orjson.loads(b'"' + words + b'"'))
-    except orjson.JSONDecodeError:
-        # Half of a surrogate pair, say. The count will be near enough.
-        return words.decode(errors="replace")

@@ -9,40 +9,31 @@ from typing import ClassVar
 import orjson
 
 from gateway import sse
+from gateway.dialects import seen_words
 from gateway.dialects.base import Json, StreamWatch, items, mapping
-from gateway.dialects.openai import CHARACTERS_PER_TOKEN, DONE, MOST_CHOICES, error_frame, unescaped
+from gateway.dialects.openai import DONE, MOST_CHOICES, error_frame
+from gateway.dialects.openai_chat_reader import parsed
 from gateway.dialects.openai_usage import read_chunk_usage, write_usage
+from gateway.dialects.seen_words import SeenWords
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 
-#: The fields of a chunk that hold words of the model.
-CHAT_WORDS = ("content", "reasoning_content", "reasoning", "refusal", "arguments", "name")
 #: As servers write it, compact or not. In a string the quotes would be escaped.
 _NULL_USAGE = (b',"usage":null', b', "usage": null')
 #: Clients that ask for usage get a null in every chunk but one: only that one is parsed.
 _REAL_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 #: What all chunks of a stream have in common.
 _MARKS = ("id", "object", "created", "model", "system_fingerprint")
-#: Words kept for counting, per stream, in bytes. What lies beyond is counted by its length.
-MOST_WORDS = 512 * 1024
-MOST_BEYOND = 16 * 1024 * 1024
-
-
-def words_in(*names: str) -> re.Pattern[bytes]:
-    """Where a chunk holds words, in fields of these names.
-
-    Quotes inside JSON strings are escaped, so a match is a real field; parsing every chunk
-    would cost more than all the rest.
-    """
-    fields = "|".join(names).encode()
-    return re.compile(rb'"(?:' + fields + rb')":\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
 
 
 class ChatWatch(StreamWatch):
     """Looks at one stream of chat completion chunks."""
 
-    __slots__ = ("_beyond", "_choices", "_head", "_hides_usage", "_words")
-    words: ClassVar[re.Pattern[bytes]] = words_in(*CHAT_WORDS)
+    __slots__ = ("_choices", "_head", "_hides_usage", "_words")
+    #: Where a chunk holds words of the model.
+    words: ClassVar[re.Pattern[bytes]] = seen_words.fields(
+        b"content", b"reasoning_content", b"reasoning", b"refusal", b"arguments", b"name"
+    )
 
     def __init__(self, *, hides_usage: bool, choices: int) -> None:
         super().__init__()
@@ -50,14 +41,13 @@ class ChatWatch(StreamWatch):
         self._choices = min(choices, MOST_CHOICES)
         #: The marks that all chunks of the stream have in common.
         self._head: Json = {}
-        self._words = bytearray()
-        self._beyond = 0
+        self._words = SeenWords()
 
     def see(self, frames: bytes) -> bytes:
         if not self.has_output:
             # Not a chunk further than needed: a burst may bring the whole answer at once.
             self._look_for_output(map(_parsed, sse.split(frames)))
-        self._keep(b"".join(self.words.findall(frames)))
+        self._words.keep(b"".join(self.words.findall(frames)))
         if b'"usage"' in frames:
             frames = self._without_usage(frames)
         if b'"error"' in frames:
@@ -69,7 +59,8 @@ class ChatWatch(StreamWatch):
 
     def _look_for_output(self, chunks: Iterable[Json]) -> None:
         for chunk in chunks:
-            self._head = self._head or {name: chunk[name] for name in _MARKS if name in chunk}
+            if not self._head and chunk.get("choices"):
+                self._head = {name: chunk[name] for name in _MARKS if name in chunk}
             if _has_output(chunk):
                 self.has_output = True
                 return
@@ -90,16 +81,10 @@ class ChatWatch(StreamWatch):
         return error_frame(error, request_id)
 
     def seen_text(self) -> str:
-        return unescaped(bytes(self._words)) + " " * min(self._beyond, MOST_BEYOND)
+        return self._words.text()
 
     def output_estimate(self) -> int:
-        return (len(self._words) + self._beyond) // CHARACTERS_PER_TOKEN
-
-    def _keep(self, words: bytes) -> None:
-        if len(self._words) + len(words) <= MOST_WORDS:
-            self._words += words
-        else:
-            self._beyond += len(words)
+        return self._words.token_estimate()
 
     def _without_usage(self, frames: bytes) -> bytes:
         """Note the usage; take out what the client did not ask for."""
@@ -132,10 +117,7 @@ def _parsed(frame: bytes) -> Json:
     data = sse.data_of(frame)
     if not data or data.startswith(b"[DONE]"):
         return {}
-    chunk = orjson.loads(data)
-    if not isinstance(chunk, dict):
-        raise ValueError("A chunk must be an object.")  # noqa: TRY004  # malformed, like bad JSON
-    return chunk
+    return parsed(data)
 
 
 def _has_output(chunk: Json) -> bool:

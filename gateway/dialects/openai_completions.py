@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.canonical import ChatRequest, Event, Message, Text
 from gateway.dialects import openai_fields as fields
+from gateway.dialects import seen_words
 from gateway.dialects.base import (
     ClientHalf,
     Json,
@@ -26,7 +27,7 @@ from gateway.dialects.openai import (
     length_of,
 )
 from gateway.dialects.openai_chat_question import read_sampling, unread
-from gateway.dialects.openai_chat_watch import ChatWatch, words_in
+from gateway.dialects.openai_chat_watch import ChatWatch
 from gateway.dialects.openai_completions_answer import CompletionWriter, write_response
 from gateway.errors import BadRequest
 
@@ -48,7 +49,7 @@ class CompletionWatch(ChatWatch):
     """Looks at one stream of completion chunks."""
 
     __slots__ = ()
-    words = words_in("text")
+    words = seen_words.fields(b"text")
 
     def ended(self, index: int, reason: str) -> Json:
         return {"index": index, "text": "", "logprobs": None, "finish_reason": reason}

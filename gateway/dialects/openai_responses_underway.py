@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gateway.dialects.base import Json, integer, mapping
-from gateway.dialects.openai import unescaped
 from gateway.dialects.openai_responses_events import Events
 from gateway.dialects.openai_responses_items import (
     CallItem,
@@ -13,6 +12,7 @@ from gateway.dialects.openai_responses_items import (
     OtherItem,
     ReasoningItem,
 )
+from gateway.dialects.seen_words import unescaped
 
 _CALLS = {"function_call": CallItem, "custom_tool_call": CustomCallItem}
 #: Fields of the events that tell the whole of what came in pieces.

@@ -6,7 +6,7 @@ import re
 
 from gateway import sse
 from gateway.dialects.base import Json, StreamWatch, mapping
-from gateway.dialects.openai import CHARACTERS_PER_TOKEN, unescaped
+from gateway.dialects.openai import CHARACTERS_PER_TOKEN
 from gateway.dialects.openai_responses_events import (
     Events,
     ending,
@@ -17,6 +17,7 @@ from gateway.dialects.openai_responses_events import (
     usage_told,
 )
 from gateway.dialects.openai_responses_underway import Underway
+from gateway.dialects.seen_words import unescaped
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 

@@ -37,13 +37,14 @@ class SeenWords:
             self._beyond += len(words)
 
     def text(self) -> str:
-        return _unescaped(bytes(self._kept)) + " " * min(self._beyond, MOST_BEYOND)
+        return unescaped(bytes(self._kept)) + " " * min(self._beyond, MOST_BEYOND)
 
     def token_estimate(self) -> int:
         return (len(self._kept) + self._beyond) // CHARACTERS_PER_TOKEN
 
 
-def _unescaped(words: bytes) -> str:
+def unescaped(words: bytes) -> str:
+    """The text of the inside of a JSON string."""
     try:
         return str(orjson.loads(b'"' + words + b'"'))
     except orjson.JSONDecodeError:

@@ -315,7 +315,7 @@ def test_half_a_pair_of_surrogates_does_not_stop_the_count():
 
 
 def test_words_beyond_what_is_kept_are_counted_by_their_length(monkeypatch):
-    monkeypatch.setattr("gateway.dialects.openai_chat_watch.MOST_WORDS", 5)
+    monkeypatch.setattr("gateway.dialects.seen_words.MOST_WORDS", 5)
 
     watch, _ = watched(HELLO, chunk("x" * 400))
 
@@ -445,6 +445,13 @@ def test_an_early_end_has_the_marks_of_the_chunks_before_it():
 
     marks = ("id", "object", "created", "model")
     assert [last[name] for name in marks] == [opening[name] for name in marks]
+
+
+def test_an_early_end_has_no_marks_of_a_chunk_that_only_filters():
+    filtered = {"id": "", "object": "", "choices": [], "prompt_filter_results": []}
+
+    chunk = orjson.loads(ended(frame(filtered), OPENING, HELLO)[0])
+    assert chunk["object"] == "chat.completion.chunk"
 
 
 def test_an_early_end_ends_every_choice():
