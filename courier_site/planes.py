@@ -16,9 +16,9 @@ from accounts import admission
 from courier_site import health
 from courier_site.metrics import Metrics
 from gateway import upstream
-from gateway.front_door import FrontDoor, Receive, Scope
+from gateway.front_door import FrontDoor, Scope
 from gateway.relay import pulse
-from gateway.reply import Send
+from gateway.reply import Receive, Send
 from lib import tokenizer
 from registry import snapshot
 from usage import budget_keeper, recorder

@@ -262,6 +262,8 @@ COURIER_SLOPE_MINIMUM: float = env.float("COURIER_SLOPE_MINIMUM", default=1)
 COURIER_CORS_ORIGINS: list[str] = env.list("COURIER_CORS_ORIGINS", default=[])
 #: Bytes of a request body, and of a whole upstream answer.
 COURIER_MAX_BODY: int = env.int("COURIER_MAX_BODY", default=10 * 1024 * 1024)
+#: Bytes of a form with its files.
+COURIER_MAX_UPLOAD: int = env.int("COURIER_MAX_UPLOAD", default=100 * 1024 * 1024)
 COURIER_MAX_ANSWER: int = env.int("COURIER_MAX_ANSWER", default=32 * 1024 * 1024)
 #: Seconds: until the first byte of an answer over all attempts; of silence before a comment.
 COURIER_FIRST_BYTE_DEADLINE_S: float = env.float("COURIER_FIRST_BYTE_DEADLINE", default=60)
@@ -279,6 +281,8 @@ COURIER_METRICS_TOKEN: str = env.str("COURIER_METRICS_TOKEN", default="").strip(
 #: Seconds that open streams get after SIGTERM.
 COURIER_DRAIN_S: float = env.float("COURIER_DRAIN", default=30)
 SPOOL_DIR = DATA_DIR / "spool"
+#: Uploads that have to be kept before they can be sent are here, in files without a name.
+UPLOAD_DIR = DATA_DIR / "uploads"
 #: Different tags that a team may have. What comes beyond is recorded as `~other`.
 COURIER_TEAM_TAGS: int = env.int("COURIER_TEAM_TAGS", default=1000)
 #: Days that each is kept; 0: for good. Sums per day are kept for good.

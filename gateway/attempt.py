@@ -15,7 +15,9 @@ from gateway import errors, sse, upstream
 from gateway.dialects.base import BodyDialect, BodyWatch, Framing, StreamWatch
 from gateway.interpreter import Interpreter, interpreter
 from gateway.kinds import provider_of
+from gateway.providers.base import UpstreamRequest
 from gateway.question import Question
+from gateway.upload import Upload
 from gateway.upstream import Answer
 from lib.tokens import TokenUsage
 from registry.snapshot import Target
@@ -74,7 +76,7 @@ class OpenBody:
     watch: BodyWatch
     content_type: str
     answer: Answer
-    #: A time of the event loop's clock.
+    #: When its head came: a time of the event loop's clock.
     started_at: float
     #: Parameters that the target could not be given.
     dropped: Sequence[str] = ()
@@ -93,7 +95,7 @@ async def whole_answer(question: Question, target: Target, limit_s: float) -> Wh
     between = interpreter(question, target)
     try:
         async with asyncio.timeout(limit_s) as time_left:
-            answer = await _ask(between, target)
+            answer = await _ask(between, target, Patience(time_left, limit_s))
             try:
                 time_left.reschedule(now() + target.total_timeout_s)
                 content = await answer.read(settings.COURIER_MAX_ANSWER)
@@ -113,8 +115,8 @@ async def open_stream(question: Question, target: Target, limit_s: float) -> Ope
     started_at = asyncio.get_running_loop().time()
     between = interpreter(question, target)
     try:
-        async with asyncio.timeout(limit_s):
-            answer = await _ask(between, target)
+        async with asyncio.timeout(limit_s) as time_left:
+            answer = await _ask(between, target, Patience(time_left, limit_s))
             frames = WholeFrames(answer, target, between.dialect.framing())
             watch, dropped = between.watch(), between.drops.names
             stream = OpenStream(target, watch, b"", frames, answer, started_at, dropped)
@@ -132,17 +134,14 @@ async def open_stream(question: Question, target: Target, limit_s: float) -> Ope
 async def open_body(question: Question, target: Target, limit_s: float) -> OpenBody:
     """The target's answer, as soon as there is enough of it to believe in it."""
     now = asyncio.get_running_loop().time
-    started_at = now()
     between = interpreter(question, target)
     try:
         async with asyncio.timeout(limit_s) as time_left:
-            answer = await _ask(between, target)
+            answer = await _ask(between, target, Patience(time_left, limit_s))
             try:
                 time_left.reschedule(now() + target.total_timeout_s)
                 content_type, watch = _watched(between, answer, target)
-                body = OpenBody(
-                    target, watch, content_type, answer, started_at, between.drops.names
-                )
+                body = OpenBody(target, watch, content_type, answer, now(), between.drops.names)
                 await _hold_until_sure(body)
             except BaseException:
                 await answer.close()
@@ -192,12 +191,46 @@ class WholeFrames:
             return last
 
 
-async def _ask(between: Interpreter, target: Target) -> Answer:
+class Patience:
+    """How long an attempt may take until its first byte, the time for an upload not counted."""
+
+    def __init__(self, time_left: asyncio.Timeout, limit_s: float) -> None:
+        self._time_left = time_left
+        self._limit_s = limit_s
+
+    def begin_anew(self, waits_for_client: bool) -> None:  # noqa: FBT001  # a state, not a flag
+        """Something of the upload has moved, or the client is waited for."""
+        if self._time_left.expired():
+            return
+        now = asyncio.get_running_loop().time()
+        self._time_left.reschedule(None if waits_for_client else now + self._limit_s)
+
+
+async def _ask(between: Interpreter, target: Target, patience: Patience) -> Answer:
     request = provider_of(target.kind).request(target, between.message())
-    answer = await upstream.send(request, target)
+    upload = between.question.upload
+    if upload is None:
+        answer = await upstream.send(request, target)
+    else:
+        answer = await _send_form(request, target, upload, patience)
     if 200 <= answer.status < 300:
         return answer
     raise await _refusal(answer, target)
+
+
+async def _send_form(
+    request: UpstreamRequest, target: Target, upload: Upload, patience: Patience
+) -> Answer:
+    upload.on_move = patience.begin_anew
+    try:
+        return await upstream.send(request, target)
+    except errors.UpstreamError as error:
+        if upload.fault is not None:
+            # The provider was left because the client had sent nonsense, or nothing more.
+            raise upload.fault from error
+        raise
+    finally:
+        upload.on_move = None
 
 
 async def _refusal(answer: Answer, target: Target) -> errors.UpstreamError:

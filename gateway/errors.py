@@ -38,6 +38,12 @@ class ContextLengthExceeded(BadRequest):
     should_retry = False
 
 
+class BadForm(BadRequest):
+    """The request's form cannot be read."""
+
+    code = "malformed_form"
+
+
 class NotAllowed(CourierError):
     """The key is good, but not for this model."""
 
@@ -126,6 +132,19 @@ class LedgerUnavailable(CourierError):
         super().__init__("The ledger cannot be read at the moment. Ask again.", retry_after=1)
 
 
+class UploadsUnavailable(CourierError):
+    """The disk has no room for an upload that has to be kept before it can be sent."""
+
+    status = 503
+    code = "uploads_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Uploads whose model comes behind their file cannot be kept at the moment. "
+            "Send the field 'model' first, or ask again later."
+        )
+
+
 class ClientStalled(CourierError):
     """The client has not read for too long."""
 
@@ -158,11 +177,16 @@ class UpstreamError(CourierError):
 
     status = 502
     code: ClassVar[str | None] = "upstream_error"
-    recovery: ClassVar[Recovery] = Recovery.FALLBACK
+    recovery: Recovery = Recovery.FALLBACK
     #: Whether the provider had begun to work, and may charge for it although it failed.
     may_have_cost: ClassVar[bool] = False
     #: What has to be paid for all the same, where that is known better.
     paid: Metered | None = None
+
+    def is_final(self) -> None:
+        """Nothing else is tried: what was asked has left, and cannot be sent again."""
+        self.recovery = Recovery.NONE
+        self.message += " The upload was passed on as it came, so only its sender can try again."
 
 
 class NoAvailableTarget(UpstreamError):

@@ -32,7 +32,7 @@ from gateway import (
 )
 from gateway.bill import Bill
 from gateway.breaker import breakers
-from gateway.dialects.base import BodyDialect
+from gateway.dialects.base import BodyDialect, ClientDialect
 from gateway.failover import Attempts, T
 from gateway.interpreter import able
 from gateway.metering import Metered, UsageSource
@@ -69,11 +69,15 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
         raise
 
 
+def check_operation(principal: Principal, dialect: ClientDialect) -> None:
+    """Raises EndpointNotAllowed if this key may not ask in this format."""
+    if not principal.may_call(dialect.operation):
+        raise errors.EndpointNotAllowed(f"This API key may not call {dialect.operation}.")
+
+
 def permitted_model(principal: Principal, question: Question) -> Model:
     """The model asked for. A key learns nothing about models that it may not use."""
-    operation = question.dialect.operation
-    if not principal.may_call(operation):
-        raise errors.EndpointNotAllowed(f"This API key may not call {operation}.")
+    check_operation(principal, question.dialect)
     if not principal.may_use(question.model):
         raise errors.NotAllowed(
             f"This API key may not use the model {question.model!r}.", param="model"
@@ -184,6 +188,8 @@ class Exchange:
             except errors.UpstreamError as error:
                 self.bill.fail(target, error, self.now())
                 breakers.failed(target, error)
+                if not self.question.can_be_asked_again:
+                    error.is_final()
                 raise
             breakers.succeeded(target)
             return answer

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from functools import partial
 from io import BytesIO
 from typing import Any, cast
@@ -25,12 +25,12 @@ from gateway import auth, cors, errors, sse
 from gateway.question import Caller
 from gateway.refusal import Refusal, refusal
 from gateway.relay import Relay, pulse
-from gateway.reply import Header, Reply, Send, Whole
+from gateway.reply import Header, Receive, Reply, Send, Whole
+from gateway.upload import Incoming, Upload
 from lib.errors import CourierError
 from lib.ids import uuid7
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 #: How long a client may take to send its body, in seconds.
 BODY_TIMEOUT_S = 30.0
@@ -48,6 +48,9 @@ class GatewayRequest(ASGIRequest):
     principal: Principal
     caller: Caller
     raw: bytes
+    #: Of a form, which is not read before it is known what for.
+    incoming: Incoming | None = None
+    upload: Upload | None = None
 
 
 class FrontDoor(ASGIHandler):
@@ -101,7 +104,8 @@ class FrontDoor(ASGIHandler):
 
     async def _answer(self, request: GatewayRequest, receive: Receive) -> None:
         """Answer; but the moment the client leaves, cancel whatever is being done for it."""
-        departure = Departure(receive, request.caller.reply)
+        incoming = request.incoming
+        departure = Departure(incoming.after if incoming else receive, request.caller.reply)
         try:
             response = await self._response_to(request)
             if isinstance(response, Relay):
@@ -114,6 +118,8 @@ class FrontDoor(ASGIHandler):
             raise
         finally:
             departure.stop_watching()
+            if request.upload is not None:
+                request.upload.close()
         if isinstance(response, Relay):
             await response.finish()
 
@@ -167,12 +173,14 @@ async def _pass_the_gate(scope: Scope, receive: Receive, caller: Caller) -> Gate
     """The request, once its key is known to be good and its body is there."""
     try:
         principal = await auth.principal_of(scope["headers"], scope.get("query_string", b""))
-        raw = await _body(scope, receive)
+        incoming = _form(scope, receive)
+        raw = b"" if incoming else await _body(scope, receive)
     except asyncio.CancelledError:
         _go_on_after_cancel()
         raise errors.ShuttingDown from None
     request = GatewayRequest(scope, BytesIO())
     request.principal, request.caller, request.raw = principal, caller, raw
+    request.incoming = incoming
     request.urlconf = "gateway.urls"
     return request
 
@@ -211,14 +219,33 @@ def _break_off(scope: Scope) -> None:
         way()
 
 
+def _form(scope: Scope, receive: Receive) -> Incoming | None:
+    """The request's body if it is a form, for reading it as it comes."""
+    for name, value in scope["headers"]:
+        if name == b"content-type" and value[:19].lower() == b"multipart/form-data":
+            most = settings.COURIER_MAX_UPLOAD
+            declared = _declared_length(scope, most)
+            return Incoming(receive, value.decode("latin-1"), declared, most)
+    return None
+
+
+def _declared_length(scope: Scope, most: int) -> int | None:
+    """What the request says of its body's length. Refused if it is known to be too large."""
+    declared = None
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            declared = int(value)
+            if declared > most:
+                raise _too_large(most)
+        if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+            raise errors.UnsupportedEncoding("Send the body without compression.")
+    return declared
+
+
 async def _body(scope: Scope, receive: Receive) -> bytes:
     """The request's body, refused as soon as it is known to be too large."""
     most = settings.COURIER_MAX_BODY
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > most:
-            raise _too_large(most)
-        if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
-            raise errors.UnsupportedEncoding("Send the body without compression.")
+    _declared_length(scope, most)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await _read_body(receive, most)

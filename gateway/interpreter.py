@@ -28,6 +28,7 @@ from gateway.dialects.base import (
 from gateway.kinds import provider_of
 from gateway.providers.base import Message
 from gateway.question import Question
+from gateway.upload import Upload
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 from registry.snapshot import Target
@@ -95,6 +96,21 @@ class Verbatim(Interpreter):
 
     def content_for(self, content: bytes, body: Json) -> bytes:
         return self.dialect.content_for(self.question.body, content, body)
+
+
+class Forwarded(Verbatim):
+    """The same, of a form: it is not read but for its fields, and sent while it comes."""
+
+    def __init__(
+        self, question: Question, target: Target, dialect: PassThroughDialect, upload: Upload
+    ) -> None:
+        super().__init__(question, target, dialect)
+        self._upload = upload
+
+    def message(self) -> Message:
+        form = self._upload.to(self.target.upstream_model)
+        streams = self.question.wants_stream
+        return Message(self.dialect, form, streams, content_type=form.content_type)
 
 
 class Translated(Interpreter):
@@ -257,6 +273,8 @@ def interpreter(question: Question, target: Target) -> Interpreter:
     dialect = provider_of(target.kind).dialect_for(client, target)
     misses = fitting.missed_by(question, target)
     if isinstance(dialect, PassThroughDialect) and dialect is client and not misses:
+        if question.upload is not None:
+            return Forwarded(question, target, dialect, question.upload)
         return Verbatim(question, target, dialect)
     if isinstance(dialect, UpstreamHalf) and isinstance(client, ClientHalf):
         return Translated(question, target, client, dialect)

@@ -47,3 +47,10 @@ def _png() -> bytes:
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in chunks
     )
+
+
+def transcription(size: int) -> dict[str, Any]:
+    """A form of so many bytes is sound to nobody, but it has a length."""
+    seconds = max(size // RATE, 1)
+    said = f"A form of {size} bytes."
+    return {"text": said, "usage": {"type": "duration", "seconds": seconds}}

@@ -22,6 +22,8 @@ import orjson
 
 from gateway import local_media
 
+#: Courier writes forms with their model in front.
+_MODEL_FIRST = re.compile(rb'name="model"\r\n\r\n(.*?)\r\n')
 _WORD = re.compile(r"\s*\S+")
 _ids = count(1)
 
@@ -48,8 +50,12 @@ class EchoTransport(httpx.AsyncBaseTransport):
     """Answers chat completions, embeddings, and requests for images and speech at once."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        asked = orjson.loads(request.content)
         path = request.url.path
+        asked = await _asked(request)
+        if path.endswith(("/images/edits", "/images/variations")):
+            return _json(local_media.images(asked))
+        if path.startswith("/audio/trans"):
+            return _json(local_media.transcription(asked["bytes"]))
         if path.endswith("/embeddings"):
             return _json(_embeddings(asked))
         if path.endswith("/images/generations"):
@@ -61,11 +67,24 @@ class EchoTransport(httpx.AsyncBaseTransport):
         return _json(_said(asked))
 
 
+async def _asked(request: httpx.Request) -> Any:
+    """The request's JSON; of a form, which is not kept, its model and its size."""
+    stream = request.stream
+    if isinstance(stream, httpx.ByteStream) or not isinstance(stream, httpx.AsyncByteStream):
+        return orjson.loads(request.content)
+    size, head = 0, b""
+    async for piece in stream:
+        size += len(piece)
+        head = head or piece
+    named = _MODEL_FIRST.search(head)
+    return {"model": named[1].decode() if named else "", "bytes": size}
+
+
 class ChaosTransport(httpx.AsyncBaseTransport):
     """Fails as the model's name says."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        asked = orjson.loads(request.content)
+        asked = await _asked(request)
         name, _, argument = str(asked.get("model", "")).partition("-")
         fault = FAULTS.get(name)
         if fault is None:

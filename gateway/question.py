@@ -8,6 +8,7 @@ from uuid import UUID
 
 from gateway.dialects.base import ClientDialect, Json
 from gateway.reply import Reply
+from gateway.upload import Upload
 
 
 @dataclass(slots=True, frozen=True)
@@ -21,6 +22,12 @@ class Question:
     wants_stream: bool = False
     #: Headers that the client's format has a meaning for, by their names in lower case.
     told: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Of a form, in the place of `raw`: what is sent on.
+    upload: Upload | None = field(default=None, repr=False)
+
+    @property
+    def can_be_asked_again(self) -> bool:
+        return self.upload is None or not self.upload.is_spent
 
 
 @dataclass(slots=True, frozen=True)

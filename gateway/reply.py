@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from gateway.json_array import CONTENT_TYPE, JsonArray
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Header = tuple[bytes, bytes]
 
 STREAM_TYPE = (b"content-type", b"text/event-stream; charset=utf-8")

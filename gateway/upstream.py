@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,7 +16,7 @@ from django.conf import settings
 
 from gateway import errors
 from gateway.local_upstreams import ChaosTransport, EchoTransport
-from gateway.providers.base import Addressee, UpstreamRequest
+from gateway.providers.base import Addressee, Form, UpstreamRequest
 from registry import network, outbound
 from registry.snapshot import Target
 
@@ -81,6 +81,16 @@ class Answer:
             await self._body.aclose()
 
 
+class Passing(httpx.AsyncByteStream):
+    """A body that is sent in pieces."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._form)
+
+
 async def send(request: UpstreamRequest, target: Target) -> Answer:
     """Send `request`; return as soon as the answer's headers are there."""
     try:
@@ -92,9 +102,9 @@ async def send(request: UpstreamRequest, target: Target) -> Answer:
     message = httpx.Request(
         "POST",
         url,
-        headers=request.headers,
+        headers=_headers(request),
         # Not `content`: that prepares headers which aiohttp then makes itself.
-        stream=httpx.ByteStream(request.body),
+        stream=_stream(request.body),
         extensions={
             "timeout": {
                 "connect": target.connect_timeout_s,
@@ -102,12 +112,23 @@ async def send(request: UpstreamRequest, target: Target) -> Answer:
             }
         },
     )
-    message.read()
+    if isinstance(request.body, bytes):
+        message.read()
     try:
         response = await _transport_for(url.scheme).handle_async_request(message)
     except Exception as error:
         raise _mapped(error, target) from error
     return Answer(response, target)
+
+
+def _headers(request: UpstreamRequest) -> Mapping[str, str]:
+    if isinstance(request.body, bytes) or request.body.length is None:
+        return request.headers
+    return {**request.headers, "content-length": str(request.body.length)}
+
+
+def _stream(body: bytes | Form) -> httpx.ByteStream | Passing:
+    return httpx.ByteStream(body) if isinstance(body, bytes) else Passing(body)
 
 
 @lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from functools import lru_cache
 
 import aiohttp
@@ -62,7 +62,7 @@ class Network(httpx.AsyncBaseTransport):
             request.method,
             _engine_url(str(request.url)),
             headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
-            data=request.content,
+            data=_body(request),
             allow_redirects=False,
             timeout=_engine_limits(limits["connect"], limits["pool"]),
         )
@@ -94,6 +94,14 @@ class NetworkBody(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._answer.release()
+
+
+def _body(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
+    """The request's body: all of it, or as it comes."""
+    stream = request.stream
+    if isinstance(stream, httpx.AsyncByteStream) and not isinstance(stream, httpx.ByteStream):
+        return stream
+    return request.content
 
 
 @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""POST /v1/images/generations"""
+"""POST /v1/images/generations, /v1/images/edits and /v1/images/variations"""
 
 from __future__ import annotations
 
@@ -7,18 +7,47 @@ from django.http.response import HttpResponseBase
 from ninja import Router
 
 from gateway import exchange
+from gateway.api.form import form_of
 from gateway.api.request import json_of, read_as, request_of
-from gateway.dialects.openai_images import openai_images
+from gateway.dialects.base import ClientDialect
+from gateway.dialects.openai_images import (
+    openai_image_edits,
+    openai_image_variations,
+    openai_images,
+)
 from gateway.question import Question
-from gateway.schemas.images import ImagesIn
+from gateway.schemas.images import ImageFormIn, ImagesIn
 
 router = Router(tags=["images"])
 
 
 @router.post("/images/generations")
 async def create_image(request: HttpRequest) -> HttpResponseBase:
+    return await _serve_json(request, openai_images)
+
+
+@router.post("/images/edits")
+async def edit_image(request: HttpRequest) -> HttpResponseBase:
+    # Of images that are named by their URLs there is no file to send.
+    if request_of(request).incoming is None:
+        return await _serve_json(request, openai_image_edits)
+    return await _serve_form(request, openai_image_edits)
+
+
+@router.post("/images/variations")
+async def vary_image(request: HttpRequest) -> HttpResponseBase:
+    return await _serve_form(request, openai_image_variations)
+
+
+async def _serve_json(request: HttpRequest, dialect: ClientDialect) -> HttpResponseBase:
     asked = request_of(request)
     body = json_of(asked)
     payload = read_as(ImagesIn, body)
-    question = Question(openai_images, payload.model, asked.raw, body, bool(payload.stream))
+    question = Question(dialect, payload.model, asked.raw, body, bool(payload.stream))
+    return await exchange.serve(asked.caller, asked.principal, question)
+
+
+async def _serve_form(request: HttpRequest, dialect: ClientDialect) -> HttpResponseBase:
+    asked = request_of(request)
+    question = await form_of(asked, dialect, ImageFormIn)
     return await exchange.serve(asked.caller, asked.principal, question)

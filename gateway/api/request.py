@@ -62,11 +62,15 @@ def json_of(request: GatewayRequest) -> Json:
         raise BadRequest(f"The body is not valid JSON: {_first_line(str(error))}.") from None
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object.")
+    refuse_steering(body)
+    return body
+
+
+def refuse_steering(body: Json) -> None:
     steering = STEERING & body.keys()
     if steering:
         name = min(steering)
         raise UnsupportedParameter(f"The parameter {name!r} is not supported.", param=name)
-    return body
 
 
 def read_as(schema: type[M], body: Json) -> M:

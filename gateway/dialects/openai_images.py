@@ -77,3 +77,5 @@ def _tokens_of_one(body: Json, *, otherwise: str) -> int:
 
 
 openai_images = OpenAIImages("openai-images", "image_generation")
+openai_image_edits = OpenAIImages("openai-image-edits", "image_edit")
+openai_image_variations = OpenAIImages("openai-image-variations", "image_variation")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Protocol
@@ -30,15 +30,26 @@ class Addressee(Protocol):
     def options(self) -> Mapping[str, Any]: ...
 
 
+class Form(Protocol):
+    """A body in pieces, which come as they are sent."""
+
+    @property
+    def length(self) -> int | None:
+        """In bytes, where that is known."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """What is put to a provider, in a format that it speaks."""
 
     dialect: UpstreamDialect
-    body: bytes = field(repr=False)
+    body: bytes | Form = field(repr=False)
     streams: bool = False
     #: Headers of the client's that the format has a meaning for.
     told: Mapping[str, str] = field(default_factory=dict, repr=False)
+    content_type: str = "application/json"
 
 
 #: A vendor's departure from its format: changes the parsed body, and notes what it takes out.
@@ -51,7 +62,7 @@ class UpstreamRequest:
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    body: bytes | Form = field(repr=False)
 
 
 #: The longest that a provider may put us off, in seconds.
@@ -100,7 +111,11 @@ class Provider:
         return keeps and self.dialect_for(dialect, target) is dialect
 
     def request(self, target: Addressee, message: Message) -> UpstreamRequest:
-        headers = {**message.told, **self.headers(target)}
+        headers = {
+            **message.told,
+            **self.headers(target),
+            "content-type": message.content_type,
+        }
         return UpstreamRequest(self.url(target, message), headers, message.body)
 
     def url(self, target: Addressee, message: Message) -> str:

@@ -11,10 +11,15 @@ from gateway.dialects.base import Dialect, Drops, Json, UpstreamDialect, items
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_completions import completes, openai_completions
 from gateway.dialects.openai_embeddings import openai_embeddings
-from gateway.dialects.openai_images import openai_images
+from gateway.dialects.openai_images import (
+    openai_image_edits,
+    openai_image_variations,
+    openai_images,
+)
 from gateway.dialects.openai_moderations import openai_moderations
 from gateway.dialects.openai_responses import openai_responses
 from gateway.dialects.openai_speech import openai_speech
+from gateway.dialects.openai_transcriptions import openai_transcriptions, openai_translations
 from gateway.dialects.rerank import rerank
 from gateway.providers.base import Addressee, Provider, Quirk
 
@@ -50,7 +55,11 @@ class OpenAI(Provider):
         openai_embeddings: "/embeddings",
         openai_moderations: "/moderations",
         openai_images: "/images/generations",
+        openai_image_edits: "/images/edits",
+        openai_image_variations: "/images/variations",
         openai_speech: "/audio/speech",
+        openai_transcriptions: "/audio/transcriptions",
+        openai_translations: "/audio/translations",
     }
     keeps_answers = True
     translated_quirks: ClassVar[Sequence[Quirk]] = (

@@ -1,8 +1,11 @@
 """Servers that an upstream should not be."""
 
+import asyncio
 import contextlib
 import datetime
+import hashlib
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -66,3 +69,52 @@ def _loaded(certificate, key):
         file.flush()
         context.load_cert_chain(file.name)
     return context
+
+
+class Sink:
+    """An upstream that takes a body of any size, keeps none of it, and answers then."""
+
+    def __init__(self, answer):
+        self._answer = answer
+        self.digest = hashlib.sha256()
+        self.size = 0
+        #: Cleared, nothing is read.
+        self.reads = asyncio.Event()
+        self.reads.set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        self.url = f"http://{host}:{port}/v1"
+        return self
+
+    async def __aexit__(self, *exception):
+        self._server.close()
+
+    async def _serve(self, reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            chunked = b"transfer-encoding: chunked" in head.lower()
+            await (self._take_chunks(reader) if chunked else self._take(reader, head))
+            length = f"content-length: {len(self._answer)}\r\n\r\n".encode()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + length)
+            writer.write(self._answer)
+        writer.close()
+
+    async def _take_chunks(self, reader):
+        while size := int(await reader.readline(), 16):
+            await self._swallow(reader, size)
+            await reader.readexactly(2)
+        await reader.readexactly(2)
+
+    async def _take(self, reader, head):
+        length = re.search(rb"content-length: (\d+)", head.lower())[1]
+        await self._swallow(reader, int(length))
+
+    async def _swallow(self, reader, size):
+        while size:
+            await self.reads.wait()
+            piece = await reader.read(min(size, 65536))
+            self.digest.update(piece)
+            self.size += len(piece)
+            size -= len(piece)

@@ -11,6 +11,7 @@ from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import CUT, STALL, error_body, frame
 from tests.gateway.conftest import until
+from tests.gateway.test_transcriptions import FORM, form
 
 RANDOM = random.Random(1)
 PNG = base64.b64encode(RANDOM.randbytes(30)).decode()
@@ -264,6 +265,79 @@ async def test_the_upstream_of_a_client_that_leaves_is_left(call, courier, upstr
 
     await until(lambda: upstream.departures)
     assert (await courier.last_record()).outcome == "client_disconnected"
+
+
+async def edit(courier, key, *parts, path="edits"):
+    return await courier.request(
+        "POST", f"/v1/images/{path}", key=key, headers=FORM, content=form(*parts)
+    )
+
+
+@pytest.mark.parametrize("path", ["edits", "variations"])
+async def test_images_are_changed(courier, key, painter, upstream, path):
+    upstream.will_answer(answer(PNG, PNG, usage=USAGE))
+
+    reply = await edit(
+        courier, key, ("model", "painter"), ("n", "2"), ("image[]", b"1"), ("image[]", b"2"),
+        path=path,
+    )  # fmt: skip
+
+    assert reply.status == 200
+    sent = upstream.requests[0]
+    assert sent.path == f"/v1/images/{path}"
+    assert sent.body.count(b'name="image[]"; filename="speech.wav"') == 2
+    assert b"alpha-painter" in sent.body
+    record = await courier.record(reply.request_id)
+    assert (record.operation, record.images, record.output_tokens) == ("images", 2, 100)
+
+
+@pytest.mark.parametrize(("images", "status"), [("2", 200), ("3", 429)])
+async def test_a_budget_has_to_cover_every_image_that_a_form_asks_for(
+    courier, key, painter, upstream, images, status
+):
+    def rows():
+        painter.delete()
+        factories.make_price(painter.model, input="0", output="0", image="0.04")
+        factories.make_budget(key=key, amount="0.08")
+
+    await courier.make(rows)
+    upstream.will_answer(answer(PNG, PNG))
+
+    reply = await edit(courier, key, ("model", "painter"), ("n", images), ("image", b"1"))
+
+    assert reply.status == status
+
+
+async def test_images_are_changed_as_a_stream(courier, key, painter, upstream):
+    done = completed(kind="image_edit.completed", usage=USAGE)
+    upstream.will_answer(completed(kind="image_edit.partial_image"), done)
+
+    reply = await edit(courier, key, ("model", "painter"), ("stream", "true"), ("image", b"1"))
+
+    assert reply.content.endswith(done)
+    assert (await courier.record(reply.request_id)).output_tokens == 100
+
+
+async def test_images_that_are_named_by_urls_need_no_form(courier, key, painter, upstream):
+    upstream.will_answer(answer(PNG))
+    body = {"model": "painter", "prompt": "Hats", "images": [{"image_url": "https://x.test/a.png"}]}
+
+    reply = await courier.post("/v1/images/edits", body, key=key)
+
+    assert (reply.status, upstream.requests[0]["images"]) == (200, body["images"])
+    assert upstream.requests[0].path == "/v1/images/edits"
+
+
+async def test_the_sdk_changes_images(courier, key, painter, upstream):
+    upstream.will_answer(answer(PNG, usage=USAGE))
+    client = openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{courier.port}/v1", api_key=key.secret)
+
+    async with client:
+        images = await client.images.edit(
+            model="painter", prompt="Hats", image=[("a.png", b"1"), ("b.png", b"2")], mask=b"3"
+        )
+
+    assert images.data[0].b64_json == PNG
 
 
 async def test_the_sdk_reads_images(courier, key, painter, upstream):

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.local_upstreams import FAULTS, ChaosTransport, EchoTransport
+from gateway.local_upstreams import FAULTS, Body, ChaosTransport, EchoTransport
 
 
 async def ask(transport, path="chat/completions", **body):
@@ -72,6 +72,24 @@ async def test_echo_speaks_without_a_sound():
 
     with wave.open(io.BytesIO(await content_of(response))) as sound:
         assert sound.getnframes() / sound.getframerate() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("images/edits", "data"), ("audio/transcriptions", "text"), ("audio/translations", "text")],
+)
+@pytest.mark.parametrize("transport", [EchoTransport(), ChaosTransport()])
+async def test_forms_are_answered_without_being_kept(path, field, transport):
+    async def pieces():
+        yield b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nstatus-418\r\n'
+        yield b"--b--\r\n"
+
+    request = httpx.Request("POST", f"echo://local/{path}", stream=Body(pieces()))
+    response = await transport.handle_async_request(request)
+
+    is_echo = isinstance(transport, EchoTransport)
+    assert response.status_code == (200 if is_echo else 418)
+    assert field in json.loads(await content_of(response)) or not is_echo
 
 
 async def test_echo_streams_word_by_word():

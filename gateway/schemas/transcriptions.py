@@ -1,0 +1,16 @@
+"""What Courier itself reads of a form with sound to write down."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import InstanceOf
+
+from gateway.forms import FormFile
+from gateway.schemas.form import FormIn
+
+
+class TranscriptionIn(FormIn):
+    files: ClassVar[frozenset[str]] = frozenset({"file"})
+
+    file: InstanceOf[FormFile]
