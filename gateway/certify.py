@@ -63,6 +63,10 @@ class Offer:
     quote: Quote
 
     @property
+    def tokens(self) -> tuple[str, str]:
+        return f"{self.quote.input_tokens:,}", f"{self.quote.output_tokens:,}"
+
+    @property
     def cost(self) -> str:
         return dollars(self.quote.cost_nano)
 

@@ -22,10 +22,13 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from gateway import attempt, failover, routing
 from gateway.attempt import WholeAnswer
+from gateway.dialects.base import ClientDialect, Json
 from gateway.dialects.openai_chat import openai_chat
+from gateway.dialects.openai_embeddings import openai_embeddings
 from gateway.errors import UpstreamError
 from gateway.failover import Attempts
 from gateway.question import Question
+from lib.errors import CourierError
 from lib.tokens import TokenUsage
 from registry import snapshot
 from registry.models import Provider, ServedModel
@@ -106,27 +109,35 @@ async def ask(targets: Sequence[Target], most: int) -> Outcome:
     began_at = now()
     attempts = Attempts(most=most, deadline=began_at + PATIENCE_S)
     ordered = routing.order(targets, lambda target: False)
+    question = _question(ordered[0])
     try:
-        asked = partial(attempt.whole_answer, _question())
-        outcome = _answered(await failover.first_success(ordered, asked, attempts))
-    except UpstreamError as error:
+        asked = partial(attempt.whole_answer, question)
+        outcome = _answered(question, await failover.first_success(ordered, asked, attempts))
+    except CourierError as error:
         outcome = Outcome(failure=error.message)
     outcome.elapsed_ms = round((now() - began_at) * 1000)
     outcome.tried = attempts.log
     return outcome
 
 
-def _question() -> Question:
-    body = {
-        "model": "test",
-        "messages": [{"role": "user", "content": "Say hello."}],
-        "max_tokens": MAX_TOKENS,
-    }
-    return Question(openai_chat, "test", orjson.dumps(body), body)
+def _question(target: Target) -> Question:
+    """One that its model can answer, as far as its name tells."""
+    if "embed" in target.upstream_model.lower():
+        dialect: ClientDialect = openai_embeddings
+        body: Json = {"model": "test", "input": "Say hello."}
+    else:
+        dialect = openai_chat
+        messages = [{"role": "user", "content": "Say hello."}]
+        body = {"model": "test", "messages": messages, "max_tokens": MAX_TOKENS}
+    return Question(dialect, "test", orjson.dumps(body), body)
 
 
-def _answered(whole: WholeAnswer) -> Outcome:
-    answer = openai_chat.text_in(orjson.loads(whole.content))
+def _answered(question: Question, whole: WholeAnswer) -> Outcome:
+    body = orjson.loads(whole.content)
+    if question.dialect is openai_embeddings:
+        answer = f"A vector of {len(body['data'][0]['embedding'])} numbers."
+    else:
+        answer = openai_chat.text_in(body)
     return Outcome(answer=answer[:SHOWN], usage=whole.usage)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
 from accounts.principals import Principal
 from gateway import errors
+from gateway.api.model_facts import facts_of, names_of_each
 from gateway.api.request import request_of
 from gateway.dialects import anthropic_messages_models, gemini_models
 from gateway.dialects.base import Json
@@ -25,7 +28,7 @@ async def list_models(request: HttpRequest) -> HttpResponse:
     names = _names_for(request)
     if anthropic_messages_models.are_asked_for(request.headers):
         return _json(anthropic_messages_models.listed([_told(name) for name in names]))
-    return _json({"object": "list", "data": [_described(name) for name in names]})
+    return _json({"object": "list", "data": _described(names, request)})
 
 
 @router.get("/models/{path:name}")
@@ -33,8 +36,9 @@ async def retrieve_model(request: HttpRequest, name: str) -> HttpResponse:
     if gemini_models.are_asked_for(request.headers):
         return describe_resource(request, name)
     _check(request, name)
-    described = _told if anthropic_messages_models.are_asked_for(request.headers) else _described
-    return _json(described(name))
+    if anthropic_messages_models.are_asked_for(request.headers):
+        return _json(_told(name))
+    return _json(_described([name], request)[0])
 
 
 def list_resources(request: HttpRequest) -> HttpResponse:
@@ -69,10 +73,21 @@ def _permitted(request: HttpRequest) -> Principal:
     return principal
 
 
-def _described(name: str) -> Json:
-    model = snapshot.current().model(name)
-    created = int(model.created_at.timestamp()) if model else 0
-    return {"id": name, "object": "model", "created": created, "owned_by": "courier"}
+def _described(names: Sequence[str], request: HttpRequest) -> list[Json]:
+    """OpenAI's fields of each model, and more that its clients leave alone."""
+    principal, loaded = request_of(request).principal, snapshot.current()
+    every = names_of_each(loaded, principal)
+    described: list[Json] = []
+    for name in names:
+        model = loaded.model(name)
+        if model is None:
+            continue
+        told = {"id": name, "object": "model", "created": int(model.created_at.timestamp())}
+        aliases = [other for other in every.get(model.name, ()) if other != name]
+        described.append(
+            {**told, "owned_by": "courier", **facts_of(model, aliases, principal)}
+        )
+    return described
 
 
 def _told(name: str) -> Json:

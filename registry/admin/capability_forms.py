@@ -16,10 +16,12 @@ from registry.traits import TRAITS as CERTIFIABLE
 
 #: As rows of a form: what belongs together stands together.
 ROWS = (
-    COUNTS,
-    ("tools", "parallel_tools", "json_schema"),
-    ("vision", "documents", "audio_input"),
-    ("reasoning", "logprobs"),
+    ("context_window", "output_limit"),
+    ("tools", "parallel_tools"),
+    ("json_schema", "logprobs"),
+    ("vision", "documents"),
+    ("audio_input", "reasoning"),
+    "batch_limit",
 )
 OF_MODELS = (
     "What the model can do, as far as you know. Courier asks a route that can serve the request. "
@@ -62,6 +64,10 @@ class RouteForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         say_of_unknown(self, "As the model")
+        for name in COUNTS:
+            if name in self.fields:
+                told = str(self.fields[name].help_text)
+                self.fields[name].help_text = told.replace("not known", "as the model")
 
 
 class CapabilityForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run

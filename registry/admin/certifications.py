@@ -62,9 +62,10 @@ class CertificationAdmin(ModelAdmin):
     actions: ClassVar[tuple[str, ...] | None] = None
     fieldsets = (
         (None, {"fields": (
-            ("provider", "upstream_model", "task"),
-            ("by", "started_at", "finished_at"),
-            ("result", "used", "cost"),
+            ("provider", "upstream_model"),
+            ("result", "task"),
+            ("by", "started_at"),
+            ("used", "cost"),
         )}),
         ("What was found out", {"fields": ("matrix",)}),
     )  # fmt: skip
@@ -114,13 +115,14 @@ class CertificationAdmin(ModelAdmin):
             if run.heard_at is None:
                 return label("waiting", "plain", hint="A worker takes it up within seconds.")
             return label(f"{done} of {len(certified.traits_of(run.task))}", "info")
+        if not run.number_passed and not run.number_failed:
+            return label("nothing was tried", "warning")
         text = f"{run.number_passed} passed"
         if run.number_failed:
             text += f", {run.number_failed} failed"
         if run.number_skipped:
             text += f", {run.number_skipped} not tried"
-        level: Level = "danger" if run.number_failed else "success"
-        return label(text, level if run.number_passed or run.number_failed else "warning")
+        return label(text, "danger" if run.number_failed else "success")
 
     @admin.display(description="Tokens")
     def used(self, run: Certification) -> str:

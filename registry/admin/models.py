@@ -138,7 +138,11 @@ class ServedModelAdmin(SwitchingAdmin):
         (None, {"fields": ("name", "description", "enabled", ("strategy", "max_attempts"))}),
         (
             "What it can do",
-            {"classes": ("tab",), "description": OF_MODELS, "fields": (*ROWS, "on_unsupported")},
+            {
+                "classes": ("collapse",),
+                "description": OF_MODELS,
+                "fields": (*ROWS, "on_unsupported"),
+            },
         ),
     )
 

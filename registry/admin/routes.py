@@ -27,10 +27,10 @@ class RouteAdmin(ModelAdmin):
     list_select_related = ("model", "provider")
     search_fields = ("model__name", "provider__name", "upstream_model")
     search_help_text = "Model, provider or upstream model"
-    readonly_fields = ("model_link", "provider", "upstream_model", "state")
+    readonly_fields = ("model_link", "leads_to", "state")
     fieldsets = (
         (None, {"fields": (
-            ("model_link", "provider", "upstream_model"),
+            ("model_link", "leads_to"),
             ("priority", "weight"),
             ("enabled", "state"),
         )}),
@@ -60,6 +60,12 @@ class RouteAdmin(ModelAdmin):
     def model_link(self, route: Route) -> SafeString:
         page = reverse("admin:registry_servedmodel_change", args=(route.model_id,))
         return format_html('<a class="underline" href="{}">{}</a>', page, route.model.name)
+
+    @admin.display(description="Provider and upstream model")
+    def leads_to(self, route: Route) -> SafeString:
+        page = reverse("admin:registry_provider_change", args=(route.provider_id,))
+        link = format_html('<a class="underline" href="{}">{}</a>', page, route.provider.name)
+        return format_html("{} / {}", link, route.upstream_model)
 
     @admin.display(description="State")
     def state(self, route: Route) -> str:

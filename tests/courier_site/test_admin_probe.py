@@ -1,5 +1,7 @@
 """The button that sends a test request."""
 
+import json
+
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission
@@ -22,6 +24,17 @@ from usage.models import UsageRecord
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SECRET = "sk-upstream-of-the-probe"
+ANTHROPIC = json.dumps(
+    {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "tiny",
+        "content": [{"type": "text", "text": "Good day."}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 9, "output_tokens": 3},
+    }
+).encode()
 
 
 def test_url(row):
@@ -109,6 +122,25 @@ async def test_a_name_that_is_none_is_complained_of(browser, provider, upstream,
 
     assert answer.context["form"].errors["upstream_model"]
     assert upstream.requests == []
+
+
+async def test_a_model_for_embeddings_is_asked_for_a_vector(browser, provider, upstream):
+    shown = (await browser.post(test_url(provider), {"upstream_model": "text-embed-3"})).text
+
+    assert "A vector of 3 numbers." in shown
+    assert upstream.requests[0].path.endswith("/embeddings")
+
+
+async def test_a_provider_of_another_format_is_asked_in_it(browser, upstream):
+    provider = await sync_to_async(make_provider)(
+        "claude", kind="anthropic", base_url=upstream.url.removesuffix("/v1")
+    )
+    upstream.will_answer(ANTHROPIC)
+
+    shown = (await browser.post(test_url(provider), {"upstream_model": "tiny"})).text
+
+    assert "Good day." in shown
+    assert upstream.requests[0].path.endswith("/messages")
 
 
 async def test_an_error_is_shown_with_its_code_and_without_the_upstream_s_words(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.models import Provider
+from registry.models import Provider, ServedModel
 from tests import factories
 
 
@@ -26,13 +26,12 @@ async def test_models_and_aliases_are_listed_in_openais_form(courier, key, tiny)
     reply = await courier.request("GET", "/v1/models", key=key)
 
     created = int(tiny.created_at.timestamp())
-    assert reply.json == {
-        "object": "list",
-        "data": [
-            {"id": name, "object": "model", "created": created, "owned_by": "courier"}
-            for name in ("small", "tiny")
-        ],
-    }
+    facts = ("id", "object", "created", "owned_by")
+    assert reply.json["object"] == "list"
+    assert [{name: model[name] for name in facts} for model in reply.json["data"]] == [
+        {"id": name, "object": "model", "created": created, "owned_by": "courier"}
+        for name in ("small", "tiny")
+    ]
 
 
 @pytest.mark.usefixtures("some")
@@ -116,3 +115,73 @@ async def test_their_form_tells_how_much_a_model_can_take(courier, key, alpha):
     reply = await messages_models(courier, key, "/v1/models/large")
 
     assert (reply.json["max_input_tokens"], reply.json["max_tokens"]) == (200_000, 64_000)
+
+
+async def described(courier, key, name="tiny"):
+    return (await courier.request("GET", f"/v1/models/{name}", key=key)).json
+
+
+async def test_what_a_model_can_do_is_told_as_far_as_it_is_known(courier, key):
+    known = {"context_window": 8000, "output_limit": 900, "tools": True, "vision": False}
+    await courier.make(lambda: _tell("tiny", **known))
+
+    told = await described(courier, key)
+
+    assert (told["context_window"], told["max_output_tokens"]) == (8000, 900)
+    assert told["capabilities"] == {"tools": True, "vision": False}
+
+
+def _tell(name, **fields):
+    model = ServedModel.objects.get(name=name)
+    for field, value in fields.items():
+        setattr(model, field, value)
+    model.save()
+
+
+async def test_what_nobody_has_said_is_null(courier, key):
+    told = await described(courier, key)
+
+    assert (told["context_window"], told["max_output_tokens"]) == (None, None)
+    assert told["capabilities"] == {}
+
+
+async def test_prices_are_dollars_per_million_tokens_as_text(courier, key):
+    pricing = (await described(courier, key))["pricing"]
+
+    assert (pricing["input"], pricing["output"]) == ("0.15", "0.6")
+    assert (pricing["cached_input"], pricing["request"]) == ("0.15", "0")
+
+
+async def test_prices_are_those_that_the_key_is_charged(courier, key, team):
+    team.markup_percent = 10
+    await courier.make(team.save)
+
+    assert (await described(courier, key))["pricing"]["input"] == "0.165"
+
+
+async def test_an_unknown_price_is_null_and_a_free_one_zero(courier, key):
+    def rows():
+        factories.make_model("free")
+        factories.make_model("unpriced", priced=False)
+
+    await courier.make(rows)
+
+    assert (await described(courier, key, "unpriced"))["pricing"] is None
+    assert (await described(courier, key, "free"))["pricing"]["output"] == "0"
+
+
+async def test_the_price_is_that_of_the_route_that_is_tried_first(courier, key, tiny):
+    await courier.make(lambda: factories.make_price(tiny, input="9", route=tiny.routes.get()))
+
+    assert (await described(courier, key))["pricing"]["input"] == "9"
+
+
+@pytest.mark.parametrize(("name", "others"), [("tiny", ["small"]), ("small", ["tiny"])])
+async def test_a_model_names_its_other_names(courier, key, name, others):
+    assert (await described(courier, key, name))["aliases"] == others
+
+
+async def test_names_that_a_key_may_not_use_are_not_told(courier, team):
+    key = await courier.make(lambda: factories.make_key(team, allowed_models=["tiny"]))
+
+    assert (await described(courier, key))["aliases"] == []
