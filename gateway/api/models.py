@@ -84,9 +84,7 @@ def _described(names: Sequence[str], request: HttpRequest) -> list[Json]:
             continue
         told = {"id": name, "object": "model", "created": int(model.created_at.timestamp())}
         aliases = [other for other in every.get(model.name, ()) if other != name]
-        described.append(
-            {**told, "owned_by": "courier", **facts_of(model, aliases, principal)}
-        )
+        described.append({**told, "owned_by": "courier", **facts_of(model, aliases, principal)})
     return described
 
 
