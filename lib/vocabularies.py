@@ -1,4 +1,4 @@
-"""How the models of different makers count, as measured (docs/decisions/0010).
+"""How the models of different makers count, as measured (docs/decisions/0011).
 
 Two vocabularies are at hand, OpenAI's. What another one makes of a text is told from what the
 nearer of the two makes of it, and from how many characters of each class the text has: one
