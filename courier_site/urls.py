@@ -7,6 +7,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from gateway.certify import certify_model, certify_provider, certify_route
+from gateway.describe import describe
 from gateway.probe import probe_model, probe_provider
 
 urlpatterns = [
@@ -32,6 +33,11 @@ urlpatterns = [
             ("servedmodel", "model", certify_model),
             ("route", "route", certify_route),
         )
+    ),
+    path(
+        "admin/registry/provider/describe/",
+        admin.site.admin_view(describe),
+        name="gateway-describe",
     ),
     path("admin/", admin.site.urls),
 ]

@@ -305,8 +305,11 @@ def complaints(told: Any) -> list[str]:
     if not isinstance(told, Mapping):
         return ["Options must be a JSON object."]
     try:
-        if len(orjson.dumps(told)) > LARGEST:
+        written = orjson.dumps(told)
+        if len(written) > LARGEST:
             return [f"Options take {LARGEST // 1024} KiB at most."]
+        if b"\\u0000" in written:
+            return ["Options hold no NUL character: PostgreSQL cannot keep it."]
         options_from(told)
     except ValidationError as error:
         return [_sentence(each) for each in error.errors()[:MOST_COMPLAINTS]]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from registry import options
+from registry.admin import generic_forms
+from registry.admin.generic_forms import DESCRIPTION
 from registry.kinds import OWN_OPTIONS
 from registry.models import Provider
 from registry.options import OPTIONS
@@ -18,7 +21,7 @@ FIELDS = {option.name: f"option_{option.name}" for option in OPTIONS}
 SHOWN_IF = {
     FIELDS[option.name]: " || ".join(f"kind == '{kind}'" for kind in sorted(option.kinds))
     for option in OPTIONS
-}
+} | {DESCRIPTION: generic_forms.SHOWN_IF}
 
 
 def field_of(name: str) -> forms.Field:
@@ -38,6 +41,10 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
     option_region = field_of("region")
     option_speaks = field_of("speaks")
     option_keeps = field_of("keeps")
+    description = generic_forms.description_field()
+
+    class Media:
+        css = {"all": ("courier/describe.css",)}
 
     class Meta:
         model = Provider
@@ -49,11 +56,20 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
             name = FIELDS[option.name]
             if name in self.fields:
                 self.initial[name] = self.instance.options.get(option.name)
+        if DESCRIPTION in self.fields:
+            self.fields[DESCRIPTION].help_text = generic_forms.help_text()
+            if self.instance.kind in OWN_OPTIONS:
+                self.initial[DESCRIPTION] = generic_forms.text_of(self.instance.options)
 
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or self.cleaned_data
         kind = values.get("kind", "")
         if kind in OWN_OPTIONS:
+            described, wrong = generic_forms.read(values.get(DESCRIPTION, ""))
+            if wrong:
+                self.add_error(DESCRIPTION, [ValidationError(each) for each in wrong])
+            else:
+                self.instance.options = described
             return values
         given = {}
         for name, option in options.options_of(kind).items():

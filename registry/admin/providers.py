@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
@@ -15,6 +16,7 @@ from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from registry import conditions
+from registry.admin.generic_forms import DESCRIPTION
 from registry.admin.labels import label
 from registry.admin.managed import OriginFilter
 from registry.admin.option_forms import FIELDS, SHOWN_IF, ProviderForm
@@ -115,7 +117,7 @@ class ProviderAdmin(SwitchingAdmin):
     search_help_text = "Name or base URL"
     inlines = (UpstreamKeyInline,)
     fieldsets = (
-        (None, {"fields": ("name", "kind", "base_url", *FIELDS.values(), "enabled")}),
+        (None, {"fields": ("name", "kind", "base_url", *FIELDS.values(), DESCRIPTION, "enabled")}),
         (
             "Time-outs, in seconds",
             {
@@ -138,7 +140,7 @@ class ProviderAdmin(SwitchingAdmin):
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
         # What only looks like a field of the form is not there to be read.
-        first = tuple(each for each in fieldsets[0][1]["fields"] if each not in FIELDS.values())
+        first = tuple(each for each in fieldsets[0][1]["fields"] if each not in SHOWN_IF)
         return ((None, {"fields": (*first, "options_told")}), *fieldsets[1:])
 
     def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> Any:
@@ -147,7 +149,7 @@ class ProviderAdmin(SwitchingAdmin):
     @admin.display(description="Options")
     def options_told(self, provider: Provider) -> str:
         told = [
-            f"{name}: {', '.join(each) if isinstance(each, list) else each}"
+            f"{name}: {', '.join(each) if isinstance(each, list) else _in_short(each)}"
             for name, each in provider.options.items()
         ]
         return "; ".join(told) or "none"
@@ -167,3 +169,7 @@ class ProviderAdmin(SwitchingAdmin):
     def state(self, provider: Any) -> str:
         condition: conditions.Condition = provider.condition
         return label(condition.word, condition.level, hint=condition.detail)
+
+
+def _in_short(option: Any) -> str:
+    return json.dumps(option, ensure_ascii=False) if isinstance(option, dict) else str(option)
