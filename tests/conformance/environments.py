@@ -20,6 +20,8 @@ PYTHON = {
         "llama-index-llms-anthropic",
         "llama-index-embeddings-openai",
         "pydantic-ai-slim[openai,anthropic,google]",
+        # Neither framework is ready for the second.
+        "anthropic<1",
     ],
     "litellm": ["litellm"],
     "agents": ["openai-agents", "instructor", "llm"],

@@ -9,6 +9,8 @@ LIMITS = {
     ("anthropic", "chat_n_2"): "the format gives one answer to a request",
     ("anthropic", "chat_n_2_stream"): "the format gives one answer to a request",
     ("anthropic", "chat_logprobs"): "the format tells no probabilities",
+    ("openai_compatible", "messages_passthrough"): "the request is translated",
+    ("vllm", "messages_passthrough"): "the request is translated",
 }
 #: Words in the names of scripts and scenarios that tell the client's format.
 WORDS = {"anthropic": ("anthropic", "messages"), "gemini": ("google", "generate")}

@@ -10,7 +10,8 @@ Courier by base URL and key alone, in front of upstreams that this project did n
 
 Each cell counts scenarios: passed / asked. Scenarios that a script skipped by itself (it was
 not given what it needs) are not counted. Beside them: *u* for those that the upstream itself
-cannot do, seen by running the same script against it without Courier; *f* for those that the
+cannot do, seen by running the same script against it without Courier or, where that speaks
+another format, known of it; *f* for those that the
 upstream's format has no place for; **x** for those that fail and should not.
 
 """
@@ -35,6 +36,8 @@ class Matrix:
         bare = self.without.get((script, column.name))
         if bare and speaks_the_same(column, script, name) and bare.verdicts.get(name) == "FAIL":
             return "u", bare.reasons[name]
+        if name in column.lacks:
+            return "u", column.lacks[name]
         limit = reason(column, name)
         return ("f", limit) if limit else ("x", why)
 

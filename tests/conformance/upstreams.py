@@ -33,6 +33,8 @@ class Column:
     #: Settings that the scripts take as they are.
     settings: dict = field(default_factory=dict)
     options: dict = field(default_factory=dict)
+    #: Scenarios that the server lacks what they need for, and why.
+    lacks: dict = field(default_factory=dict)
 
     @property
     def models(self):
@@ -45,6 +47,15 @@ SPECIAL = {
     "SLOW_MODEL": "slow",
     "SLOW_STREAM_MODEL": "slow-stream",
     "SMALL_CONTEXT_MODEL": "small-context",
+}
+
+
+#: What aimock does not do in any format; the scripts see it in OpenAI's without Courier.
+AIMOCK_LACKS = {
+    "chat_n_2": "it gives one answer whatever is asked",
+    "chat_n_2_stream": "it gives one answer whatever is asked",
+    "chat_logprobs": "it tells no probabilities",
+    "chat_stop_max_tokens": "it heeds no limit of tokens",
 }
 
 
@@ -65,9 +76,9 @@ def aimock(environments, directory):
             Column("compatible", "OpenAI-compatible (aimock)", "openai_compatible",
                    f"{origin}/v1", AIMOCK_KEY, further={**SPECIAL, **vectors}, settings=journal),
             Column("anthropic", "Anthropic (aimock)", "anthropic", f"{origin}/v1", AIMOCK_KEY,
-                   further=SPECIAL),
+                   further=SPECIAL, lacks=AIMOCK_LACKS),
             Column("gemini", "Gemini (aimock)", "gemini", f"{origin}/v1beta", AIMOCK_KEY,
-                   further={**SPECIAL, "EMBED_MODEL": "text-embedding-004"}),
+                   further=SPECIAL, lacks=AIMOCK_LACKS),
         ]  # fmt: skip
 
 

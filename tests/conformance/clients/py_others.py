@@ -25,6 +25,7 @@ LLM_MODEL = """\
 - model_id: courier
   model_name: {model}
   api_base: {url}
+  api_key_name: courier
 """
 
 
@@ -94,10 +95,12 @@ def llm_command():
     with tempfile.TemporaryDirectory() as home:
         models = Path(home) / "extra-openai-models.yaml"
         models.write_text(LLM_MODEL.format(model=MODEL, url=BASE_URL))
-        told = {**os.environ, "LLM_USER_PATH": home, "OPENAI_API_KEY": API_KEY}
+        told = {**os.environ, "LLM_USER_PATH": home}
         for how in ([], ["--no-stream"]):
-            command = [Path(sys.executable).parent / "llm", "-m", "courier", *how, "Say hello."]
-            done = subprocess.run(command, env=told, capture_output=True, text=True, timeout=60)
+            command = [Path(sys.executable).parent / "llm", "-m", "courier", "--key", API_KEY, *how]
+            done = subprocess.run(
+                [*command, "Say hello."], env=told, capture_output=True, text=True, timeout=60
+            )
             assert done.returncode == 0, done.stderr[-300:]
             assert done.stdout.strip()
 
