@@ -248,13 +248,15 @@ async def _refusal(answer: Answer, target: Target) -> errors.UpstreamError:
 def _watched(between: Interpreter, answer: Answer, target: Target) -> tuple[str, BodyWatch]:
     """The answer's content type, if it is one that the format has, and a watch over it."""
     told = answer.headers.get("content-type", "")
-    media_type = told.partition(";")[0].strip().lower()
+    kind = told.partition(";")[0].strip().lower()
     dialect = between.dialect
-    if not isinstance(dialect, BodyDialect) or not media_type.startswith(dialect.answer_types):
-        raise errors.UpstreamBadResponse(
-            f"Provider {target.provider_name!r} answered with something else than was asked for."
-        )
-    return told if _PLAIN_TYPE.fullmatch(told) else media_type, dialect.body_watch(media_type)
+    if isinstance(dialect, BodyDialect) and kind.startswith(dialect.answer_types):
+        plain = next(filter(_PLAIN_TYPE.fullmatch, (told, kind)), None)
+        if plain:
+            return plain, dialect.body_watch(kind)
+    raise errors.UpstreamBadResponse(
+        f"Provider {target.provider_name!r} answered with something else than was asked for."
+    )
 
 
 async def _hold_until_sure(body: OpenBody) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime
-import hashlib
 import ipaddress
 import re
 import socket
@@ -74,13 +73,16 @@ def _loaded(certificate, key):
 class Sink:
     """An upstream that takes a body of any size, keeps none of it, and answers then."""
 
-    def __init__(self, answer):
+    def __init__(self, answer, *, status=200, is_early=False):
         self._answer = answer
-        self.digest = hashlib.sha256()
+        self._status = status
+        #: Whether it answers without having read the body.
+        self._is_early = is_early
         self.size = 0
         #: Cleared, nothing is read.
         self.reads = asyncio.Event()
         self.reads.set()
+        self._serving = set()
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -90,19 +92,27 @@ class Sink:
 
     async def __aexit__(self, *exception):
         self._server.close()
+        self.reads.set()
+        await asyncio.gather(*self._serving)
 
     async def _serve(self, reader, writer):
+        self._serving.add(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             head = await reader.readuntil(b"\r\n\r\n")
-            chunked = b"transfer-encoding: chunked" in head.lower()
-            await (self._take_chunks(reader) if chunked else self._take(reader, head))
-            length = f"content-length: {len(self._answer)}\r\n\r\n".encode()
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + length)
-            writer.write(self._answer)
+            if not self._is_early:
+                chunked = b"transfer-encoding: chunked" in head.lower()
+                await (self._take_chunks(reader) if chunked else self._take(reader, head))
+            lines = [f"HTTP/1.1 {self._status} Some", "content-type: application/json"]
+            lines += [f"content-length: {len(self._answer)}", "", ""]
+            writer.write("\r\n".join(lines).encode() + self._answer)
+            if self._is_early:
+                # Nobody may be answered on this connection, and it is not told so.
+                while await reader.read(65536):
+                    pass
         writer.close()
 
     async def _take_chunks(self, reader):
-        while size := int(await reader.readline(), 16):
+        while size := int(await reader.readuntil(b"\r\n"), 16):
             await self._swallow(reader, size)
             await reader.readexactly(2)
         await reader.readexactly(2)
@@ -114,7 +124,6 @@ class Sink:
     async def _swallow(self, reader, size):
         while size:
             await self.reads.wait()
-            piece = await reader.read(min(size, 65536))
-            self.digest.update(piece)
+            piece = await reader.readexactly(min(size, 65536))
             self.size += len(piece)
             size -= len(piece)

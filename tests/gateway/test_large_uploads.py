@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 
 from tests import factories
+from tests.fakes.upstream import error_body
 from tests.gateway.conftest import Reply, until
 from tests.gateway.servers import Sink
 from tests.gateway.test_transcriptions import FORM, HEARD, form
@@ -41,15 +42,18 @@ class Client:
         return Reply(response.status_code, response.headers, response.content)
 
 
+async def serve(courier, sink, **fields):
+    def rows():
+        provider = factories.make_provider(base_url=sink.url, **fields)
+        factories.make_model("ear", provider)
+
+    await courier.make(rows)
+
+
 @pytest.fixture
 async def sink(courier):
     async with Sink(HEARD) as server:
-
-        def rows():
-            provider = factories.make_provider(base_url=server.url)
-            factories.make_model("ear", provider)
-
-        await courier.make(rows)
+        await serve(courier, server)
         yield server
 
 
@@ -84,24 +88,39 @@ async def test_no_more_is_taken_of_the_client_than_its_provider_takes(courier, k
     assert client.sent == SIZE
 
 
-async def test_the_time_that_an_upload_takes_is_not_the_providers(courier, key, sink):
-    def rows():
-        provider = factories.make_provider(base_url=sink.url, first_byte_timeout_s=0.5)
-        factories.make_model("slow", provider)
+async def test_the_time_that_an_upload_takes_is_not_the_providers(courier, key):
+    class Slow(Client):
+        async def pieces(self):
+            yield self._before + PIECE * 16
+            for _ in range(4):
+                await asyncio.sleep(0.3)
+                yield PIECE
+            yield self._after
 
-    await courier.make(rows)
+    async with Sink(HEARD) as sink:
+        await serve(courier, sink, first_byte_timeout_s=0.5)
+        reply = await Slow(BEFORE, AFTER).post(courier, key)
 
-    async def pieces():
-        yield BEFORE.replace(b"ear", b"slow") + PIECE * 16
-        for _ in range(4):
-            await asyncio.sleep(0.3)
-            yield PIECE
-        yield AFTER
+    assert reply.status == 200
 
-    response = await courier.client.post(
-        "/v1/audio/transcriptions",
-        headers={**FORM, "authorization": f"Bearer {key.secret}"},
-        content=pieces(),
-    )
 
-    assert response.status_code == 200
+async def test_a_provider_that_takes_nothing_more_is_left(courier, key):
+    async with Sink(HEARD) as sink:
+        await serve(courier, sink, first_byte_timeout_s=0.5)
+        sink.reads.clear()
+        reply = await Client(BEFORE, AFTER).post(courier, key)
+
+    assert (reply.status, reply.code) == (504, "upstream_timeout")
+    assert "only its sender can try again" in reply.error["message"]
+
+
+async def test_a_provider_may_refuse_before_it_has_read_all(courier, key):
+    refusal = error_body("The file is no sound.")
+    async with Sink(refusal, status=400, is_early=True) as sink:
+        await serve(courier, sink)
+        replies = [await Client(BEFORE, AFTER).post(courier, key) for _ in range(2)]
+
+    assert [(reply.status, reply.error["message"][:21]) for reply in replies] == [
+        (400, "The file is no sound."),
+        (400, "The file is no sound."),
+    ]

@@ -147,6 +147,26 @@ async def test_what_is_not_sound_is_no_answer(speak, upstream, content):
     assert (await speak()).code == "upstream_bad_response"
 
 
+@pytest.mark.parametrize(
+    ("told", "passed"),
+    [
+        ("audio/L16; rate=24000", "audio/L16; rate=24000"),
+        ("Audio/MPEG; a=\u00e9", "audio/mpeg"),
+    ],
+)
+async def test_the_type_of_the_sound_is_passed_on(speak, upstream, told, passed):
+    upstream.will_answer(SOUND, headers={"content-type": told})
+
+    assert (await speak()).headers["content-type"] == passed
+
+
+@pytest.mark.parametrize("told", ["audio/\u00e9", "audio/", ""])
+async def test_a_type_that_is_none_is_not_passed_on(speak, upstream, told):
+    upstream.will_answer(SOUND, headers={"content-type": told})
+
+    assert (await speak()).code == "upstream_bad_response"
+
+
 async def test_another_route_is_tried_before_the_first_sound(speak, upstream):
     upstream.will_answer(error_body(), status=503)
     upstream.will_answer(SOUND, headers=MPEG)
