@@ -1,4 +1,4 @@
-"""The shipped price list: what vendors publish, read offline from `genai-prices`.
+"""The shipped list: prices and context windows as published, offline from `genai-prices`.
 
 Where a list is finer than a price of ours can be, the dearest figure is taken, so that
 nothing is given away, and a note says what was left out.
@@ -81,6 +81,8 @@ class Entry:
     name: str
     #: Oldest first; the first holds ever since.
     periods: tuple[Listed, ...]
+    #: In tokens. None: the list does not say.
+    context_window: int | None = None
 
     def since(self, moment: datetime) -> Iterator[tuple[datetime, Listed]]:
         """What holds at `moment`, and whatever comes later, each with its start."""
@@ -101,7 +103,8 @@ def find(provider: Provider, upstream_model: str) -> Entry | None:
         if re.match(vendor.api_pattern, url):
             model = vendor.find_model(upstream_model, all_providers=providers)
             if model:
-                return Entry(f"{vendor.id} / {model.id}", tuple(_periods(model)))
+                name, window = f"{vendor.id} / {model.id}", model.context_window
+                return Entry(name, tuple(_periods(model)), window)
     return None
 
 

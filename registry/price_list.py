@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import transaction
 from django.db.models import QuerySet
 
-from registry import catalog, conditions
+from registry import catalog, conditions, windows
 from registry.catalog import Entry
 from registry.models import Price, Route, ServedModel
 
@@ -95,14 +95,16 @@ def compare(rows: Iterable[ServedModel], start: datetime) -> Comparison:
 
 
 @transaction.atomic
-def write(proposals: Iterable[Proposal]) -> list[Price]:
-    """Add the rows. What is written is told to every process by the revision."""
+def write(proposals: Sequence[Proposal]) -> list[Price]:
+    """Add the rows, and the models' context windows where nobody has said anything."""
     written = []
     for proposal in proposals:
         row = proposal.listed
         row.full_clean()
         row.save()
         written.append(row)
+    for model in {proposal.model.pk: proposal.model for proposal in proposals}.values():
+        windows.fill_in(model)
     return written
 
 

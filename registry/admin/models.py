@@ -14,7 +14,7 @@ from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.forms import PaginationInlineFormSet
 
-from registry import conditions
+from registry import conditions, windows
 from registry.admin.autocomplete import Autocompletes
 from registry.admin.capability_forms import OF_MODELS, ROWS, CapabilityForm
 from registry.admin.labels import label
@@ -153,6 +153,9 @@ class ServedModelAdmin(SwitchingAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
+        if not change:
+            for sentence in windows.fill_in(form.instance):
+                self.message_user(request, sentence)
         model = conditions.models().get(pk=form.instance.pk)
         if not conditions.has_usable_route(model):
             self.message_user(request, NO_ROUTE.format(model), messages.WARNING)
