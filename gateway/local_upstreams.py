@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import orjson
 
-from gateway import local_media
+from gateway import local_judgments, local_media
 
 #: Courier writes forms with their model in front.
 _MODEL_FIRST = re.compile(rb'name="model"\r\n\r\n(.*?)\r\n')
@@ -47,19 +47,16 @@ class Body(httpx.AsyncByteStream):
 
 
 class EchoTransport(httpx.AsyncBaseTransport):
-    """Answers chat completions, embeddings, and requests for images and speech at once."""
+    """Answers at once, whatever is asked for."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
         asked = await _asked(request)
-        if path.endswith(("/images/edits", "/images/variations")):
-            return _json(local_media.images(asked))
+        answer = next((make for end, make in _ANSWERS if path.endswith(end)), None)
+        if answer is not None:
+            return _json(answer(asked))
         if path.startswith("/audio/trans"):
             return _json(local_media.transcription(asked["bytes"]))
-        if path.endswith("/embeddings"):
-            return _json(_embeddings(asked))
-        if path.endswith("/images/generations"):
-            return _json(local_media.images(asked))
         if path.endswith("/audio/speech"):
             return _whole(200, {"content-type": "audio/wav"}, local_media.speech(asked))
         if asked.get("stream"):
@@ -287,3 +284,14 @@ def _vector(item: Any, asked: Any) -> Any:
     if asked.get("encoding_format") == "base64":
         return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
     return numbers
+
+
+#: What is answered with one object of JSON, by the end of the path.
+_ANSWERS: tuple[tuple[str, Callable[[Any], dict[str, Any]]], ...] = (
+    ("/embeddings", _embeddings),
+    ("/rerank", local_judgments.ranking),
+    ("/moderations", local_judgments.moderation),
+    ("/images/generations", local_media.images),
+    ("/images/edits", local_media.images),
+    ("/images/variations", local_media.images),
+)

@@ -8,6 +8,7 @@ import pytest
 from gateway.bill import MARKS, STEP, UNBOUNDED_HOLD, Bill
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_embeddings import openai_embeddings
+from gateway.dialects.rerank import rerank
 from gateway.question import Question
 from registry import snapshot
 from tests import factories
@@ -76,6 +77,12 @@ def test_the_markup_is_held_too():
 
 def test_nothing_is_held_where_there_is_no_budget():
     assert held(budgets=()) == 0
+
+
+def test_the_searches_of_a_ranking_are_held():
+    price = {"input": 0, "output": 0, "search_unit": "0.002"}
+
+    assert held(dialect=rerank, price=price, query="q", documents=["a"] * 250) == 3 * 2_000_000
 
 
 def test_embeddings_have_no_output_to_hold_for():

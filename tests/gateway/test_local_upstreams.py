@@ -215,3 +215,20 @@ async def test_echo_takes_its_own_size_where_it_is_given_none():
     answer = await echoed(path="embeddings", input="one", dimensions="many")
 
     assert len(answer["data"][0]["embedding"]) == 8
+
+
+async def test_echo_ranks_by_the_words_that_documents_share_with_the_query():
+    documents = ["cats sleep", {"text": "Seoul is in Korea"}, "where cats are"]
+    asked = {"query": "Where is Seoul?", "documents": documents, "top_n": 2}
+
+    answer = json.loads(await content_of(await ask(EchoTransport(), "rerank", **asked)))
+
+    assert [result["index"] for result in answer["results"]] == [1, 2]
+    assert answer["usage"] == {"total_tokens": 3 * 3 + 9}
+
+
+@pytest.mark.parametrize(("given", "results"), [("a", 1), (["a", "b"], 2), ([{"type": "text"}], 1)])
+async def test_echo_flags_nothing(given, results):
+    answer = json.loads(await content_of(await ask(EchoTransport(), "moderations", input=given)))
+
+    assert [result["flagged"] for result in answer["results"]] == [False] * results
