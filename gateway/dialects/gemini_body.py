@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from collections.abc import Iterator
 
 import orjson
 
@@ -27,7 +28,7 @@ from gateway.dialects.gemini_signatures import SKIPS_VALIDATION, unmarked
 
 _GENERATION = re.compile(r"gemini-(\d+)")
 #: Models from here on refuse a function call without its signature, and think by levels.
-_SIGNS_CALLS = 3
+_NEW = 3
 #: Where the client's format lets the media type be left out.
 _USUAL_TYPES = {"image": "image/jpeg", "document": "application/pdf", "audio": "audio/wav"}
 #: Tokens to think with, for models that know budgets only: as Google's own layer for
@@ -58,26 +59,36 @@ def write_request(request: ChatRequest, to: Destination, drops: Drops) -> Json:
 
 
 def _note_drops(request: ChatRequest, model: str, drops: Drops) -> None:
-    if request.reasoning and not request.reasoning.enabled and _generation(model) >= _SIGNS_CALLS:
-        drops.note("reasoning_effort")  # the newer models cannot but think
-    if request.logit_bias:
-        drops.note("logit_bias")
-    if request.parallel_tools is False:
-        drops.note("parallel_tool_calls")
-    if request.user:
-        drops.note("user")
-    for message in request.messages:
-        if message.name:
-            drops.note("name")
-        details = {part.detail for part in message.parts if isinstance(part, Media)}
-        if details & {"low", "high"}:
-            drops.note("detail")
+    reasoning, parts = request.reasoning, list(_all_parts(request))
+    details = {part.detail for part in parts if isinstance(part, Media)}
+    has_no_place = {
+        # The newer models cannot but think.
+        "reasoning_effort": reasoning and not reasoning.enabled and _is_new(model),
+        "logit_bias": request.logit_bias,
+        "parallel_tool_calls": request.parallel_tools is False,
+        "user": request.user,
+        "cache_control": any(map(_is_marked, [*request.tools, *parts])),
+        "name": any(message.name for message in request.messages),
+        "detail": details & {"low", "high"},
+    }
+    for name, is_given in has_no_place.items():
+        if is_given:
+            drops.note(name)
 
 
-def _generation(model: str) -> int:
-    """The number of a model's generation; 0 for models that are named otherwise."""
+def _all_parts(request: ChatRequest) -> Iterator[Part]:
+    return (part for message in request.messages for part in message.parts)
+
+
+def _is_marked(part: Part | Tool) -> bool:
+    """Whether the client wants to have it cached. Google does so unasked, or by a name."""
+    return bool(getattr(part, "cache", ""))
+
+
+def _is_new(model: str) -> bool:
+    """Whether a model wants its calls' signatures back, and thinks by levels."""
     found = _GENERATION.search(model)
-    return int(found[1]) if found else 0
+    return found is not None and int(found[1]) >= _NEW
 
 
 class _Contents:
@@ -85,7 +96,7 @@ class _Contents:
 
     def __init__(self, model: str) -> None:
         self.written: list[Json] = []
-        self._wants_signatures = _generation(model) >= _SIGNS_CALLS
+        self._wants_signatures = _is_new(model)
         #: Names of the tools called, by the calls' ids: results are matched by name.
         self._called: dict[str, str] = {}
 
@@ -231,7 +242,7 @@ def _format(asked: ResponseFormat) -> Json:
 
 
 def _thinking(asked: Reasoning, model: str) -> Json:
-    by_levels = _generation(model) >= _SIGNS_CALLS
+    by_levels = _is_new(model)
     if not asked.enabled:
         return {"thinkingLevel": _level("minimal", model)} if by_levels else {"thinkingBudget": 0}
     written: Json = {"includeThoughts": True} if asked.shown else {}

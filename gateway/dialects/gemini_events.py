@@ -29,7 +29,7 @@ from gateway.canonical import (
 from gateway.dialects.base import Json, StreamReader, integer, items, mapping
 from gateway.dialects.gemini_asked import code_text, kind_of, output_text
 from gateway.dialects.gemini_signatures import marked
-from gateway.dialects.gemini_usage import read_usage, usage_so_far
+from gateway.dialects.gemini_usage import knows_output, read_usage
 
 _REASONS = {
     "MAX_TOKENS": "length",
@@ -104,9 +104,13 @@ class GeminiReader(StreamReader):
                     yield Failed(failure)
                     return
                 yield from self.read_answer(answer)
-                usage = usage_so_far(answer.get("usageMetadata"), finished=self._is_complete)
-                if usage:
-                    yield UsageReported(usage)
+                yield from self._usage(answer.get("usageMetadata"))
+
+    def _usage(self, told: Any) -> Iterator[Event]:
+        usage = read_usage(told)
+        if usage:
+            knows = knows_output(told, finished=self._is_complete)
+            yield UsageReported(usage, before_output=not knows)
 
     def close(self) -> Iterable[Event]:
         return [Ended()] if self._is_complete else []

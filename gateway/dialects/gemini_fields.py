@@ -34,7 +34,7 @@ def told(given: Mapping[str, Any], name: str) -> Any:
 def unread(given: Mapping[str, Any], known: Collection[str], within: str = "") -> Iterator[str]:
     """Names of the fields that say something and are not `known`, as the client wrote them."""
     for name, value in given.items():
-        if value not in (None, [], {}) and camel(name) not in known:
+        if value not in (None, []) and camel(name) not in known:
             yield within + name
 
 

@@ -31,7 +31,7 @@ from gateway.dialects.base import (
 from gateway.dialects.gemini_errors import write_error
 from gateway.dialects.gemini_events import failure_of, parsed
 from gateway.dialects.gemini_fields import parts_of, told
-from gateway.dialects.gemini_usage import read_usage, usage_so_far, write_usage
+from gateway.dialects.gemini_usage import knows_output, read_usage, write_usage
 from gateway.dialects.openai import CHARACTERS_PER_TOKEN, length_of
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
@@ -82,9 +82,10 @@ class GeminiWatch(StreamWatch):
                 self._hear(candidate)
         if mapping(answer.get("promptFeedback")).get("blockReason"):
             self._is_blocked = self.has_output = True
-        usage = answer.get("usageMetadata")
+        usage = read_usage(answer.get("usageMetadata"))
         if usage:
-            self.usage = usage_so_far(usage, finished=self._has_ended) or self.usage
+            self.usage = usage
+            self.knows_output = knows_output(answer["usageMetadata"], finished=self._has_ended)
 
     @property
     def _has_ended(self) -> bool:

@@ -31,14 +31,9 @@ def read_usage(usage: Any) -> TokenUsage | None:
     )
 
 
-def usage_so_far(usage: Any, *, finished: bool) -> TokenUsage | None:
-    """What an event in the middle of a stream claims; None where it leaves out the output.
-
-    Some models count the answer only at its end: until then their figures are of the prompt.
-    """
-    if not finished and mapping(usage).get("candidatesTokenCount") is None:
-        return None
-    return read_usage(usage)
+def knows_output(usage: Any, *, finished: bool) -> bool:
+    """Whether the figures in an event hold the output so far: some models give it at the end."""
+    return finished or mapping(usage).get("candidatesTokenCount") is not None
 
 
 def write_usage(used: TokenUsage) -> Json:
