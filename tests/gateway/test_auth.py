@@ -1,7 +1,7 @@
 import pytest
 
-from accounts.errors import InvalidApiKey
-from gateway.auth import _secret_in
+from accounts.errors import InvalidApiKey, KeyInUrl
+from gateway.auth import _secret_in, principal_of
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ from gateway.auth import _secret_in
         [(b"x-api-key", b"other"), (b"authorization", b"Bearer abc")],
         [(b"authorization", b"Basic other"), (b"x-api-key", b"abc")],
         [(b"x-api-key", b"abc"), (b"api-key", b"other")],
+        [(b"x-goog-api-key", b"abc")],
     ],
 )
 def test_the_secret_is_found(headers):
@@ -40,3 +41,17 @@ def test_the_secret_is_found(headers):
 def test_without_a_usable_secret_nobody_comes_in(headers):
     with pytest.raises(InvalidApiKey):
         _secret_in(headers)
+
+
+@pytest.mark.parametrize("query", [b"key=abc", b"alt=sse&key=abc", b"key="])
+async def test_a_key_in_the_url_is_refused_even_beside_one_in_a_header(query):
+    with pytest.raises(KeyInUrl, match="x-goog-api-key"):
+        await principal_of([(b"authorization", b"Bearer abc")], query)
+
+
+@pytest.mark.parametrize("query", [b"", b"alt=sse", b"monkey=abc", b"a=key=abc"])
+async def test_other_queries_are_let_through(query):
+    with pytest.raises(InvalidApiKey) as refused:
+        await principal_of([], query)
+
+    assert type(refused.value) is InvalidApiKey

@@ -196,7 +196,8 @@ def test_calls_without_ids_get_ones_that_are_used_once():
 
 
 def test_thoughts_are_signed_as_googles():
-    events = read(answer({"text": "Hm.", "thought": True}), answer({"text": "4", "thoughtSignature": "c2ln"}))  # fmt: skip
+    thought, words = {"text": "Hm.", "thought": True}, {"text": "4", "thoughtSignature": "c2ln"}
+    events = read(answer(thought), answer(words))
 
     assert [ThinkingDelta("Hm."), ThinkingSigned(marked("c2ln")), TextDelta("4")] == events[1:4]
     assert unmarked(events[2].signature) == "c2ln"

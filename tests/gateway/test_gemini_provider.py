@@ -58,10 +58,10 @@ def test_the_key_goes_in_googles_header():
     assert GEMINI.credentials(make_target()) == {"x-goog-api-key": SECRET}
 
 
-@pytest.mark.parametrize(
-    "details", [[detail("ErrorInfo", reason="API_KEY_INVALID")], [5, detail("ErrorInfo", reason="API_KEY_EXPIRED")]]
-)  # fmt: skip
-def test_a_bad_key_is_our_own_fault_though_google_says_400(details):
+@pytest.mark.parametrize("reason", ["API_KEY_INVALID", "API_KEY_EXPIRED"])
+def test_a_bad_key_is_our_own_fault_though_google_says_400(reason):
+    details = [5, detail("ErrorInfo", reason=reason)]
+
     assert type(error(400, details=details)) is errors.UpstreamAuthFailed
 
 
@@ -103,8 +103,12 @@ def test_an_error_in_a_list_is_read_too():
 
 @pytest.mark.parametrize(
     ("code", "expected"),
-    [(429, errors.UpstreamRateLimited), (503, errors.UpstreamUnavailable), (400, errors.UpstreamRejected)],
-)  # fmt: skip
+    [
+        (429, errors.UpstreamRateLimited),
+        (503, errors.UpstreamUnavailable),
+        (400, errors.UpstreamRejected),
+    ],
+)
 def test_an_error_in_place_of_an_answer_means_what_its_code_says(code, expected):
     failure = gemini_generate.failure_in([{"error": {"code": code, "status": "X", "message": "m"}}])
 
