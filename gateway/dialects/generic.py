@@ -235,9 +235,10 @@ def _failure(path: JsonPath | None, body: Any) -> Json | None:
 
 def _usage(places: Usage, body: Any) -> TokenUsage | None:
     """The usage, if both its sides are told: half of it would make the other half free."""
-    if _count(places.input, body) is None or _count(places.output, body) is None:
+    given, output = _count(places.input, body), _count(places.output, body)
+    # No model answers without reading anything: two zeros only fill a form.
+    if given is None or output is None or not given + output:
         return None
-    given, output = _count(places.input, body) or 0, _count(places.output, body) or 0
     cached, written = _count(places.cached, body) or 0, _count(places.cache_write, body) or 0
     reasoning = _count(places.reasoning, body) or 0
     if not places.input_includes_cached:

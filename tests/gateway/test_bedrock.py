@@ -1,5 +1,7 @@
 """Amazon Bedrock: where, how signed, and what its errors mean."""
 
+import json
+
 import pytest
 
 from gateway import errors
@@ -8,8 +10,12 @@ from gateway.dialects.bedrock_converse import bedrock_converse
 from gateway.errors import Recovery
 from gateway.kinds import provider_of
 from gateway.providers.base import Message
+from tests import factories
+from tests.fakes.event_stream import event
 from tests.fakes.signature import scope_of
+from tests.fakes.upstream import Pause
 from tests.gateway.targets import make_target
+from tests.gateway.wire_cases import WIRE
 
 bedrock = provider_of("bedrock")
 KEY_ID = "AKIDEXAMPLEEXAMPLE12"
@@ -137,3 +143,72 @@ def test_a_refused_request_is_told_in_its_own_words():
     error = bedrock.error(target_at(), 400, told, b'{"message": "Input is too long."}')
 
     assert (type(error), error.message) == (errors.UpstreamRejected, "Input is too long.")
+
+
+# Through all of Courier
+
+
+@pytest.fixture
+async def conversing(courier, upstream):
+    """A model `told` whose only provider is this one, at the scripted upstream."""
+
+    def rows():
+        provider = factories.make_provider(
+            kind="bedrock", base_url=upstream.url, options={"region": "eu-central-1"}
+        )
+        factories.make_upstream_key(provider, ACCESS_KEY)
+        model = factories.make_model("told")
+        factories.make_route(model, provider, upstream_model=PROFILE)
+        factories.make_price(model, input="1", output="2")
+
+    await courier.make(rows)
+
+
+STREAM = (WIRE / "bedrock-converse" / "cache-writes-of-both-lives.stream").read_bytes()
+IN_PIECES = [STREAM[start : start + 50] for start in range(0, len(STREAM), 50)]
+BINARY = {"content-type": "application/vnd.amazon.eventstream"}
+
+
+async def test_a_stream_is_told_in_the_clients_format(chat, upstream, conversing, courier):
+    upstream.will_answer(*IN_PIECES, headers=BINARY)
+
+    reply = await chat(model="told", stream=True, stream_options={"include_usage": True})
+
+    chunks = [json.loads(data) for data in reply.data[:-1]]
+    words = [choice["delta"].get("content") for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(filter(None, words)) == "Noted."
+    assert chunks[-1]["usage"]["prompt_tokens"] == 3307
+    assert upstream.requests[-1].path.endswith("/converse-stream")
+    scope_of(upstream.requests[-1], KEY_SECRET)
+    record = await courier.last_record()
+    assert (record.cached_input_tokens, record.cache_write_1h_tokens) == (1000, 1300)
+
+
+async def test_a_stream_that_is_damaged_on_its_way_ends_with_an_error(chat, upstream, conversing):
+    begun = event("contentBlockDelta", contentBlockIndex=0, delta={"text": "Once"})
+    damaged = bytearray(event("messageStop", stopReason="end_turn"))
+    damaged[-1] ^= 1
+    upstream.will_answer(begun, Pause(0.2), bytes(damaged), headers=BINARY)
+
+    reply = await chat(model="told", stream=True)
+
+    assert reply.failure["code"] == "upstream_bad_response"
+
+
+async def test_a_stream_that_is_throttled_at_once_is_a_clean_429(chat, upstream, conversing):
+    first = (WIRE / "bedrock-converse" / "throttled-at-once.stream").read_bytes()
+    for _ in range(3):
+        upstream.will_answer(first, headers=BINARY)
+
+    reply = await chat(model="told", stream=True)
+
+    assert (reply.status, reply.code) == (429, "upstream_rate_limited")
+
+
+async def test_what_bedrock_has_no_place_for_is_told_in_a_header(chat, upstream, conversing):
+    upstream.will_answer((WIRE / "bedrock-converse" / "plain-whole.json").read_bytes())
+
+    reply = await chat(model="told", seed=7)
+
+    assert reply.json["choices"][0]["message"]["content"] == "Grüße aus Zürich."
+    assert reply.headers["x-courier-dropped-params"] == "seed"
