@@ -1,5 +1,7 @@
 """What models and routes can do, and options of providers, in a manifest."""
 
+import json
+
 import pytest
 
 from registry.capabilities import Capabilities
@@ -81,3 +83,25 @@ def test_what_makes_no_sense_is_told_with_its_line(given, complaint):
 
     assert told.startswith("line ")
     assert complaint in told
+
+
+def described(**changed):
+    options = {
+        "request": {"path": "/say", "body": {"input": "{{messages}}"}},
+        "response": {"text": "said"},
+        **changed,
+    }
+    return text(kind="generic", provider=f", options: {json.dumps(options)}")
+
+
+def test_a_description_is_stored_as_it_is_written():
+    apply(described())
+
+    options = Provider.objects.get().options
+    assert options["request"]["body"] == {"input": "{{messages}}"}
+
+
+def test_what_is_wrong_with_a_description_is_told():
+    (complaint,) = complaints(described(response={"text": "a..b"}))
+
+    assert "response.text: The path cannot be read" in complaint
