@@ -277,3 +277,22 @@ def test_an_early_end_tells_the_reason_and_the_usage():
 def test_a_call_that_carries_a_signature_gives_both_back():
     assert canonical.opened_id(canonical.signed_id("call_1", "c2ln")) == ("call_1", "c2ln")
     assert canonical.opened_id("call_1") == ("call_1", "")
+
+
+@pytest.mark.parametrize(("told", "named"), [("", "alpha-tiny"), ("theirs", "theirs")])
+def test_an_answer_that_names_no_model_has_the_one_that_was_asked_for(told, named):
+    started = Started("1", told)
+
+    watched(started)
+
+    assert started.model == named
+
+
+def test_a_whole_answer_that_names_no_model_has_the_one_that_was_asked_for(between, monkeypatch):
+    started = Started("1", "")
+    monkeypatch.setattr(Spoken, "read_response", lambda self, body: [started])
+    made = between(Speaker)
+
+    made.text_in({"words": "x"})
+
+    assert started.model == made.target.upstream_model
