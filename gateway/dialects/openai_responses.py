@@ -29,7 +29,7 @@ from gateway.dialects.openai import (
     length_of,
 )
 from gateway.dialects.openai_responses_answer import ResponseWriter, write_response
-from gateway.dialects.openai_responses_events import Events, failure_of, read_usage, texts
+from gateway.dialects.openai_responses_events import Events, failure_of, read_usage, texts, words_of
 from gateway.dialects.openai_responses_question import write_request
 from gateway.dialects.openai_responses_reading import ResponseReader, read_response
 from gateway.dialects.openai_responses_request import read_request, state_asked
@@ -39,8 +39,6 @@ from lib.tokens import TokenUsage
 
 #: Fields of a request that the model reads, beside its input.
 _READ_TOO = ("tools", "text")
-#: Fields of an item that are the model's own words, or were.
-_WORDS = ("name", "arguments", "input")
 
 
 class OpenAIResponses(OpenAIDialect, ClientHalf[ChatRequest], UpstreamHalf[ChatRequest]):
@@ -68,7 +66,7 @@ class OpenAIResponses(OpenAIDialect, ClientHalf[ChatRequest], UpstreamHalf[ChatR
         return read_usage(body)
 
     def text_in(self, body: Json) -> str:
-        return "\n".join(_words(body["output"]))
+        return "\n".join(words_of(body["output"]))
 
     def watch(self, request: Json) -> StreamWatch:
         return ResponsesWatch()
@@ -111,15 +109,7 @@ def _input_words(body: Json) -> Iterator[str]:
     given = body.get("input")
     if isinstance(given, str):
         yield given
-    yield from _words(given)
-
-
-def _words(output: Any) -> Iterator[str]:
-    """The words of items: said, thought, called for, or come back from a call."""
-    for item in map(mapping, items(output)):
-        for content in ("content", "summary", "output"):
-            yield from texts(item.get(content))
-        yield from (item[name] for name in _WORDS if isinstance(item.get(name), str))
+    yield from words_of(given)
 
 
 def _beside_words(body: Mapping[str, Any]) -> Iterator[Any]:

@@ -38,6 +38,9 @@ _STATUS = {
     "image_file_not_found": 400,
 }
 
+#: Fields of an item that are the model's own words, or were.
+_WORDS = ("name", "arguments", "input")
+
 
 class Events:
     """Writes the events of one stream, and numbers them."""
@@ -172,3 +175,11 @@ def texts(content: Any) -> Iterator[str]:
         words = part.get("text") or part.get("refusal")
         if isinstance(words, str):
             yield words
+
+
+def words_of(output: Any) -> Iterator[str]:
+    """The words of items: said, thought, called for, or come back from a call."""
+    for item in map(mapping, items(output)):
+        for content in ("content", "summary", "output"):
+            yield from texts(item.get(content))
+        yield from (item[name] for name in _WORDS if isinstance(item.get(name), str))

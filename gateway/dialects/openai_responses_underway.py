@@ -12,7 +12,7 @@ from gateway.dialects.openai_responses_items import (
     OtherItem,
     ReasoningItem,
 )
-from gateway.dialects.seen_words import unescaped
+from gateway.dialects.seen_words import SeenWords
 
 _CALLS = {"function_call": CallItem, "custom_tool_call": CustomCallItem}
 #: Fields of the events that tell the whole of what came in pieces.
@@ -22,7 +22,7 @@ _WHOLE = ("text", "refusal", "arguments", "input")
 class Underway:
     """What its events have told of one item. `start` is where its words begin, in bytes."""
 
-    __slots__ = ("_item", "_output_index", "_part", "_parts", "_start", "_whole")
+    __slots__ = ("_item", "_output_index", "_part", "_parts", "_start", "began", "_whole")
 
     def __init__(self, event: Json, start: int) -> None:
         self._item = dict(mapping(event.get("item")))
@@ -30,7 +30,8 @@ class Underway:
         #: The parts that are done, and the kind of the one that is not.
         self._parts: list[Json] = []
         self._part = ""
-        self._start = start
+        #: Where the item's words begin, and those of its open part.
+        self.began = self._start = start
         #: What is being said as a whole, once that has been told.
         self._whole: str | None = None
 
@@ -51,10 +52,10 @@ class Underway:
             told = (event[name] for name in _WHOLE if isinstance(event.get(name), str))
             self._whole = next(told, self._whole)
 
-    def taken_over(self, events: Events, words: bytearray) -> Item:
+    def taken_over(self, events: Events, words: SeenWords) -> Item:
         """The item, to be closed by us."""
         item = self._made(events)
-        said = unescaped(bytes(words[self._start :])) if self._whole is None else self._whole
+        said = words.text_from(self._start) if self._whole is None else self._whole
         item.resume(said, is_told=self._whole is not None)
         return item
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+import orjson
+
 from gateway import sse
 from gateway.dialects.base import Json, StreamWatch, mapping
-from gateway.dialects.openai import CHARACTERS_PER_TOKEN
 from gateway.dialects.openai_responses_events import (
     Events,
     ending,
@@ -15,14 +16,14 @@ from gateway.dialects.openai_responses_events import (
     parsed,
     read_usage,
     usage_told,
+    words_of,
 )
 from gateway.dialects.openai_responses_underway import Underway
-from gateway.dialects.seen_words import unescaped
+from gateway.dialects.seen_words import SeenWords, fields
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 
-#: Words of the model. Quotes inside JSON strings are escaped, so a match is a real field.
-_WORDS = re.compile(rb'"delta":\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
+_WORDS = fields(b"delta")
 #: Events that say more than a few words: only these are parsed.
 _TURN = re.compile(
     rb'"type":\s*"(?:response\.(?:[a-z_.]+\.(?:added|done)|created|completed|incomplete|failed)'
@@ -30,15 +31,12 @@ _TURN = re.compile(
 )
 _DELTA = re.compile(rb'"type":\s*"response\.[a-z_.]+\.delta"')
 _NUMBER = re.compile(rb'"sequence_number":\s*(\d+)')
-#: Words kept for counting, per stream, in bytes. What lies beyond is counted by its length.
-MOST_WORDS = 512 * 1024
-MOST_BEYOND = 16 * 1024 * 1024
 
 
 class ResponsesWatch(StreamWatch):
     """Looks at one stream of response events."""
 
-    __slots__ = ("_beyond", "_last", "_output", "_response", "_underway", "_words")
+    __slots__ = ("_last", "_output", "_response", "_underway", "_words")
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,8 +47,7 @@ class ResponsesWatch(StreamWatch):
         self._underway: Underway | None = None
         #: The frames seen last: the number of the last event is read when it is asked for.
         self._last = b""
-        self._words = bytearray()
-        self._beyond = 0
+        self._words = SeenWords()
 
     def see(self, frames: bytes) -> bytes:
         if b'"sequence_number"' in frames:
@@ -69,13 +66,9 @@ class ResponsesWatch(StreamWatch):
             self._keep(frame)
 
     def _keep(self, frames: bytes) -> None:
-        words = b"".join(_WORDS.findall(frames))
         if not self.has_output:
             self.has_output = bool(_DELTA.search(frames))
-        if len(self._words) + len(words) <= MOST_WORDS:
-            self._words += words
-        else:
-            self._beyond += len(words)
+        self._words.keep(b"".join(_WORDS.findall(frames)))
 
     def _turn(self, event: Json) -> None:
         self.failure = self.failure or failure_in(event)
@@ -86,14 +79,21 @@ class ResponsesWatch(StreamWatch):
                 self.usage = read_usage(mapping(event.get("response"))) or self.usage
                 self.is_complete = True
             case "response.output_item.added":
-                self._underway = Underway(event, len(self._words))
+                self._underway = Underway(event, self._words.kept)
                 # A message says nothing yet; anything else shows that the model is at work.
                 self.has_output = self.has_output or not self._underway.is_message
             case "response.output_item.done":
-                self._output.append(dict(mapping(event.get("item"))))
-                self._underway = None
+                self._close_item(dict(mapping(event.get("item"))))
             case _ if self._underway is not None:
-                self._underway.see(event, len(self._words))
+                self._underway.see(event, self._words.kept)
+
+    def _close_item(self, item: Json) -> None:
+        if self._underway is not None and self._words.kept == self._underway.began:
+            # Some servers send no pieces: the words come all at once.
+            whole = "".join(words_of([item]))
+            self._words.keep(orjson.dumps(whole)[1:-1])
+        self._output.append(item)
+        self._underway = None
 
     def ending(self, reason: str, used: TokenUsage) -> bytes:
         events = Events(self._next_number())
@@ -119,7 +119,7 @@ class ResponsesWatch(StreamWatch):
         return int(numbers[-1]) + 1 if numbers else 0
 
     def seen_text(self) -> str:
-        return unescaped(bytes(self._words)) + " " * min(self._beyond, MOST_BEYOND)
+        return self._words.text()
 
     def output_estimate(self) -> int:
-        return (len(self._words) + self._beyond) // CHARACTERS_PER_TOKEN
+        return self._words.token_estimate()

@@ -36,6 +36,15 @@ class SeenWords:
         else:
             self._beyond += len(words)
 
+    @property
+    def kept(self) -> int:
+        """How many bytes are kept."""
+        return len(self._kept)
+
+    def text_from(self, start: int) -> str:
+        """What was kept after the first `start` bytes."""
+        return unescaped(bytes(self._kept[start:]))
+
     def text(self) -> str:
         return unescaped(bytes(self._kept)) + " " * min(self._beyond, MOST_BEYOND)
 

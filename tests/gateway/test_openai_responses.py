@@ -76,7 +76,7 @@ def test_the_models_words_are_kept_for_counting():
 
 
 def test_words_without_end_are_counted_by_their_length(monkeypatch):
-    monkeypatch.setattr("gateway.dialects.openai_responses_watch.MOST_WORDS", 10)
+    monkeypatch.setattr("gateway.dialects.seen_words.MOST_WORDS", 10)
 
     watch = watched(*before("openai-plain", "response.completed"))
 
@@ -212,3 +212,9 @@ def test_searches_are_counted_from_what_the_provider_says_of_them():
 @pytest.mark.parametrize("usage", [None, {}, {"input_tokens": None}])
 def test_usage_that_says_nothing_is_none(usage):
     assert openai_responses.usage_in({"output": [], "usage": usage}) is None
+
+
+def test_words_that_come_all_at_once_are_counted_too():
+    watch = watched(*before("odd-arguments-only-in-done", "response.completed"))
+
+    assert '{"city":"Paris"}' in watch.seen_text()

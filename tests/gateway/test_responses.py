@@ -9,6 +9,7 @@ from tests.e2e.client import Call
 from tests.fakes.upstream import CUT, STALL, Pause, error_body
 from tests.gateway.conftest import until
 from tests.gateway.test_disconnect import leave_after_the_first_piece
+from tests.gateway.validators import openai_chat as chat_validator
 from tests.gateway.validators import openai_responses as validator
 from tests.gateway.wire_cases import WIRE
 
@@ -314,3 +315,52 @@ async def test_an_input_that_is_none_is_refused_by_name(respond, upstream, given
     assert reply.status == 400
     assert reply.error["param"].startswith("input")
     assert not upstream.requests
+
+
+# Models that are served by Responses only
+
+
+class TestOfAModelThatSpeaksNothingElse:
+    @pytest.fixture
+    def alpha(self, transactional_db, upstream):
+        provider = factories.make_provider("alpha", kind="openai", base_url=upstream.url)
+        factories.make_upstream_key(provider)
+        return provider
+
+    @pytest.fixture
+    def tiny(self, alpha):
+        model = factories.make_model("tiny")
+        factories.make_route(model, alpha, upstream_model="gpt-5-codex")
+        return model
+
+    async def test_clients_of_chat_completions_are_translated(self, chat, upstream):
+        upstream.will_answer(*wire("openai-tools-parallel.sse"))
+
+        reply = await chat(stream=True, stream_options={"include_usage": True})
+
+        sent = upstream.requests[0]
+        assert (sent.path, sent["model"], sent["store"]) == ("/v1/responses", "gpt-5-codex", False)
+        answer = chat_validator.check(reply.content)
+        assert (answer.text, answer.finish) == ("Let me look.", "tool_calls")
+        assert [call["arguments"]["city"] for call in answer.tool_calls] == [
+            "Paris",
+            'Rome "eternal"',
+        ]
+
+    async def test_whole_answers_are_translated_too(self, chat, upstream, courier):
+        upstream.will_answer(WHOLE)
+
+        reply = await chat()
+
+        answer = chat_validator.check_whole(reply.json)
+        assert (answer.text, answer.finish) == ("Hello there.", "stop")
+        assert (await courier.record(reply.request_id)).output_tokens == 11
+
+    async def test_a_failure_that_is_the_clients_is_told_as_such(self, chat, upstream):
+        failed = {"error": {"code": "invalid_prompt", "message": "Not this."}, "output": []}
+        upstream.will_answer(json.dumps({"object": "response", **failed}).encode())
+
+        reply = await chat()
+
+        assert (reply.status, reply.code) == (400, "invalid_prompt")
+        assert "Not this." in reply.error["message"]
