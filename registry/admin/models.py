@@ -14,7 +14,7 @@ from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.forms import PaginationInlineFormSet
 
-from registry import conditions, windows
+from registry import certified, conditions, windows
 from registry.admin.autocomplete import Autocompletes
 from registry.admin.capability_forms import OF_MODELS, ROWS, CapabilityForm
 from registry.admin.labels import label
@@ -183,4 +183,6 @@ class ServedModelAdmin(SwitchingAdmin):
 
 def _written(route: Route) -> str:
     text = f"{route.provider.name} / {route.upstream_model}"
-    return text if route.enabled and route.provider.enabled else f"{text} (off)"
+    if not (route.enabled and route.provider.enabled):
+        return f"{text} (off)"
+    return f"{text} (not certified)" if certified.missing([route]) else text

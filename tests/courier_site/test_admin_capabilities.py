@@ -106,6 +106,15 @@ def test_a_route_that_waits_for_its_certification_says_so_here_and_at_its_model(
         assert "not certified for: JSON schema" in text
 
 
+def test_the_list_of_models_says_which_routes_wait_for_a_certification(browser, route):
+    route.requires_certified = ["json_schema"]
+    route.save()
+
+    text = browser.get(reverse("admin:registry_servedmodel_changelist")).text
+
+    assert "local / m (not certified)" in text
+
+
 def test_those_who_may_only_look_see_what_it_can_do(client, route):
     viewer = factories.make_user("viewer", is_staff=True)
     viewer.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
