@@ -9,6 +9,8 @@ LIMITS = {
     ("anthropic", "chat_n_2"): "the format gives one answer to a request",
     ("anthropic", "chat_n_2_stream"): "the format gives one answer to a request",
     ("anthropic", "chat_logprobs"): "the format tells no probabilities",
+    ("anthropic", "passthrough_params"): "the request is translated",
+    ("anthropic", "passthrough_unknown_fields"): "the request is translated",
     ("openai_compatible", "messages_passthrough"): "the request is translated",
     ("vllm", "messages_passthrough"): "the request is translated",
 }

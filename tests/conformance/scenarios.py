@@ -3,12 +3,15 @@
 import os
 import re
 import subprocess
+import time
 from dataclasses import dataclass, field
 
 from tests.conformance.environments import OWN, SHARED
 
 #: How long one script may take, in seconds: real models on a processor are slow.
 LONGEST_S = 900
+#: Longer than any Retry-After of the upstreams, in seconds.
+PAUSE_S = 3
 _LINE = re.compile(r"(PASS|FAIL|SKIP) (\S+)(?: - (.*))?")
 
 
@@ -52,6 +55,10 @@ class Outcome:
     verdicts: dict = field(default_factory=dict)
     reasons: dict = field(default_factory=dict)
 
+    def update(self, other):
+        self.verdicts |= other.verdicts
+        self.reasons |= other.reasons
+
     @property
     def failed(self):
         return [name for name, verdict in self.verdicts.items() if verdict == "FAIL"]
@@ -61,7 +68,19 @@ class Outcome:
 
 
 def run(script, environments, settings):
-    """Run a script with these settings."""
+    """Run a script with these settings; what failed is tried once more, by itself.
+
+    For a scenario may suffer from the one before it: a provider that asks to wait is not
+    called until its time is over, by whichever scenario.
+    """
+    outcome = _run(script, environments, settings)
+    for name in outcome.failed:
+        time.sleep(PAUSE_S)
+        outcome.update(_run(script, environments, {**settings, "ONLY": name}))
+    return outcome
+
+
+def _run(script, environments, settings):
     told = {**os.environ, **settings, "PYTHONPATH": str(SHARED / "clients"), "NO_COLOR": "1"}
     if script.environment == "agents":
         told["AGENTS_BIN"] = str(environments.agents())

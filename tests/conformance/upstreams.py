@@ -70,15 +70,16 @@ def aimock(environments, directory):
     config.write_text(json.dumps(told))
     origin = f"http://127.0.0.1:{port}"
     journal = {"JOURNAL_URL": f"{origin}/__aimock/journal", "JOURNAL_KEY": AIMOCK_KEY}
+    scripted = {"SCRIPTED": "aimock"}
     vectors = {"EMBED_MODEL": "text-embedding-3-small", "RERANK_MODEL": "rerank-v3.5"}
     with _process([environments.aimock(), "--config", config], directory, "aimock", origin):
         yield [
             Column("compatible", "OpenAI-compatible (aimock)", "openai_compatible",
-                   f"{origin}/v1", AIMOCK_KEY, further={**SPECIAL, **vectors}, settings=journal),
+                   f"{origin}/v1", AIMOCK_KEY, further={**SPECIAL, **vectors}, settings={**journal, **scripted}),
             Column("anthropic", "Anthropic (aimock)", "anthropic", f"{origin}/v1", AIMOCK_KEY,
-                   further=SPECIAL, lacks=AIMOCK_LACKS),
+                   further=SPECIAL, settings=scripted, lacks=AIMOCK_LACKS),
             Column("gemini", "Gemini (aimock)", "gemini", f"{origin}/v1beta", AIMOCK_KEY,
-                   further=SPECIAL, lacks=AIMOCK_LACKS),
+                   further=SPECIAL, settings=scripted, lacks=AIMOCK_LACKS),
         ]  # fmt: skip
 
 
@@ -89,6 +90,18 @@ def _fixtures(directory):
     made = Path(directory) / "fixtures.json"
     made.write_text(json.dumps({"fixtures": [*own, *shared["fixtures"]]}))
     return made
+
+
+#: What llmock does not do in Anthropic's or Google's format.
+LLMOCK_LACKS = {
+    "chat_n_2": "it gives one answer whatever is asked",
+    "chat_n_2_stream": "it gives one answer whatever is asked",
+    "chat_logprobs": "it tells no probabilities",
+    "chat_stop_max_tokens": "it heeds no limit of tokens",
+    "openai_structured": "it answers with no JSON where only words ask for it",
+    "instructor_json": "it answers with no JSON where only words ask for it",
+}
+EARLY = "it breaks before the first output, so that Courier asks again, and is answered"
 
 
 @contextlib.contextmanager
@@ -105,9 +118,9 @@ def llmock(environments, directory):
             Column("l-compatible", "OpenAI-compatible (llmock)", "openai_compatible",
                    f"{origin}/v1", further=vectors, settings=told),
             Column("l-anthropic", "Anthropic (llmock)", "anthropic", f"{origin}/anthropic/v1",
-                   settings=told),
+                   settings=told, lacks={**LLMOCK_LACKS, "fault_stream_dropped": EARLY}),
             Column("l-gemini", "Gemini (llmock)", "gemini", f"{origin}/gemini/v1beta",
-                   settings={"LLMOCK_ADMIN": origin}),
+                   settings={"LLMOCK_ADMIN": origin}, lacks=LLMOCK_LACKS),
         ]  # fmt: skip
 
 

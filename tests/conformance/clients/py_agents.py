@@ -10,7 +10,6 @@ from scen import (
     ANTHROPIC_MODEL,
     API_KEY,
     BASE_URL,
-    JOURNAL_URL,
     MODEL,
     main,
     need,
@@ -79,7 +78,7 @@ def claude_code_streams_json():
 
 @scenario
 def claude_code_uses_a_tool():
-    need(JOURNAL_URL, "a scripted upstream")
+    need(os.environ.get("SCRIPTED"), "SCRIPTED")
     assert "courier-was-here" in claude(TASK)
 
 
@@ -90,7 +89,7 @@ def codex_answers():
 
 @scenario
 def codex_uses_a_tool():
-    need(JOURNAL_URL, "a scripted upstream")
+    need(os.environ.get("SCRIPTED"), "SCRIPTED")
     assert "courier-was-here" in codex(TASK)
 
 
