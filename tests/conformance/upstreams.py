@@ -75,7 +75,8 @@ def aimock(environments, directory):
     with _process([environments.aimock(), "--config", config], directory, "aimock", origin):
         yield [
             Column("compatible", "OpenAI-compatible (aimock)", "openai_compatible",
-                   f"{origin}/v1", AIMOCK_KEY, further={**SPECIAL, **vectors}, settings={**journal, **scripted}),
+                   f"{origin}/v1", AIMOCK_KEY, further={**SPECIAL, **vectors},
+                   settings={**journal, **scripted}),
             Column("anthropic", "Anthropic (aimock)", "anthropic", f"{origin}/v1", AIMOCK_KEY,
                    further=SPECIAL, settings=scripted, lacks=AIMOCK_LACKS),
             Column("gemini", "Gemini (aimock)", "gemini", f"{origin}/v1beta", AIMOCK_KEY,
