@@ -285,8 +285,7 @@ def _keep_allowed(body: Json, request: ChatRequest) -> None:
     """Of the tools, only those that `allowed_tools` lets the model choose from."""
     allowed = mapping(mapping(body.get("tool_choice")).get("allowed_tools"))
     named = [mapping(tool) for tool in items(allowed.get("tools"))]
-    names = {mapping(tool.get("function")).get("name") or tool.get("name") for tool in named}
-    if names:
+    if names := [mapping(tool.get("function")).get("name") or tool.get("name") for tool in named]:
         request.tools = [tool for tool in request.tools if tool.name in names]
 
 

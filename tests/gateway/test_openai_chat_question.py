@@ -1,6 +1,10 @@
 """What is read of a request for a chat completion."""
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.canonical import (
     ChatRequest,
@@ -398,3 +402,39 @@ def test_a_field_that_cannot_be_understood_is_named(body, param):
         asked(**body)
 
     assert refusal.value.param == param
+
+
+names = st.sampled_from(
+    ["role", "content", "type", "text", "image_url", "url", "file", "file_data", "input_audio"]
+    + ["data", "tool_calls", "function", "name", "arguments", "id", "tool_call_id", "refusal"]
+    + ["reasoning_details", "thinking_blocks", "thinking", "signature", "function_call"]
+    + ["cache_control", "ttl", "tools", "functions", "tool_choice", "allowed_tools", "mode"]
+    + ["response_format", "json_schema", "schema", "reasoning", "effort", "max_tokens", "stop"]
+    + ["extra_content", "google", "thought_signature", "messages", "n", "logprobs", "user"]
+)
+words = st.sampled_from(
+    ["user", "assistant", "system", "tool", "function", "text", "image_url", "file", "thinking"]
+    + ["input_audio", "allowed_tools", "json_schema", "data:,", "data:x", "ephemeral", "", "x"]
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=6),
+    max_leaves=40,
+)
+
+
+#: Messages that are not refused for their role already.
+messages = st.builds(
+    lambda role, message: {**message, "role": role},
+    st.sampled_from(["user", "assistant", "system", "tool", "function"]),
+    st.dictionaries(names, anything, max_size=6),
+)
+
+
+@given(
+    st.lists(messages, max_size=3),
+    st.dictionaries(names, anything, max_size=6),
+)
+def test_whatever_a_client_sends_is_read_or_refused(messages, body):
+    with contextlib.suppress(BadRequest):
+        openai_chat.read_request({**body, "messages": messages})
