@@ -77,6 +77,24 @@ async def test_what_the_client_says_of_the_version_reaches_the_vendor(messages, 
     assert "x-other" not in sent
 
 
+async def test_a_header_that_is_given_twice_is_a_list(courier, key, upstream):
+    upstream.will_answer(message())
+    told = [("x-api-key", key.secret), ("anthropic-beta", "a"), ("anthropic-beta", "b, c")]
+    body = {"model": "tiny", "max_tokens": 1, "messages": [HELLO]}
+
+    await courier.client.post("/v1/messages", json=body, headers=told)
+
+    assert upstream.requests[0].headers["anthropic-beta"] == "a,b, c"
+
+
+async def test_a_header_that_could_not_be_one_is_not_passed_on(messages, upstream):
+    upstream.will_answer(message())
+
+    await messages(headers={"anthropic-beta": b"\xff"})
+
+    assert "anthropic-beta" not in upstream.requests[0].headers
+
+
 @pytest.mark.parametrize("header", ["x-api-key", "authorization"])
 async def test_a_key_is_taken_from_either_header(courier, key, upstream, header):
     upstream.will_answer(message())

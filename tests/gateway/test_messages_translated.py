@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests import factories
 from tests.fakes.upstream import DONE, OPENING, chunk, completion, frame, usage_chunk, usage_of
 from tests.gateway.anthropic_streams import stream_of
 from tests.gateway.validators import anthropic_messages as validator
@@ -208,6 +209,22 @@ async def test_a_client_of_another_format_is_served_by_the_vendor_too(
     sent = upstream.requests[0]
     assert (sent.path, sent["max_tokens"]) == ("/v1/messages", 8192)
     assert sent.headers["anthropic-version"] == "2023-06-01"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_echo_answers_agents_too(agent, courier, stream):
+    def make():
+        return factories.make_model(
+            "echo", factories.make_provider("echo", kind="echo", base_url="")
+        )
+
+    await courier.make(make)
+
+    said = [{"role": "user", "content": "Hello."}]
+    reply = await agent(model="echo", stream=stream, messages=said)
+
+    told = validator.check(reply.content) if stream else validator.check_whole(reply.json)
+    assert (told.text.strip(), told.finish, told.complete) == ("Hello.", "stop", True)
 
 
 async def test_counting_reads_what_agents_send(courier, key):
