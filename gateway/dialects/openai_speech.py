@@ -12,6 +12,9 @@ from lib.tokens import TokenUsage
 #: How fast text is spoken, and how many tokens a minute of sound has.
 CHARACTERS_PER_MINUTE = 900
 AUDIO_TOKENS_PER_MINUTE = 1250
+#: Tokens that are held beyond that: sound tells nothing while it passes, so that a hold which is
+#: too small is never found out.
+SLACK = 512
 
 
 class SoundWatch(BodyWatch):
@@ -60,7 +63,7 @@ class OpenAISpeech(OpenAIMedia):
         return "\n".join(text for text in given if isinstance(text, str))
 
     def usual_output(self, body: Json, each: int) -> int:
-        return _spoken(body)
+        return _spoken(body) * 3 // 2 + SLACK
 
     def counted(self, body: Json, said: str, model: str) -> TokenUsage:
         tokens = _spoken(body)

@@ -1,9 +1,10 @@
 import pytest
 
+from gateway import bill
 from gateway.dialects import openai_media
 from gateway.dialects.openai_images import openai_images
 from gateway.dialects.openai_media import EventFramer, EventWatch, media_usage
-from gateway.dialects.openai_speech import openai_speech
+from gateway.dialects.openai_speech import SLACK, openai_speech
 from gateway.sse import FrameTooLong
 from lib.tokens import TokenUsage
 from tests.fakes.upstream import DONE, frame
@@ -131,8 +132,21 @@ def test_what_images_can_take_is_held(asked, tokens):
     assert openai_images.usual_output(asked, 0) == tokens
 
 
-def test_what_is_spoken_is_held():
-    assert openai_speech.usual_output({"input": "x" * 1800}, 0) == 2500
+def test_more_is_held_than_is_usually_spoken():
+    assert openai_speech.usual_output({"input": "x" * 1800}, 0) == 3750 + SLACK
+
+
+@pytest.mark.parametrize(
+    ("dialect", "asked"),
+    [
+        (openai_images, {"quality": "low", "size": "1024x1024"}),
+        (openai_speech, {"input": ""}),
+    ],
+)
+def test_a_hold_for_what_is_no_text_is_never_extended(dialect, asked):
+    estimate = dialect.watch(asked).output_estimate()
+
+    assert estimate + bill.MARGIN <= dialect.usual_output(asked, bill.UNBOUNDED_HOLD)
 
 
 def test_instructions_are_input_too():
