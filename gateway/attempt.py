@@ -117,22 +117,21 @@ async def open_stream(question: Question, target: Target, limit_s: float) -> Ope
     try:
         async with asyncio.timeout(limit_s) as time_left:
             answer = await _ask(between, target, Patience(time_left, limit_s))
-            frames = WholeFrames(answer, target, between.dialect.framing())
-            watch, dropped = between.watch(), between.drops.names
-            stream = OpenStream(target, watch, b"", frames, answer, started_at, dropped)
             try:
-                _expect(answer, between.dialect.stream_type, target)
-                await _hold_until_output(stream)
+                return await _begun_stream(between, answer, started_at)
             except BaseException:
                 await answer.close()
                 raise
     except TimeoutError as error:
         raise _too_slow(target) from error
-    return stream
 
 
-async def open_body(question: Question, target: Target, limit_s: float) -> OpenBody:
-    """The target's answer, as soon as there is enough of it to believe in it."""
+async def open_body(question: Question, target: Target, limit_s: float) -> OpenBody | OpenStream:
+    """The target's answer, as soon as there is enough of it to believe in it.
+
+    It is a stream where a form asked for one behind its file, which was known to the provider
+    before it was known here.
+    """
     now = asyncio.get_running_loop().time
     between = interpreter(question, target)
     try:
@@ -140,6 +139,8 @@ async def open_body(question: Question, target: Target, limit_s: float) -> OpenB
             answer = await _ask(between, target, Patience(time_left, limit_s))
             try:
                 time_left.reschedule(now() + target.total_timeout_s)
+                if question.asks_late_for_stream:
+                    return await _begun_stream(between, answer, now())
                 content_type, watch = _watched(between, answer, target)
                 body = OpenBody(target, watch, content_type, answer, now(), between.drops.names)
                 await _hold_until_sure(body)
@@ -243,6 +244,17 @@ async def _refusal(answer: Answer, target: Target) -> errors.UpstreamError:
     finally:
         await answer.close()
     return provider_of(target.kind).error(target, answer.status, answer.headers, content)
+
+
+async def _begun_stream(between: Interpreter, answer: Answer, started_at: float) -> OpenStream:
+    """The stream that the answer is, once it has begun with output."""
+    target, dialect = between.target, between.dialect
+    frames = WholeFrames(answer, target, dialect.framing())
+    watch, dropped = between.watch(), between.drops.names
+    stream = OpenStream(target, watch, b"", frames, answer, started_at, dropped)
+    _expect(answer, dialect.stream_type, target)
+    await _hold_until_output(stream)
+    return stream
 
 
 def _watched(between: Interpreter, answer: Answer, target: Target) -> tuple[str, BodyWatch]:

@@ -111,6 +111,9 @@ async def _answer_with_body(exchange: Exchange, targets: list[Target]) -> HttpRe
     """Pass the answer on as it comes, unless it was all there at once."""
     body = await exchange.first_success(targets, attempt.open_body)
     exchange.first_output_at, exchange.dropped = exchange.now(), body.dropped
+    if isinstance(body, attempt.OpenStream):
+        exchange.record.streamed = True
+        return relay.EventStream(body, exchange)
     if not body.is_whole:
         return passage.Passage(body, exchange)
     exchange.complete(passage.metered(exchange.question, body))

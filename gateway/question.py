@@ -10,6 +10,9 @@ from gateway.dialects.base import ClientDialect, Json
 from gateway.reply import Reply
 from gateway.upload import Upload
 
+#: How a form says so.
+LATE_STREAM = ("true", "True", "1")
+
 
 @dataclass(slots=True, frozen=True)
 class Question:
@@ -24,6 +27,11 @@ class Question:
     told: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: Of a form, in the place of `raw`: what is sent on.
     upload: Upload | None = field(default=None, repr=False)
+
+    @property
+    def asks_late_for_stream(self) -> bool:
+        """Whether a form that was passed on has asked for a stream behind its file."""
+        return self.upload is not None and self.upload.fields.get("stream") in LATE_STREAM
 
     @property
     def can_be_asked_again(self) -> bool:

@@ -20,6 +20,8 @@ from lib.errors import CourierError
 
 #: How long a client may pause in the middle of an upload, in seconds.
 IDLE_S = 30.0
+#: How long an upload may take in all, in seconds.
+LONGEST_S = 3600.0
 
 
 class Incoming:
@@ -36,6 +38,8 @@ class Incoming:
         self._size = 0
         self._has_ended = False
         self._is_read = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
+        self._deadline = self._now() + LONGEST_S
 
     async def next(self) -> bytes:
         """The next piece; empty at the end. Raises RequestTimeout or RequestTooLarge."""
@@ -63,7 +67,7 @@ class Incoming:
 
     async def _message(self) -> MutableMapping[str, Any]:
         try:
-            async with asyncio.timeout(IDLE_S):
+            async with asyncio.timeout_at(min(self._now() + IDLE_S, self._deadline)):
                 return await self._receive()
         except TimeoutError:
             raise RequestTimeout("The request's body stopped coming.") from None
@@ -72,10 +76,13 @@ class Incoming:
 class Upload:
     """One form, and what is known of it."""
 
-    def __init__(self, incoming: Incoming, early: Collection[str]) -> None:
-        """`early` are the fields that have to be known before the form is passed on."""
+    def __init__(
+        self, incoming: Incoming, needed: Collection[str], refused: Collection[str]
+    ) -> None:
+        """Nothing is passed on before the fields `needed` have come; `refused` never are."""
         self._incoming = incoming
-        self._copy = FormCopy(incoming.content_type, early)
+        self._needed = needed
+        self._copy = FormCopy(incoming.content_type, {*needed, *refused})
         self._kept = Scratch()
         #: Whether the body has been read to its end, beyond that of the form.
         self._is_over = False
@@ -101,7 +108,8 @@ class Upload:
 
     def _can_be_passed_on(self) -> bool:
         is_large = self._kept.size > MOST_IN_MEMORY // 2 and not self._kept.is_on_disk
-        return is_large and self._copy.file is not None and "model" in self.fields
+        is_known = all(name in self.fields for name in self._needed)
+        return is_large and is_known and self._copy.file is not None
 
     def to(self, model: str) -> Outgoing:
         """The form, addressed to a model."""

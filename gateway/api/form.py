@@ -21,8 +21,7 @@ async def form_of(request: GatewayRequest, dialect: ClientDialect, schema: type[
     exchange.check_operation(request.principal, dialect)
     if request.incoming is None:
         raise UnsupportedEncoding("Send the fields and the file as multipart/form-data.")
-    read = schema.model_fields.keys() - schema.files
-    upload = request.upload = Upload(request.incoming, read | STEERING)
+    upload = request.upload = Upload(request.incoming, schema.needed, STEERING)
     await upload.take_in()
     refuse_steering(upload.fields)
     payload = read_as(schema, upload.fields)

@@ -11,8 +11,8 @@ class FormIn(BaseModel):
     """Everything else travels on untouched, for the provider to judge. All fields are texts."""
 
     model_config = ConfigDict(extra="ignore")
-    #: Those that are files. All others must come before these where a form is large.
-    files: ClassVar[frozenset[str]] = frozenset()
+    #: Without these nobody knows what to admit: until they have come, nothing is passed on.
+    needed: ClassVar[frozenset[str]] = frozenset({"model"})
 
     model: str = Field(min_length=1, max_length=200)
     stream: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.schemas.form import FormIn
@@ -20,6 +22,9 @@ class ImagesIn(BaseModel):
 
 class ImageFormIn(FormIn):
     """A form with images to change."""
+
+    #: How many images are asked for is a part of what they cost.
+    needed: ClassVar[frozenset[str]] = frozenset({"model", "n"})
 
     n: int = Field(1, ge=1, le=128)
     partial_images: int = Field(0, ge=0, le=128)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import InstanceOf
 
 from gateway.forms import FormFile
@@ -11,6 +9,4 @@ from gateway.schemas.form import FormIn
 
 
 class TranscriptionIn(FormIn):
-    files: ClassVar[frozenset[str]] = frozenset({"file"})
-
     file: InstanceOf[FormFile]

@@ -291,9 +291,10 @@ async def test_images_are_changed(courier, key, painter, upstream, path):
     assert (record.operation, record.images, record.output_tokens) == ("images", 2, 100)
 
 
+@pytest.mark.parametrize("size", [1, 2_000_000])
 @pytest.mark.parametrize(("images", "status"), [("2", 200), ("3", 429)])
 async def test_a_budget_has_to_cover_every_image_that_a_form_asks_for(
-    courier, key, painter, upstream, images, status
+    courier, key, painter, upstream, images, status, size
 ):
     def rows():
         painter.delete()
@@ -303,7 +304,8 @@ async def test_a_budget_has_to_cover_every_image_that_a_form_asks_for(
     await courier.make(rows)
     upstream.will_answer(answer(PNG, PNG))
 
-    reply = await edit(courier, key, ("model", "painter"), ("n", images), ("image", b"1"))
+    image = ("image", b"1" * size)
+    reply = await edit(courier, key, ("model", "painter"), image, ("n", images))
 
     assert reply.status == status
 

@@ -193,6 +193,16 @@ async def test_events_are_passed_on(hear, courier, upstream):
     assert (record.streamed, record.input_tokens, record.output_tokens) == (True, 14, 45)
 
 
+async def test_a_stream_may_be_asked_for_behind_the_file(hear, courier, upstream):
+    upstream.will_answer(DELTA, DONE)
+
+    reply = await hear(MODEL, ("file", LARGE), ("stream", "true"))
+
+    assert reply.content == DELTA + DONE
+    record = await courier.record(reply.request_id)
+    assert (record.streamed, record.input_tokens, record.output_tokens) == (True, 14, 45)
+
+
 async def test_events_that_are_chunks_are_passed_on_too(hear, courier, upstream):
     chunk = frame({"object": "transcription.chunk", "choices": [{"delta": {"content": "Hello"}}]})
     upstream.will_answer(chunk, frame("[DONE]"))
@@ -247,7 +257,7 @@ async def test_a_form_of_which_nothing_has_left_is_sent_to_the_next(hear, courie
         ([MODEL, ("stream", "perhaps"), ("file", SOUND)], "stream"),
         ([MODEL, ("base_url", "http://x"), ("file", SOUND)], "base_url"),
         ([("model", b"ear"), ("file", SOUND)], "model"),
-        ([MODEL, ("file", LARGE), ("stream", "true")], "stream"),
+        ([MODEL, ("file", LARGE), ("base_url", "http://x")], "base_url"),
         ([MODEL, ("file", LARGE), MODEL], "model"),
     ],
 )
@@ -315,9 +325,12 @@ async def test_what_says_that_it_is_too_large_is_not_read(call, settings):
     assert (asking.reply.status, asking.reply.code) == (413, "request_too_large")
 
 
+@pytest.mark.parametrize("bound", ["IDLE_S", "LONGEST_S"])
 @pytest.mark.parametrize("parts", [(MODEL, ("file", LARGE)), (("file", LARGE), MODEL)])
-async def test_a_client_that_stops_sending_is_not_waited_for(call, monkeypatch, upstream, parts):
-    monkeypatch.setattr(upload, "IDLE_S", 0.3)
+async def test_a_client_that_stops_sending_is_not_waited_for(
+    call, monkeypatch, upstream, parts, bound
+):
+    monkeypatch.setattr(upload, bound, 0.5)
     asking = call(form(*parts)[:1_500_000], len(form(*parts)))
 
     async with asking:
