@@ -128,6 +128,16 @@ def test_what_is_read_beside_the_messages_counts(model):
     assert counting.count(asked(Text("Hi"), response_format=form), model) > plain
 
 
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [(ToolCall("1", "go", "{}"), ["go", "{}"]), (ToolResult("1", [Text("done")]), ["done"])],
+)
+def test_marks_stand_around_calls_and_their_results(part, words):
+    plain = counting.count(asked(*map(Text, words)), "gpt-4o")
+
+    assert counting.count(asked(part), "gpt-4o") - plain == counting.MARKS_PER_CALL
+
+
 def test_an_image_that_is_looked_at_roughly_is_cheaper():
     fine, rough = asked(png(2000, 2000)), asked(png(2000, 2000, "low"))
 
