@@ -9,6 +9,7 @@ from gateway import errors
 from gateway.dialects.anthropic_messages import anthropic_messages
 from gateway.dialects.base import Dialect
 from gateway.dialects.openai_chat import openai_chat
+from gateway.dialects.openai_completions import openai_completions
 from gateway.dialects.openai_embeddings import openai_embeddings
 from gateway.errors import Recovery
 from gateway.kinds import provider_of
@@ -265,3 +266,15 @@ def test_servers_may_speak_messages_where_their_row_says_so(kind):
     assert provider.dialect_for(anthropic_messages, target) is anthropic_messages
     assert provider.request(target, Message(anthropic_messages, b"")).url.endswith("/v1/messages")
     assert provider.dialect_for(anthropic_messages, TARGET) is openai_chat
+
+
+@pytest.mark.parametrize("kind", ["echo", "chaos"])
+def test_the_built_in_upstreams_are_told_a_prompt_as_a_message(kind):
+    assert provider_of(kind).dialect_for(openai_completions, make_target()) is openai_chat
+
+
+@pytest.mark.parametrize("kind", ["openai_compatible", "vllm", "ollama"])
+def test_compatible_servers_complete_a_prompt(kind):
+    spoken = provider_of(kind).dialect_for(openai_completions, make_target())
+
+    assert spoken is openai_completions
