@@ -269,7 +269,7 @@ def test_an_error_in_the_middle_ends_the_stream():
 
 
 def test_a_stream_whose_budget_is_used_up_ends_as_at_its_bound():
-    watch = TranslatingWatch(None, anthropic_messages.stream_writer({"model": "tiny"}))
+    watch = TranslatingWatch(None, anthropic_messages.stream_writer({"model": "tiny"}), "tiny")
     stream = watch._written([STARTED, *call(0, '{"a')])
 
     stream += watch.ending("budget_exceeded", TokenUsage(5, output_tokens=3))
