@@ -496,6 +496,15 @@ def test_calls_count_from_zero_whatever_their_blocks_are():
     ]
 
 
+def test_a_call_without_input_has_an_empty_object():
+    stop = event("contentBlockStop", contentBlockIndex=0)
+
+    assert streamed(call(0, "t1", "now"), stop)[1:] == [ToolCallDelta(0, "{}")]
+    assert streamed(call(0, "t1", "now"), delta(toolUse={"input": "[]"}), stop)[1:] == [
+        ToolCallDelta(0, "[]")
+    ]
+
+
 def test_thoughts_are_streamed_with_their_signature():
     events = streamed(
         delta(reasoningContent={"text": "Hm."}),

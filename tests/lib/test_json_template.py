@@ -28,6 +28,7 @@ VALUES = {"model": "m", "n": 0, "on": False, "list": [1], "none": None, "blank":
         ([], []),
         ({"a": {}, "b": None}, {"a": {}, "b": None}),
         ({"f?": {"t": "json", "s": "{{none}}"}, "x": 1}, {"x": 1}),
+        ({"f?": {"m": "{{model}}", "s": "{{none}}"}, "x": 1}, {"x": 1}),
         ({"f?": {"t": "json", "s": "{{model}}"}}, {"f": {"t": "json", "s": "m"}}),
     ],
 )
