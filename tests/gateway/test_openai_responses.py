@@ -126,6 +126,7 @@ def test_a_malformed_event_is_not_taken_for_one():
         ("openai-refusal", "response.refusal.delta", 2),
         ("openai-custom-tool", "response.custom_tool_call_input.delta", 3),
         ("openai-custom-tool", "response.output_item.done", 1),
+        ("openai-web-search", "response.web_search_call.in_progress", 1),
     ],
 )
 def test_a_stream_that_is_ended_early_is_well_formed(name, until, occurrence):
