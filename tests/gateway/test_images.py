@@ -64,6 +64,11 @@ def call(courier, key, painter):
     return Call(courier, key=key.secret, path="/v1/images/generations", **body)
 
 
+@pytest.fixture(autouse=True)
+def _known_soon(monkeypatch):
+    monkeypatch.setattr("usage.budget_keeper.YOUNG_S", 0)
+
+
 async def test_an_answer_is_passed_through_byte_by_byte(paint, upstream):
     content = answer(PNG).replace(b":", b" : ")
     upstream.will_answer(content)
