@@ -80,7 +80,7 @@ class ResponseWriter(StreamWriter):
     def write(self, event: Event) -> bytes:
         handle = _HANDLERS.get(type(event))
         # A response is one answer.
-        if handle is None:
+        if handle is None or getattr(event, "choice", 0) > 0:
             return b""
         handle(self, event)
         return self._written()
@@ -265,7 +265,7 @@ def _opening(request: Json, name: str) -> Json:
         "incomplete_details": None,
         "model": request.get("model") or "",
         "output": [],
-        "store": True,
+        "store": False,
         "usage": None,
         **{field: _ECHOED[field] if told[field] is None else told[field] for field in _ECHOED},
     }

@@ -158,7 +158,7 @@ def how_it_ended(reason: str) -> Json:
     details = {"reason": known}
     if reason not in {"length", "content_filter"}:
         # OpenAI's reasons are a closed list, which typed clients insist on.
-        pass
+        details["cause"] = reason
     return {"status": "incomplete", "incomplete_details": details}
 
 
