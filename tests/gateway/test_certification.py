@@ -96,7 +96,10 @@ def test_a_rate_limit_is_provoked_by_consent(provider, upstream):
 def test_a_rate_limit_that_does_not_say_when_to_come_back_fails(provider, upstream):
     upstream.default = Provider("retry_after")
 
-    assert certify(provider, provokes=True).verdicts["retry_after"] == "failed"
+    run = certify(provider, provokes=True)
+
+    assert run.verdicts["retry_after"] == "failed"
+    assert "nothing said when" in detail_of(run, "retry_after")
 
 
 @pytest.mark.parametrize("trait", ["embeddings", "embeddings_order"])
