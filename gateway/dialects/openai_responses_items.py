@@ -148,6 +148,7 @@ class MessageItem(Item):
         frames += self.events.event("response.content_part.done", **place, part=part)
         self._parts.append(part)
         self._open, self._words, self._annotations, self._logprobs = "", [], [], []
+        self.is_told = False
         return frames
 
     def _whole(self, part: Json) -> bytes:
