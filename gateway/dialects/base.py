@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from gateway import counting
 from gateway.canonical import Event, Json
+from gateway.dialects.drops import Drops
 from gateway.dialects.json_values import integer, items, mapping
-from gateway.errors import BadRequest, UnsupportedParameter
+from gateway.errors import BadRequest
 from gateway.sse import Framer
 from lib import tokenizer
 from lib.errors import CourierError
@@ -56,26 +57,6 @@ class Destination(Protocol):
     def upstream_model(self) -> str: ...
     @property
     def capabilities(self) -> Capabilities: ...
-
-
-class Drops:
-    """What a target's format has no place for. It is left out and announced, or refused."""
-
-    __slots__ = ("_refuses", "names")
-
-    def __init__(self, *, refuses: bool) -> None:
-        self._refuses = refuses
-        #: By the client's own names, each once.
-        self.names: list[str] = []
-
-    def note(self, name: str) -> None:
-        """`name` is not sent. Raises UnsupportedParameter where that is not allowed."""
-        if self._refuses:
-            raise UnsupportedParameter(
-                f"No provider of this model supports the parameter {name!r}.", param=name
-            )
-        if name not in self.names:
-            self.names.append(name)
 
 
 class Framing(Protocol):

@@ -199,6 +199,13 @@ def test_what_has_no_place_is_refused_where_the_model_says_so(between):
     assert refused.value.param == "odd"
 
 
+def test_a_hint_is_left_out_and_named_even_where_parameters_are_refused(between):
+    made = between(Speaker, refuses=True, cache_control={"type": "ephemeral"})
+
+    assert "cache_control" not in orjson.loads(made.message().body)
+    assert made.drops.names == ["cache_control"]
+
+
 def test_a_whole_answer_comes_back_in_the_clients_words(between):
     made = between(Speaker)
 
