@@ -126,7 +126,6 @@ def test_a_malformed_event_is_not_taken_for_one():
         ("openai-refusal", "response.refusal.delta", 2),
         ("openai-custom-tool", "response.custom_tool_call_input.delta", 3),
         ("openai-custom-tool", "response.output_item.done", 1),
-        ("openai-web-search", "response.web_search_call.in_progress", 1),
     ],
 )
 def test_a_stream_that_is_ended_early_is_well_formed(name, until, occurrence):
@@ -137,6 +136,16 @@ def test_a_stream_that_is_ended_early_is_well_formed(name, until, occurrence):
     answer = validator.check(b"".join(run) + ending)
     assert (answer.finish, answer.complete) == ("length", True)
     assert answer.usage == {"input_tokens": 5, "output_tokens": 7}
+
+
+def test_an_item_of_the_providers_own_kind_is_ended_as_failed():
+    run = before("openai-web-search", "response.web_search_call.in_progress")
+
+    ending = watched(*run).ending("budget_exceeded", USED)
+
+    done = json.loads(ending.partition(b"data: ")[2].partition(b"\n")[0])
+    assert done["type"] == "response.output_item.done"
+    assert (done["item"]["type"], done["item"]["status"]) == ("web_search_call", "failed")
 
 
 def test_a_stream_that_is_ended_early_says_why():
