@@ -14,6 +14,7 @@ import orjson
 
 from gateway import canonical, errors, fitting
 from gateway.canonical import ChatRequest, Event
+from gateway.dialects import signatures
 from gateway.dialects.base import (
     ClientHalf,
     Drops,
@@ -76,7 +77,10 @@ class Verbatim(Interpreter):
 
     def message(self) -> Message:
         question, target = self.question, self.target
-        raw = self.dialect.readdress(question.raw, question.body, target.upstream_model)
+        raw, body = question.raw, signatures.cleared(question.raw, question.body)
+        if body is not question.body:
+            raw = orjson.dumps(body)
+        raw = self.dialect.readdress(raw, body, target.upstream_model)
         quirks = provider_of(target.kind).quirks
         if quirks:
             body = orjson.loads(raw)

@@ -24,6 +24,7 @@ from gateway.canonical import (
     opened_id,
 )
 from gateway.dialects.base import Json, integer, items, mapping
+from gateway.dialects.signatures import given_back
 from gateway.errors import BadRequest
 
 #: Fields that are read, and those that mean nothing to the answer.
@@ -211,9 +212,8 @@ class _Reading:
         yield ToolResult(opened_id(told)[0], parts, failed, _cache_in(block))
 
     def _thinking(self, block: Json, where: str) -> Iterator[Part]:
-        yield Thinking(
-            _string(block, "thinking"), _string(block, "signature"), _string(block, "data")
-        )
+        signature = given_back(_string(block, "signature"))
+        yield Thinking(_string(block, "thinking"), signature, _string(block, "data"))
 
     # Tools, and the form of the answer
 

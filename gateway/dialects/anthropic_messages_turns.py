@@ -12,6 +12,7 @@ import orjson
 
 from gateway.canonical import Media, Message, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 from gateway.dialects.base import Drops, Json
+from gateway.dialects.signatures import bare
 
 #: Where input that is no JSON object goes, as Anthropic's documentation advises.
 INVALID_JSON = "INVALID_JSON"
@@ -94,9 +95,9 @@ def _block(part: Part, drops: Drops) -> Json | None:
 
 
 def _thinking(part: Thinking) -> Json | None:
-    if part.redacted:
+    if bare(part.redacted):
         return {"type": "redacted_thinking", "data": part.redacted}
-    if part.signature:
+    if bare(part.signature):
         return {"type": "thinking", "thinking": part.text, "signature": part.signature}
     # Somebody else's thoughts. No vendor takes those, and none needs them to go on.
     return None

@@ -12,9 +12,11 @@ import orjson
 from gateway import canonical
 from gateway.canonical import Event, signed_id
 from gateway.dialects.anthropic import STOPPED_EARLY, error_frame, event_frame
+from gateway.dialects.anthropic_messages_turns import INVALID_JSON
 from gateway.dialects.anthropic_usage import written_usage
 from gateway.dialects.anthropic_watch import block_stop, message_end
 from gateway.dialects.base import Json, StreamWriter, mapping
+from gateway.dialects.signatures import UNSIGNED
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 
@@ -29,8 +31,6 @@ _DELTA = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
     b'"delta":{"type":"%b","%b":%b}}\n\n'
 )
-#: Where input that is no JSON object goes, as Anthropic's documentation advises.
-INVALID_JSON = "INVALID_JSON"
 
 
 class _Block:
@@ -126,9 +126,23 @@ class _Blocks:
         self._open(block)
 
     def _open(self, block: _Block) -> None:
-        if self.queue and self.queue[-1].tool is None:
-            self.queue[-1].has_ended = True
+        self._end_last()
         self.queue.append(block)
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._end_last()
+        for block in self.queue:
+            block.has_ended = True
+
+    def _end_last(self) -> None:
+        last = self.queue[-1] if self.queue else None
+        if last is None or last.has_ended or last.tool is not None:
+            return
+        last.has_ended = True
+        if last.kind == "thinking":
+            # Anthropic would refuse the block, if the client took it there as it is.
+            last.deltas.append((b"signature_delta", b"signature", UNSIGNED))
 
     def _cite(self, annotation: Json) -> None:
         cited = mapping(annotation.get("url_citation"))
@@ -189,8 +203,7 @@ class MessagesWriter(StreamWriter):
         return self._written() if self._blocks.queue else b""
 
     def close(self) -> bytes:
-        for block in self._blocks.queue:
-            block.has_ended = True
+        self._blocks.end()
         frames = self._begin() + self._written()
         if self._open:
             frames += self._shut()
@@ -244,6 +257,7 @@ def write_response(events: Sequence[Event], request: Json) -> Json:
     blocks = _Blocks(str(request.get("model") or ""))
     for event in events:
         blocks.add(event)
+    blocks.end()
     stop_reason, stop_sequence = blocks.stop()
     content = [_whole(block) for block in blocks.queue]
     return {

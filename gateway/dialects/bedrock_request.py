@@ -24,6 +24,7 @@ from gateway.canonical import (
     ToolResult,
 )
 from gateway.dialects.base import Destination, Drops, Json
+from gateway.dialects.signatures import bare
 
 #: Formats of documents, where the media type does not end in their name.
 _DOCUMENTS = {
@@ -128,7 +129,7 @@ def _block(part: Part, drops: Drops) -> Json | None:
         case Media():
             return _media(part, drops)
         case Thinking():
-            return _thinking(part, drops)
+            return _thinking(part)
         case ToolCall():
             call = {"toolUseId": _fit_id(part.id), "name": part.name}
             return {"toolUse": {**call, "input": _object(part.arguments)}}
@@ -141,12 +142,11 @@ def _cache_point(ttl: str) -> Json:
     return {"cachePoint": {**point, "ttl": ttl} if ttl == "1h" else point}
 
 
-def _thinking(part: Thinking, drops: Drops) -> Json | None:
-    if part.redacted:
+def _thinking(part: Thinking) -> Json | None:
+    if bare(part.redacted):
         return {"reasoningContent": {"redactedContent": part.redacted}}
-    if not part.signature:
-        drops.note("thinking")
-        return None
+    if not bare(part.signature):
+        return None  # another vendor's thoughts, which this one would refuse
     said = {"text": part.text, "signature": part.signature}
     return {"reasoningContent": {"reasoningText": said}}
 

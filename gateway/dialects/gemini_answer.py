@@ -27,7 +27,7 @@ from gateway.canonical import (
 )
 from gateway.dialects.base import Json, StreamWriter, integer, items, mapping
 from gateway.dialects.gemini_errors import write_error
-from gateway.dialects.gemini_signatures import wrapped, wrapped_redacted
+from gateway.dialects.gemini_signatures import UNSIGNED_CALL, wrapped, wrapped_redacted
 from gateway.dialects.gemini_usage import write_usage
 from gateway.errors import BudgetUsedUp
 from lib.errors import CourierError
@@ -147,10 +147,12 @@ def _head(started: Started) -> Json:
 class _Answer:
     """One of the answers. Google knows no pieces of a call: it is told when it is whole."""
 
-    __slots__ = ("_calls", "_finish", "_index", "_is_spoilt", "_sources", "_texts")
+    __slots__ = ("_called", "_calls", "_finish", "_index", "_is_spoilt", "_sources", "_texts")
 
     def __init__(self, index: int) -> None:
         self._index = index
+        #: Whether a call has been told.
+        self._called = False
         #: Those still to be told, by their place.
         self._calls: dict[int, _Call] = {}
         self._finish: Json = {}
@@ -201,7 +203,12 @@ class _Answer:
         parts = [call.part() for call in self._calls.values()]
         self._calls.clear()
         self._is_spoilt = self._is_spoilt or None in parts
-        return [part for part in parts if part]
+        told = [part for part in parts if part]
+        if told and not self._called:
+            # Without one, Gemini 3 would refuse the call when the client gives it back.
+            self._called = True
+            told[0].setdefault("thoughtSignature", UNSIGNED_CALL)
+        return told
 
 
 class _Call:

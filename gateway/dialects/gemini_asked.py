@@ -25,7 +25,7 @@ from gateway.canonical import (
 from gateway.dialects.base import Json, integer, items, mapping
 from gateway.dialects.gemini_fields import objects, parts_of, told, unread
 from gateway.dialects.gemini_schema import json_schema
-from gateway.dialects.gemini_signatures import thinking_of
+from gateway.dialects.gemini_signatures import SKIPS_VALIDATION, UNSIGNED_CALL, thinking_of
 from gateway.errors import BadRequest
 
 _BODY = frozenset(
@@ -128,6 +128,7 @@ class _Conversation:
         call_id, carried = opened_id(str(given.get("id") or f"call_{self._made}"))
         arguments = orjson.dumps(given.get("args") or {}).decode()
         signature = signature if isinstance(signature, str) else carried
+        signature = "" if signature in (SKIPS_VALIDATION, UNSIGNED_CALL) else signature
         call = ToolCall(call_id, str(given.get("name") or ""), arguments, signature)
         self._open.append(call)
         return call

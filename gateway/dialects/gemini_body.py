@@ -24,7 +24,8 @@ from gateway.canonical import (
     ToolResult,
 )
 from gateway.dialects.base import Destination, Drops, Json
-from gateway.dialects.gemini_signatures import SKIPS_VALIDATION, unmarked
+from gateway.dialects.gemini_signatures import SKIPS_VALIDATION
+from gateway.dialects.signatures import GOOGLE, unmarked
 
 _GENERATION = re.compile(r"gemini-(\d+)")
 #: Models from here on refuse a function call without its signature, and think by levels.
@@ -119,7 +120,7 @@ class _Contents:
                 new[0].setdefault("thoughtSignature", signature)
                 signature = ""
             if isinstance(part, Thinking):
-                signature = unmarked(part.signature)
+                signature = unmarked(GOOGLE, part.signature)
             written += new
         if signature:
             written.append({"text": "", "thoughtSignature": signature})

@@ -28,8 +28,8 @@ from gateway.canonical import (
 )
 from gateway.dialects.base import Json, StreamReader, integer, items, mapping
 from gateway.dialects.gemini_asked import code_text, kind_of, output_text
-from gateway.dialects.gemini_signatures import marked
 from gateway.dialects.gemini_usage import knows_output, read_usage
+from gateway.dialects.signatures import GOOGLE, marked
 
 _REASONS = {
     "MAX_TOKENS": "length",
@@ -183,7 +183,7 @@ class _Candidate:
             yield ThinkingDelta(str(text or ""), self._index)
         if signature and self._thinks:
             self._thinks = False
-            yield ThinkingSigned(marked(signature), self._index)
+            yield ThinkingSigned(marked(GOOGLE, signature), self._index)
         if part.get("thought") is not True:
             yield from self._said(part, text)
 

@@ -1,9 +1,4 @@
-"""Signatures of thoughts on their way through formats that are not their maker's.
-
-A vendor refuses a conversation with a signature that is not its own. Thus Google's are marked
-where they leave for other formats, and others' are wrapped where Google's clients keep them,
-who hold a thoughtSignature to be base64.
-"""
+"""Signatures of other vendors' thoughts where Google's clients keep them: they must be base64."""
 
 from __future__ import annotations
 
@@ -12,24 +7,14 @@ import binascii
 
 from gateway.canonical import Thinking
 
-#: Before a signature of Google's, in the formats of others.
-_GOOGLES = "google."
 _WRAPPED = b"courier."
 _SIGNED, _REDACTED = b"s.", b"r."
 
 #: What Google takes for a function call that none of its models has made
 #: (ai.google.dev/gemini-api/docs/thought-signatures, "FAQs").
 SKIPS_VALIDATION = "skip_thought_signature_validator"
-
-
-def marked(signature: str) -> str:
-    """A signature of Google's for a client of another format."""
-    return _GOOGLES + signature
-
-
-def unmarked(signature: str) -> str:
-    """The signature of Google's that `marked` made; empty for one of another vendor's."""
-    return signature.removeprefix(_GOOGLES) if signature.startswith(_GOOGLES) else ""
+#: The same bytes in the standard alphabet of base64, which clients other than Python's insist on.
+UNSIGNED_CALL = SKIPS_VALIDATION.replace("_", "/")
 
 
 def wrapped(signature: str) -> str:

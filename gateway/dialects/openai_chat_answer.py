@@ -28,6 +28,7 @@ from gateway.canonical import (
 )
 from gateway.dialects.openai_parts import data_uri
 from gateway.dialects.openai_usage import write_usage
+from gateway.dialects.signatures import named
 
 
 def knows_functions_only(request: Json) -> bool:
@@ -37,11 +38,11 @@ def knows_functions_only(request: Json) -> bool:
 
 def signed_detail(text: str, signature: str) -> Json:
     """Thoughts with their signature, in OpenRouter's shape, which clients give back as it is."""
-    return {"type": "reasoning.text", "text": text, "signature": signature}
+    return {"type": "reasoning.text", "text": text, "signature": named(signature)}
 
 
 def hidden_detail(data: str) -> Json:
-    return {"type": "reasoning.encrypted", "data": data}
+    return {"type": "reasoning.encrypted", "data": named(data)}
 
 
 def image_part(media: Media) -> Json:

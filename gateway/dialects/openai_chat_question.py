@@ -26,6 +26,7 @@ from gateway.dialects import openai_fields as fields
 from gateway.dialects.base import items, mapping
 from gateway.dialects.openai_chat_answer import knows_functions_only
 from gateway.dialects.openai_parts import cache_of, read_content
+from gateway.dialects.signatures import given_back
 from gateway.errors import BadRequest
 
 #: Fields that are read, in one place or another.
@@ -90,10 +91,6 @@ def unread(body: Json, read: frozenset[str]) -> list[str]:
         for name, value in body.items()
         if name not in read and value is not None and value not in HARMLESS.get(name, ())
     ]
-
-
-def _parallel_tools(body: Json) -> bool | None:
-    return False if knows_functions_only(body) else fields.flag(body, "parallel_tool_calls")
 
 
 class Conversation:
@@ -197,8 +194,8 @@ def _thoughts(message: Json) -> list[Part]:
 def _detail(given: Any) -> Thinking:
     detail = mapping(given)
     if detail.get("type") == "reasoning.encrypted":
-        return Thinking("", redacted=str(detail.get("data") or ""))
-    return Thinking(str(detail.get("text") or ""), str(detail.get("signature") or ""))
+        return Thinking("", redacted=given_back(str(detail.get("data") or "")))
+    return Thinking(str(detail.get("text") or ""), given_back(str(detail.get("signature") or "")))
 
 
 def _block(given: Any) -> Thinking:

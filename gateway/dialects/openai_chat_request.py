@@ -23,6 +23,7 @@ from gateway.canonical import (
 )
 from gateway.dialects.base import Destination, Drops
 from gateway.dialects.openai_parts import write_media
+from gateway.dialects.signatures import bare
 
 #: An effort for budgets of up to so many tokens; beyond, it is high.
 EFFORTS = ((4096, "low"), (16_384, "medium"))
@@ -105,7 +106,7 @@ class Writer:
     def _thoughts(self, thoughts: Sequence[Thinking]) -> Json:
         """Thoughts go back to those whose they are: no other vendor takes them."""
         if self._takes_signed_thoughts:
-            signed = [part for part in thoughts if part.signature or part.redacted]
+            signed = [part for part in thoughts if bare(part.signature or part.redacted)]
             details = [_detail(part, place) for place, part in enumerate(signed)]
             return _unless_empty(reasoning_details=details)
         own = "".join(part.text for part in thoughts if not part.signature)

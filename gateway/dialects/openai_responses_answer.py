@@ -27,6 +27,7 @@ from gateway.dialects.openai_responses_items import (
     ReasoningItem,
     WrappedCallItem,
 )
+from gateway.dialects.signatures import OPENAI, UNSIGNED, named, unmarked
 from lib.errors import CourierError
 from lib.ids import uuid7
 from lib.tokens import TokenUsage
@@ -129,15 +130,17 @@ class ResponseWriter(StreamWriter):
 
     def _think(self, event: canonical.ThinkingDelta) -> None:
         reasoning = self._turn_to(ReasoningItem)
+        # Until a signature comes: without one OpenAI would look for an item that it has kept.
+        reasoning.sign(UNSIGNED)
         self._frames.append(reasoning.think(event.text))
 
     def _sign(self, event: canonical.ThinkingSigned) -> None:
-        self._turn_to(ReasoningItem).sign(event.signature)
+        self._turn_to(ReasoningItem).sign(_signature_told(event.signature))
         self._close_current("completed")
 
     def _redact(self, event: canonical.ThinkingRedacted) -> None:
         self._close_current("completed")
-        self._turn_to(ReasoningItem).sign(REDACTED + event.data)
+        self._turn_to(ReasoningItem).sign(unmarked(OPENAI, event.data) or REDACTED + event.data)
         self._close_current("completed")
 
     def _call(self, event: canonical.ToolCallStarted) -> None:
@@ -246,6 +249,11 @@ def write_response(events: Sequence[Event], request: Json) -> Json:
     for event in events:
         writer.write(event)
     return writer.finished()
+
+
+def _signature_told(signature: str) -> str:
+    """A signature of the hub's, for the client."""
+    return unmarked(OPENAI, signature) or named(signature)
 
 
 def custom_tools(request: Json) -> set[str]:

@@ -22,6 +22,7 @@ from gateway.dialects import openai_fields as fields
 from gateway.dialects.base import Json, items, mapping
 from gateway.dialects.openai_parts import located, read_sound
 from gateway.dialects.openai_responses_items import FREE_INPUT, REDACTED
+from gateway.dialects.signatures import OPENAI, bare, given_back, marked
 from gateway.errors import BadRequest, UnsupportedParameter
 
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
@@ -132,10 +133,10 @@ def _media(part: Json, name: str) -> Part:
 def _thinking(item: Json, name: str) -> Message | None:
     parts = [*items(item.get("summary")), *items(item.get("content"))]
     words = "\n\n".join(str(mapping(part).get("text") or "") for part in parts)
-    signature = str(item.get("encrypted_content") or "")
-    if signature.startswith(REDACTED):
-        redacted = signature.removeprefix(REDACTED)
-        return Message("assistant", [Thinking("", redacted=redacted)])
+    told = str(item.get("encrypted_content") or "")
+    if told.startswith(REDACTED):
+        return Message("assistant", [Thinking("", redacted=told.removeprefix(REDACTED))])
+    signature = marked(OPENAI, told) if bare(told) else given_back(told)
     return Message("assistant", [Thinking(words, signature)])
 
 

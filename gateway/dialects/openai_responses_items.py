@@ -11,11 +11,12 @@ import orjson
 from gateway.canonical import Media
 from gateway.dialects.base import Json, items, mapping
 from gateway.dialects.openai_responses_events import Events
+from gateway.dialects.signatures import ANTHROPIC, marked
 
 #: The one argument of a function that stands for a tool with free input.
 FREE_INPUT = "input"
 #: Marks thoughts that nobody may see, among those whose words may be seen.
-REDACTED = "redacted_thinking:"
+REDACTED = marked(ANTHROPIC, "redacted.")
 
 
 class Item(ABC):

@@ -23,6 +23,7 @@ from gateway.canonical import (
 from gateway.dialects.base import Destination, Drops, Json
 from gateway.dialects.openai_chat_request import EFFORTS
 from gateway.dialects.openai_parts import data_uri
+from gateway.dialects.signatures import OPENAI, unmarked
 
 #: OpenAI refuses a lower bound.
 _LEAST_TOKENS = 16
@@ -132,7 +133,7 @@ def _item_of(part: Part, drops: Drops) -> Json | None:
 
 
 def _thought(part: Thinking) -> Json:
-    signature = part.signature or part.redacted
+    signature = unmarked(OPENAI, part.signature or part.redacted)
     if not signature:
         return {}  # a vendor takes no thoughts back that it has not signed
     summary = [{"type": "summary_text", "text": part.text}] if part.text else []

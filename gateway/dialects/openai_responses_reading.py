@@ -30,6 +30,7 @@ from gateway.canonical import (
 from gateway.dialects.base import Json, StreamReader, integer, items, mapping
 from gateway.dialects.openai_responses_events import failure_in, parsed, read_usage
 from gateway.dialects.openai_responses_items import FREE_INPUT
+from gateway.dialects.signatures import OPENAI, marked
 
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 
@@ -79,8 +80,8 @@ def _thoughts(item: Mapping[str, Any]) -> str:
 
 
 def _signature(item: Mapping[str, Any], *, has_words: bool) -> Iterator[Event]:
-    signature = str(item.get("encrypted_content") or "")
-    if signature:
+    if encrypted := str(item.get("encrypted_content") or ""):
+        signature = marked(OPENAI, encrypted)
         yield ThinkingSigned(signature) if has_words else ThinkingRedacted(signature)
 
 

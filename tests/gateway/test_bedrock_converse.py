@@ -32,6 +32,7 @@ from gateway.canonical import (
 )
 from gateway.dialects.base import Drops
 from gateway.dialects.bedrock_converse import bedrock_converse, read_usage
+from gateway.dialects.signatures import GOOGLE, marked
 from gateway.errors import UnsupportedParameter
 from lib.tokens import TokenUsage
 from tests.fakes.event_stream import event, exception
@@ -240,8 +241,13 @@ def test_thoughts_go_back_with_their_signature():
     ]
 
 
-def test_thoughts_without_a_signature_are_announced():
-    assert dropped(user("Hi."), Message("assistant", [Thinking("Hm.")])) == ["thinking"]
+def test_thoughts_of_others_are_left_out_and_nobody_misses_them():
+    others = [Thinking("Hm."), Thinking("Hm.", marked(GOOGLE, "c2ln")), Text("Hello.")]
+
+    body = asked(user("Hi."), Message("assistant", others))
+
+    assert body["messages"][1]["content"] == [{"text": "Hello."}]
+    assert dropped(user("Hi."), Message("assistant", others)) == []
 
 
 @pytest.mark.parametrize(

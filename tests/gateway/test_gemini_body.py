@@ -18,7 +18,8 @@ from gateway.canonical import (
 )
 from gateway.dialects.base import Drops
 from gateway.dialects.gemini_generate import gemini_generate
-from gateway.dialects.gemini_signatures import SKIPS_VALIDATION, marked
+from gateway.dialects.gemini_signatures import SKIPS_VALIDATION
+from gateway.dialects.signatures import GOOGLE, marked
 from tests.gateway.targets import make_target
 
 OLD, NEW = "gemini-2.5-pro", "gemini-3-pro-preview"
@@ -128,7 +129,7 @@ def test_where_a_new_model_wants_a_signature_that_there_is_not_it_is_told_to_do_
 
 
 def test_thoughts_of_googles_go_back_signed_with_the_part_after_them():
-    thought = Thinking("Hm.", marked("c2ln"))
+    thought = Thinking("Hm.", marked(GOOGLE, "c2ln"))
 
     (model,) = contents(Message("assistant", [thought, Text("Four.")]))
 
@@ -139,7 +140,7 @@ def test_thoughts_of_googles_go_back_signed_with_the_part_after_them():
 
 
 def test_a_signature_without_a_part_after_it_has_one_of_its_own():
-    (model,) = contents(Message("assistant", [Text("Four."), Thinking("", marked("c2ln"))]))
+    (model,) = contents(Message("assistant", [Text("Four."), Thinking("", marked(GOOGLE, "c2ln"))]))
 
     assert model["parts"][-1] == {"text": "", "thoughtSignature": "c2ln"}
 

@@ -23,8 +23,9 @@ from gateway.canonical import (
     UsageReported,
 )
 from gateway.dialects.gemini_generate import gemini_generate
-from gateway.dialects.gemini_signatures import SKIPS_VALIDATION, marked, unmarked, wrapped
+from gateway.dialects.gemini_signatures import SKIPS_VALIDATION, wrapped
 from gateway.dialects.gemini_usage import read_usage, write_usage
+from gateway.dialects.signatures import GOOGLE, marked, unmarked
 from lib.tokens import TokenUsage
 from tests.fakes.upstream import frame
 from tests.gateway.validators import gemini
@@ -199,9 +200,10 @@ def test_thoughts_are_signed_as_googles():
     thought, words = {"text": "Hm.", "thought": True}, {"text": "4", "thoughtSignature": "c2ln"}
     events = read(answer(thought), answer(words))
 
-    assert [ThinkingDelta("Hm."), ThinkingSigned(marked("c2ln")), TextDelta("4")] == events[1:4]
-    assert unmarked(events[2].signature) == "c2ln"
-    assert unmarked("theirs") == ""
+    signed = ThinkingSigned(marked(GOOGLE, "c2ln"))
+    assert [ThinkingDelta("Hm."), signed, TextDelta("4")] == events[1:4]
+    assert unmarked(GOOGLE, events[2].signature) == "c2ln"
+    assert unmarked(GOOGLE, "theirs") == ""
 
 
 def test_sources_are_told_with_their_places_in_characters():

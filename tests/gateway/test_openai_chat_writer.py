@@ -25,9 +25,13 @@ from gateway.canonical import (
     UsageReported,
 )
 from gateway.dialects.openai_chat import openai_chat
+from gateway.dialects.signatures import named
 from lib.tokens import TokenUsage
 from tests.gateway.test_pairs import CASES, written
 from tests.gateway.validators import openai_chat as validator
+
+#: As clients of this format keep them: with their maker's name.
+SIGNATURE, HIDDEN = map(named, ("c2ln", "ZGF0YQ=="))
 
 STARTED = Started("msg_1", "vendor-model")
 USAGE = UsageReported(TokenUsage(10, 4, 3, 5, 2, 1))
@@ -187,12 +191,12 @@ def test_thoughts_are_told_and_given_with_their_signatures():
                 {
                     "type": "reasoning.text",
                     "text": "Let me see.",
-                    "signature": "c2ln",
+                    "signature": SIGNATURE,
                     "index": 0,
                 }
             ]
         },
-        {"reasoning_details": [{"type": "reasoning.encrypted", "data": "ZGF0YQ==", "index": 1}]},
+        {"reasoning_details": [{"type": "reasoning.encrypted", "data": HIDDEN, "index": 1}]},
         {"content": "Yes."},
     ]
 
@@ -283,8 +287,8 @@ def test_a_whole_answer_has_everything_in_one_message():
             },
         ],
         "reasoning_details": [
-            {"type": "reasoning.text", "text": "Let me see.", "signature": "c2ln"},
-            {"type": "reasoning.encrypted", "data": "ZGF0YQ=="},
+            {"type": "reasoning.text", "text": "Let me see.", "signature": SIGNATURE},
+            {"type": "reasoning.encrypted", "data": HIDDEN},
         ],
         "annotations": [source],
     }

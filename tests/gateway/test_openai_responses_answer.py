@@ -108,7 +108,7 @@ def test_thoughts_are_a_summary_with_what_seals_them():
     ]
     item = events[8]["item"]
     assert item["summary"] == [{"type": "summary_text", "text": "Hm."}]
-    assert item["encrypted_content"] == "s"
+    assert item["encrypted_content"] == "courier.anthropic.s"
 
 
 def test_thoughts_come_back_from_a_client_as_they_were_sent():

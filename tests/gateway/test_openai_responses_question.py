@@ -18,11 +18,13 @@ from gateway.canonical import (
 )
 from gateway.dialects.base import Drops
 from gateway.dialects.openai_responses import openai_responses
+from gateway.dialects.signatures import OPENAI, marked
 from gateway.errors import UnsupportedParameter
 from registry.capabilities import Capabilities
 from tests.gateway.targets import make_target
 
 HI = Message("user", [Text("Hi")])
+SEALED = marked(OPENAI, "sealed")
 
 
 def write(*messages, capabilities=None, drops=None, **fields):
@@ -66,7 +68,7 @@ def test_a_turn_of_the_model_keeps_its_order():
     turn = Message(
         "assistant",
         [
-            Thinking("Hm.", "sealed"),
+            Thinking("Hm.", SEALED),
             Text("Let me look."),
             ToolCall("call_1", "look", '{"a":1}', signature="not ours"),
             ToolCall("call_2", "look", "{}"),
@@ -90,7 +92,7 @@ def test_thoughts_that_nobody_signed_do_not_go_back():
 
 
 def test_thoughts_that_nobody_may_see_go_back():
-    item = write(HI, Message("assistant", [Thinking("", redacted="sealed")]))["input"][1]
+    item = write(HI, Message("assistant", [Thinking("", redacted=SEALED)]))["input"][1]
 
     assert item == {"type": "reasoning", "summary": [], "encrypted_content": "sealed"}
 

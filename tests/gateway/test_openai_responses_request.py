@@ -16,6 +16,7 @@ from gateway.canonical import (
     ToolResult,
 )
 from gateway.dialects.openai_responses import openai_responses
+from gateway.dialects.signatures import OPENAI, marked
 from gateway.errors import BadRequest, UnsupportedParameter
 
 
@@ -108,7 +109,7 @@ def test_what_the_model_did_at_once_is_one_turn():
         Message(
             "assistant",
             [
-                Thinking("Hm.", "sealed"),
+                Thinking("Hm.", marked(OPENAI, "sealed")),
                 Text("Let me look."),
                 ToolCall("c1", "look", "{}"),
                 ToolCall("c2", "look", "{}"),
@@ -137,9 +138,9 @@ def test_a_signature_that_travelled_in_a_calls_id_is_taken_out_of_it():
             Thinking("One.\n\nTwo."),
         ),
         ({"summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]}, Thinking("Hm.")),
-        ({"summary": [], "encrypted_content": "sealed"}, Thinking("", "sealed")),
+        ({"summary": [], "encrypted_content": "sealed"}, Thinking("", marked(OPENAI, "sealed"))),
         (
-            {"summary": [], "encrypted_content": "redacted_thinking:sealed"},
+            {"summary": [], "encrypted_content": "courier.anthropic.redacted.sealed"},
             Thinking("", redacted="sealed"),
         ),
     ],
