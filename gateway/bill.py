@@ -13,7 +13,8 @@ from gateway import errors
 from gateway.metering import NOTHING, Metered, UsageSource
 from gateway.question import Question
 from lib.tokens import TokenUsage
-from registry.snapshot import Model, Price, Target, charged_nano
+from registry.pricing import Price, charged_nano
+from registry.snapshot import Model, Target
 from usage.records import Attempt, Record
 from usage.rows import MOST_NANO
 

@@ -18,9 +18,10 @@ from django.utils import timezone
 from gateway import conformance, upstream
 from gateway.conformance import CHECKS, FIRST, PROVOKED, Finding, Verdict
 from gateway.trial import Trial
-from registry import catalog, certified, conditions, snapshot
+from registry import catalog, certified, conditions, pricing, snapshot
 from registry.models import Certification, CertifiedTrait, Provider, Route
-from registry.snapshot import Price, Target
+from registry.pricing import Price
+from registry.snapshot import Target
 
 #: Seconds without a sign of life after which another worker goes on with a run.
 FORSAKEN_AFTER_S = 15 * 60
@@ -59,10 +60,10 @@ def price_of(provider: Provider, upstream_model: str) -> Price | None:
     for route in routes.select_related("model").order_by("pk"):
         row = conditions.price_in_force(route.model.prices.all(), now, route)
         if row:
-            return snapshot.price_of(row)
+            return pricing.price_of(row)
     entry = catalog.find(provider, upstream_model)
     listed = next((each for _, each in entry.since(now)), None) if entry else None
-    return snapshot.price_of(listed.row()) if listed and listed.is_usable else None
+    return pricing.price_of(listed.row()) if listed and listed.is_usable else None
 
 
 def take_up() -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lib.tokens import TokenUsage
 from registry.models import Price
-from registry.snapshot import charged_nano, price_of
+from registry.pricing import charged_nano, price_of
 from usage import frames
 from usage.ledger import database
 from usage.models import UsageRecord

@@ -21,7 +21,7 @@ from django.utils import timezone
 from accounts.models import Team
 from lib.tokens import TokenUsage
 from registry import models as registry
-from registry.snapshot import Price, charged_nano, in_force, price_of
+from registry.pricing import Price, charged_nano, in_force, price_of
 from usage import ledger
 from usage.models import RerateRun, UsageAdjustment, UsageRecord
 from usage.models.records import UsageRecordQuerySet

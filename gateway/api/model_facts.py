@@ -9,7 +9,8 @@ from typing import Any
 from accounts.principals import Principal
 from gateway.dialects.base import Json
 from registry.capabilities import TRAITS
-from registry.snapshot import BASIS_POINTS, PICO_PER_DOLLAR, PICO_PER_TOKEN, Model, Price, Snapshot
+from registry.pricing import BASIS_POINTS, PICO_PER_DOLLAR, PICO_PER_TOKEN, Price
+from registry.snapshot import Model, Snapshot
 
 #: Per million tokens.
 OF_TOKENS = (

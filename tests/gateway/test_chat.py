@@ -8,7 +8,7 @@ from accounts.models import Team
 from lib import tokenizer
 from lib.tokens import TokenUsage
 from registry.models import Price, Provider, Revision
-from registry.snapshot import charged_nano, price_of
+from registry.pricing import charged_nano, price_of
 from tests import factories
 from tests.fakes.upstream import (
     DONE,

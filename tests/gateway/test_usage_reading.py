@@ -10,7 +10,7 @@ from gateway.dialects.base import integer
 from gateway.dialects.openai_chat import OpenAIChat
 from gateway.dialects.openai_usage import read_usage
 from lib.tokens import TokenUsage
-from registry.snapshot import price_of
+from registry.pricing import price_of
 from tests.fakes.upstream import frame
 from tests.gateway.usages import GOLDEN, price_row
 

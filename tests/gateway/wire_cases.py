@@ -12,7 +12,7 @@ from gateway.kinds import provider_of
 from lib.tokens import TokenUsage
 from registry.generic import examples, options_from
 from registry.kinds import PROVIDER_KINDS
-from registry.snapshot import price_of
+from registry.pricing import price_of
 from tests.gateway.targets import make_target
 from tests.gateway.usages import price_row
 from tests.gateway.validators import Answer

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.tokens import TokenUsage
-from registry import snapshot
+from registry import pricing, snapshot
 from registry.models import Price as PriceRow
 from registry.models import Revision
 from tests.factories import (
@@ -303,7 +303,7 @@ class TestTargetsWhosePriceIsKnown:
 def price(**figures):
     """The price of a row with these figures, in dollars, and 0 for input and output."""
     given = {name: Decimal(figure) for name, figure in figures.items()}
-    return snapshot.price_of(PriceRow(id=1, starts_at=NEW_YEAR, **given))
+    return pricing.price_of(PriceRow(id=1, starts_at=NEW_YEAR, **given))
 
 
 #: One nano-dollar per token of the class named, and far more for all others of its side.
@@ -409,7 +409,7 @@ parts = st.builds(
 rows = st.fixed_dictionaries(
     {name: dollars if name in ("input", "output") else optional for name in PriceRow.FIGURES}
 )
-prices = rows.map(lambda row: snapshot.price_of(PriceRow(id=1, starts_at=NEW_YEAR, **row)))
+prices = rows.map(lambda row: pricing.price_of(PriceRow(id=1, starts_at=NEW_YEAR, **row)))
 #: One more token of each class, with the whole that it is a part of, and one more of the rest.
 ONE_MORE = [
     ("input_tokens",),
@@ -462,7 +462,7 @@ class TestMoney:
             )
         ) + Fraction(row["request"] or 0) * 10**9  # fmt: skip
 
-        any_price = snapshot.price_of(PriceRow(id=1, starts_at=NEW_YEAR, **row))
+        any_price = pricing.price_of(PriceRow(id=1, starts_at=NEW_YEAR, **row))
         assert any_price.cost_nano(usage) == math.ceil(exact)
 
     @given(prices, parts)
@@ -478,22 +478,22 @@ markups = st.integers(-10_000, 100_000)
 
 class TestMarkup:
     def test_half_a_percent_is_added(self):
-        assert snapshot.charged_nano(1_000_000, 50) == 1_005_000
+        assert pricing.charged_nano(1_000_000, 50) == 1_005_000
 
     def test_none_changes_nothing(self):
-        assert snapshot.charged_nano(123_456_789, 0) == 123_456_789
+        assert pricing.charged_nano(123_456_789, 0) == 123_456_789
 
     def test_a_discount_is_taken_off_and_a_fraction_is_rounded_up(self):
-        assert snapshot.charged_nano(3, -5000) == 2
+        assert pricing.charged_nano(3, -5000) == 2
 
     def test_a_discount_of_everything_leaves_nothing(self):
-        assert snapshot.charged_nano(3, -10_000) == 0
+        assert pricing.charged_nano(3, -10_000) == 0
 
     def test_more_than_everything_is_never_paid_out(self):
-        assert snapshot.charged_nano(3, -20_000) == 0
+        assert pricing.charged_nano(3, -20_000) == 0
 
     @given(costs, markups, costs)
     def test_a_dearer_answer_is_never_charged_less(self, cost, markup, more):
-        charged = snapshot.charged_nano(cost, markup)
+        charged = pricing.charged_nano(cost, markup)
 
-        assert 0 <= charged <= snapshot.charged_nano(cost + more, markup)
+        assert 0 <= charged <= pricing.charged_nano(cost + more, markup)
