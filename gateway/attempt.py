@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from django.conf import settings
 
 from gateway import errors, sse, upstream
@@ -19,6 +18,7 @@ from gateway.providers.base import UpstreamRequest
 from gateway.question import Question
 from gateway.upload import Upload
 from gateway.upstream import Answer
+from lib.json_reading import loads
 from lib.tokens import TokenUsage
 from registry.snapshot import Target
 
@@ -331,7 +331,7 @@ def closed(stream: OpenStream) -> bytes:
 
 def _read(between: Interpreter, content: bytes, target: Target) -> WholeAnswer:
     try:
-        body: Any = orjson.loads(content)
+        body: Any = loads(content)
         failure = between.dialect.failure_in(body)
         if failure is not None:
             raise provider_of(target.kind).stream_error(target, failure)

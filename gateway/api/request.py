@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TypeVar, cast
 
-import orjson
 from django.http import HttpRequest
 from pydantic import BaseModel
 from pydantic import ValidationError as PydanticError
@@ -13,6 +12,7 @@ from pydantic import ValidationError as PydanticError
 from gateway.dialects.base import ClientDialect, Json
 from gateway.errors import BadRequest, UnsupportedParameter
 from gateway.front_door import GatewayRequest
+from lib.json_reading import TooDeep, loads
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -57,8 +57,10 @@ def told_to(dialect: ClientDialect, request: GatewayRequest) -> dict[str, str]:
 def json_of(request: GatewayRequest) -> Json:
     """The request's body, an object. Raises BadRequest."""
     try:
-        body = orjson.loads(request.raw)
-    except orjson.JSONDecodeError as error:
+        body = loads(request.raw)
+    except TooDeep as error:
+        raise BadRequest(f"The body cannot be read: {error}.") from None
+    except ValueError as error:
         raise BadRequest(f"The body is not valid JSON: {_first_line(str(error))}.") from None
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object.")

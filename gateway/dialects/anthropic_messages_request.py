@@ -118,7 +118,7 @@ class _Reading:
         for index, message in enumerate(self._body["messages"]):
             role = message.get("role")
             where = f"messages.{index}"
-            if role not in {"user", "assistant", "system"}:
+            if role not in ("user", "assistant", "system"):
                 raise BadRequest(
                     "A message's role must be user, assistant or system.", param=f"{where}.role"
                 )

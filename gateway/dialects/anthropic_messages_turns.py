@@ -8,11 +8,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import orjson
-
 from gateway.canonical import Media, Message, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 from gateway.dialects.base import Drops, Json
 from gateway.dialects.signatures import bare
+from lib.json_reading import loads
 
 #: Where input that is no JSON object goes, as Anthropic's documentation advises.
 INVALID_JSON = "INVALID_JSON"
@@ -160,8 +159,8 @@ def input_of(arguments: str) -> Json:
     if not arguments.strip():
         return {}
     try:
-        given: Any = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
+        given: Any = loads(arguments)
+    except ValueError:
         given = None
     return given if isinstance(given, dict) else {INVALID_JSON: arguments}
 

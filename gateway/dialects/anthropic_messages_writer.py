@@ -18,6 +18,7 @@ from gateway.dialects.anthropic_watch import block_stop, message_end
 from gateway.dialects.base import Json, StreamWriter, mapping
 from gateway.dialects.signatures import UNSIGNED
 from lib.errors import CourierError
+from lib.json_reading import loads
 from lib.tokens import TokenUsage
 
 #: Anthropic's reasons to stop, by canonical ones.
@@ -301,7 +302,7 @@ def _object_in(arguments: str) -> Json | None:
     if not _ends_object(arguments):
         return None
     try:
-        given = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
+        given = loads(arguments)
+    except ValueError:
         return None
     return given if isinstance(given, dict) else None

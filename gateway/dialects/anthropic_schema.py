@@ -18,8 +18,9 @@ _LISTS = {"anyOf": "anyOf", "oneOf": "anyOf", "allOf": "allOf"}
 _BY_NAME = frozenset({"$defs", "definitions", "properties"})
 #: Said by Courier itself, or of no meaning to a model.
 _LEFT_OUT = frozenset({"$id", "$schema", "additionalProperties"})
-_FORMATS = frozenset(
-    {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
+_FORMATS = (
+    *("date-time", "time", "date", "duration", "email"),
+    *("hostname", "uri", "ipv4", "ipv6", "uuid"),
 )
 
 
@@ -59,7 +60,7 @@ def _kept(name: str, value: Any) -> Json:
         return {_LISTS[name]: [closed_schema(inner) for inner in items(value)]}
     if name == "items":
         return {name: closed_schema(value)}
-    if name == "minItems" and value in {0, 1}:
+    if name == "minItems" and value in (0, 1):
         return {name: value}
     return {}
 

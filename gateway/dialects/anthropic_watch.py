@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from gateway import sse
 from gateway.dialects.anthropic import STOPPED_EARLY, error_frame, event_frame, failure_of, is_error
 from gateway.dialects.anthropic_usage import merged, read_usage, written_usage
 from gateway.dialects.base import Json, StreamWatch, mapping
 from gateway.dialects.seen_words import SeenWords, fields
 from lib.errors import CourierError
+from lib.json_reading import loads
 from lib.tokens import TokenUsage
 
 _WORDS = fields(b"text", b"thinking", b"partial_json", b"name")
 #: Only frames that may hold one of these are parsed, once there was output.
 _TELLING = (b'"usage"', b"content_block_st", b"message_stop", b'"error"')
 #: Blocks that say nothing until their first delta comes.
-_OPEN_EMPTY = frozenset({"text", "thinking"})
+_OPEN_EMPTY = ("text", "thinking")
 
 
 class MessagesWatch(StreamWatch):
@@ -84,7 +83,7 @@ def parsed(frame: bytes) -> Json:
     data = sse.data_of(frame)
     if not data or data.startswith(b"[DONE]"):
         return {}
-    event = orjson.loads(data)
+    event = loads(data)
     if not isinstance(event, dict):
         raise ValueError("An event must be an object.")  # noqa: TRY004  # malformed, like bad JSON
     return event

@@ -42,6 +42,7 @@ from gateway.dialects.base import (
     mapping,
 )
 from gateway.dialects.bedrock_request import written
+from lib.json_reading import loads
 from lib.tokens import TokenUsage
 
 #: What stops a model. The others mean that it came to its end.
@@ -170,7 +171,7 @@ class ConverseReader(StreamReader):
 
 
 def _parsed(frame: bytes) -> Json:
-    event = orjson.loads(sse.data_of(frame))
+    event = loads(sse.data_of(frame))
     if not isinstance(event, dict):
         raise ValueError("An event must be an object.")  # noqa: TRY004  # malformed, like bad JSON
     return event

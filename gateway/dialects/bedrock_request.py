@@ -25,6 +25,7 @@ from gateway.canonical import (
 )
 from gateway.dialects.base import Destination, Drops, Json
 from gateway.dialects.signatures import bare
+from lib.json_reading import loads
 
 #: Formats of documents, where the media type does not end in their name.
 _DOCUMENTS = {
@@ -194,8 +195,8 @@ def _fit_id(call_id: str) -> str:
 def _object(arguments: str) -> Any:
     """A call's arguments, which must be an object here, whatever the model once wrote."""
     try:
-        value = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
+        value = loads(arguments or "{}")
+    except ValueError:
         value = arguments
     return value if isinstance(value, dict) else {"arguments": value}
 

@@ -25,12 +25,14 @@ from gateway.canonical import (
     ToolCallStarted,
     UsageReported,
 )
-from gateway.dialects.base import Json, StreamWriter, integer, items, mapping
+from gateway.dialects.base import Json, StreamWriter, integer, mapping
 from gateway.dialects.gemini_errors import write_error
 from gateway.dialects.gemini_signatures import UNSIGNED_CALL, wrapped, wrapped_redacted
 from gateway.dialects.gemini_usage import write_usage
+from gateway.dialects.json_values import objects
 from gateway.errors import BudgetUsedUp
 from lib.errors import CourierError
+from lib.json_reading import loads
 
 _REASONS = {
     "stop": "STOP",
@@ -223,8 +225,8 @@ class _Call:
     def part(self) -> Json | None:
         """The call; None if its arguments are no JSON object, so that nobody acts on half of it."""
         try:
-            arguments = orjson.loads("".join(self.arguments) or "{}")
-        except orjson.JSONDecodeError:
+            arguments = loads("".join(self.arguments) or "{}")
+        except ValueError:
             return None
         if not isinstance(arguments, dict):
             return None
@@ -257,7 +259,7 @@ def _logprobs(event: LogProbs) -> Json:
     return {
         "chosenCandidates": [_token(token) for token in event.tokens],
         "topCandidates": [
-            {"candidates": [_token(other) for other in items(token.get("top_logprobs"))]}
+            {"candidates": [_token(other) for other in objects(token.get("top_logprobs"))]}
             for token in event.tokens
         ],
     }

@@ -26,6 +26,7 @@ from gateway.dialects.base import Json, integer, items, mapping
 from gateway.dialects.gemini_fields import objects, parts_of, told, unread
 from gateway.dialects.gemini_schema import json_schema
 from gateway.dialects.gemini_signatures import SKIPS_VALIDATION, UNSIGNED_CALL, thinking_of
+from gateway.dialects.openai_fields import LARGEST
 from gateway.errors import BadRequest
 
 _BODY = frozenset(
@@ -46,7 +47,7 @@ _PART = frozenset(
 )  # fmt: skip
 _DECLARATION = frozenset({"name", "description", "parameters", "parametersJsonSchema"})
 _JSON = "application/json"
-_TYPES = frozenset({_JSON, "text/plain"})
+_TYPES = (_JSON, "text/plain")
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto"}
 
 
@@ -265,6 +266,8 @@ def _number(config: Any, name: str) -> float | None:
 
 def _whole(config: Any, name: str) -> int | None:
     value = _number(config, name)
+    if value is not None and abs(value) > LARGEST:
+        raise BadRequest(f"{name} must be a whole number.", param=f"generationConfig.{name}")
     return None if value is None else int(value)
 
 

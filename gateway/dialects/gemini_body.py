@@ -6,8 +6,6 @@ import mimetypes
 import re
 from collections.abc import Iterator
 
-import orjson
-
 from gateway.canonical import (
     ChatRequest,
     Media,
@@ -26,6 +24,7 @@ from gateway.canonical import (
 from gateway.dialects.base import Destination, Drops, Json
 from gateway.dialects.gemini_signatures import SKIPS_VALIDATION
 from gateway.dialects.signatures import GOOGLE, unmarked
+from lib.json_reading import loads
 
 _GENERATION = re.compile(r"gemini-(\d+)")
 #: Models from here on refuse a function call without its signature, and think by levels.
@@ -172,16 +171,16 @@ def _sign_first_call(parts: list[Json]) -> None:
 def _response(words: str) -> Json:
     """A tool's result, which must be an object: its own if it is one."""
     try:
-        given = orjson.loads(words)
-    except orjson.JSONDecodeError:
+        given = loads(words)
+    except ValueError:
         given = None
     return given if isinstance(given, dict) else {"output": words}
 
 
 def _object(arguments: str) -> Json:
     try:
-        given = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
+        given = loads(arguments or "{}")
+    except ValueError:
         given = None
     # What a model once made of its arguments need not be JSON; a conversation goes on with it.
     return given if isinstance(given, dict) else {"arguments": arguments}

@@ -30,6 +30,7 @@ from gateway.dialects.base import Json, StreamReader, integer, items, mapping
 from gateway.dialects.gemini_asked import code_text, kind_of, output_text
 from gateway.dialects.gemini_usage import knows_output, read_usage
 from gateway.dialects.signatures import GOOGLE, marked
+from lib.json_reading import loads
 
 _REASONS = {
     "MAX_TOKENS": "length",
@@ -61,7 +62,7 @@ def parsed(frame: bytes) -> Json:
     data = sse.data_of(frame)
     if not data:
         return {}
-    answer = orjson.loads(data)
+    answer = loads(data)
     if not isinstance(answer, dict):
         raise ValueError("An event must be an object.")  # noqa: TRY004  # malformed, like bad JSON
     return answer

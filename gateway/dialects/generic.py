@@ -35,6 +35,7 @@ from gateway.dialects.framings import BodyFramer, LineFramer
 from gateway.dialects.generic_request import written
 from gateway.sse import Framer
 from lib.json_path import JsonPath
+from lib.json_reading import loads
 from lib.tokens import TokenUsage
 from registry.generic import GenericOptions, Response, Stream, ToolCalls, Usage
 
@@ -167,7 +168,7 @@ class EventReader(StreamReader):
             return
         if not data or data == b"[DONE]":
             return
-        body = orjson.loads(data)
+        body = loads(data)
         if failure := _failure(self._stream.error, body):
             yield Failed(failure)
             return
@@ -199,7 +200,7 @@ class WholeReader(StreamReader):
         self._dialect = dialect
 
     def read(self, frames: bytes) -> Iterator[Event]:
-        body = orjson.loads(sse.data_of(frames))
+        body = loads(sse.data_of(frames))
         if failure := self._dialect.failure_in(body):
             yield Failed(failure)
             return

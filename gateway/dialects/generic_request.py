@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from gateway.canonical import (
     ChatRequest,
     Media,
@@ -22,6 +20,7 @@ from gateway.canonical import (
     ToolResult,
 )
 from gateway.dialects.base import Destination, Drops, Json
+from lib.json_reading import loads
 from lib.json_template import NOTHING, placeholders, rendered
 from registry.generic import GenericOptions, Messages
 
@@ -229,6 +228,6 @@ def _words(parts: Iterable[Part]) -> str:
 
 def _object(arguments: str) -> Any:
     try:
-        return orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
+        return loads(arguments or "{}")
+    except ValueError:
         return {"arguments": arguments}

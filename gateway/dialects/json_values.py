@@ -21,3 +21,8 @@ def items(value: Any) -> Sequence[Any]:
 def mapping(value: Any) -> Mapping[str, Any]:
     """`value` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; of anything else, none."""
+    return [each for each in items(value) if isinstance(each, dict)]

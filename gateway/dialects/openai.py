@@ -110,4 +110,4 @@ def images_in(content: Any) -> int:
     """How many parts of a message's content are images."""
     if not isinstance(content, list):
         return 0
-    return sum(mapping(part).get("type") in {"image_url", "input_image"} for part in content)
+    return sum(mapping(part).get("type") in ("image_url", "input_image") for part in content)

@@ -30,8 +30,10 @@ from gateway.canonical import (
     UsageReported,
 )
 from gateway.dialects.base import StreamReader, items, mapping
+from gateway.dialects.json_values import objects
 from gateway.dialects.openai_parts import media_in, thoughts_in
 from gateway.dialects.openai_usage import read_chunk_usage, read_usage
+from lib.json_reading import loads
 
 #: Reasons to finish as vendors name them. What is not here is a usual stop.
 REASONS = {
@@ -115,8 +117,8 @@ class Choice:
             yield from self._words(said)
             yield from self._beside_words(said)
             yield from self._calls.read(said)
-        if tokens := items(mapping(choice.get("logprobs")).get("content")):
-            yield LogProbs(list(tokens), self.index)
+        if tokens := objects(mapping(choice.get("logprobs")).get("content")):
+            yield LogProbs(tokens, self.index)
         if isinstance(reason := choice.get("finish_reason"), str) and reason:
             yield from self.finish(reason, choice.get("stop_reason"))
 
@@ -250,7 +252,7 @@ def _signature_in(call: Mapping[str, Any]) -> str:
 
 def parsed(data: bytes) -> Json:
     """A chunk. Raises ValueError."""
-    chunk = orjson.loads(data)
+    chunk = loads(data)
     if not isinstance(chunk, dict):
         raise ValueError("A chunk must be an object.")  # noqa: TRY004  # malformed, like bad JSON
     return chunk

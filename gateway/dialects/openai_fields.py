@@ -8,6 +8,9 @@ from typing import Any
 from gateway.canonical import Json
 from gateway.errors import BadRequest
 
+#: Of whole numbers, what every vendor can read.
+LARGEST = 2**63 - 1
+
 
 def text(given: Mapping[str, Any], name: str, where: str = "") -> str:
     """A text; empty if there is none. Raises BadRequest."""
@@ -32,7 +35,7 @@ def whole(given: Mapping[str, Any], name: str, where: str = "") -> int | None:
     value = number(given, name, where)
     if value is None:
         return None
-    if value != int(value) or value < 0:
+    if value != int(value) or not 0 <= value <= LARGEST:
         raise _wrong(where + name, "a whole number")
     return int(value)
 
@@ -52,7 +55,7 @@ def signed(given: Mapping[str, Any], name: str) -> int | None:
     value = number(given, name)
     if value is None:
         return None
-    if value != int(value):
+    if value != int(value) or not -LARGEST <= value <= LARGEST:
         raise _wrong(name, "a whole number")
     return int(value)
 

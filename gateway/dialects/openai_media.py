@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from gateway import sse
 from gateway.dialects.base import (
     BodyDialect,
@@ -21,6 +19,7 @@ from gateway.dialects.openai_usage import read_usage
 from gateway.dialects.skeleton import LONGEST_STRING, Skeleton
 from gateway.sse import FrameTooLong
 from lib.errors import CourierError
+from lib.json_reading import loads
 from lib.tokens import TokenUsage, total_of
 
 #: An event that holds an image is one line of megabytes. More than this is refused.
@@ -226,7 +225,7 @@ def _parsed(data: bytes) -> Json:
         skeleton.feed(data)
         event = skeleton.parsed()
     else:
-        event = orjson.loads(data)
+        event = loads(data)
     if not isinstance(event, dict):
         raise ValueError("An event must be an object.")  # noqa: TRY004  # malformed, like bad JSON
     return event

@@ -12,6 +12,7 @@ from gateway import sse
 from gateway.dialects import openai_usage
 from gateway.dialects.base import Json, integer, items, mapping
 from lib.errors import CourierError
+from lib.json_reading import loads
 from lib.tokens import TokenUsage
 
 #: What OpenAI's codes of failure would be as a status. All others are the provider's fault.
@@ -76,7 +77,7 @@ def parsed(frame: bytes) -> Json:
     data = sse.data_of(frame)
     if not data or data.startswith(b"[DONE]"):
         return {}
-    event = orjson.loads(data)
+    event = loads(data)
     if not isinstance(event, dict):
         raise ValueError("An event must be an object.")  # noqa: TRY004  # malformed, like bad JSON
     return event

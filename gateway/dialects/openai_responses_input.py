@@ -79,7 +79,7 @@ def _item(item: Json, name: str) -> Message | None:
             "clients that send references do so no more with `store: false`.",
             param=name,
         )
-    read = _ITEMS.get(kind)
+    read = _ITEMS.get(str(kind))
     return read(item, name) if read else None
 
 

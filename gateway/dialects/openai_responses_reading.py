@@ -28,11 +28,12 @@ from gateway.canonical import (
     UsageReported,
 )
 from gateway.dialects.base import Json, StreamReader, integer, items, mapping
+from gateway.dialects.json_values import objects
 from gateway.dialects.openai_responses_events import failure_in, parsed, read_usage
 from gateway.dialects.openai_responses_items import FREE_INPUT
 from gateway.dialects.signatures import OPENAI, marked
 
-_CALLS = frozenset({"function_call", "custom_tool_call"})
+_CALLS = ("function_call", "custom_tool_call")
 
 
 def read_response(body: Json) -> list[Event]:
@@ -67,8 +68,8 @@ def _whole_part(part: Mapping[str, Any]) -> Iterator[Event]:
         yield RefusalDelta(str(part["refusal"]))
         return
     yield TextDelta(str(part.get("text") or ""))
-    if items(part.get("logprobs")):
-        yield LogProbs(list(part["logprobs"]))
+    if tokens := objects(part.get("logprobs")):
+        yield LogProbs(tokens)
     for annotation in items(part.get("annotations")):
         yield _annotated(annotation)
 
@@ -155,8 +156,8 @@ class ResponseReader(StreamReader):
     def _text(self, event: Json) -> Iterator[Event]:
         self._told.add(_place(event))
         yield TextDelta(str(event.get("delta") or ""))
-        if event.get("logprobs"):
-            yield LogProbs(list(items(event["logprobs"])))
+        if tokens := objects(event.get("logprobs")):
+            yield LogProbs(tokens)
 
     def _whole_text(self, event: Json) -> Iterator[Event]:
         if _place(event) not in self._told:

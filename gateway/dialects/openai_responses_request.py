@@ -144,7 +144,7 @@ def _tool_choice(body: Json, unknown: list[str]) -> ToolChoice | None:
     if given is None or given in ("auto", "none", "required"):
         return given and ToolChoice(given)
     choice = fields.object_(body, "tool_choice")
-    if choice.get("type") in {"function", "custom"}:
+    if choice.get("type") in ("function", "custom"):
         return ToolChoice("named", fields.needed(choice, "name", "tool_choice."))
     unknown.append("tool_choice")
     return None

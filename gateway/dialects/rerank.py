@@ -8,7 +8,7 @@ answer has both of. Jina's is also what vLLM, llama.cpp, Infinity, LocalAI and o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import uuid4
 
 import orjson
@@ -199,8 +199,8 @@ def ranked(results: Any, score: str = "relevance_score") -> Ranked:
     pairs = []
     for result in items(results):
         index, value = mapping(result).get("index"), mapping(result).get(score)
-        if not isinstance(index, int) or not isinstance(value, int | float):
-            raise ValueError("A result must have an index and a score.")  # noqa: TRY004
+        if not _is_place(index) or not isinstance(value, int | float):
+            raise ValueError("A result must have an index and a score.")
         pairs.append((index, float(value)))
     return Ranked(sorted(pairs, key=lambda pair: -pair[1]))
 
@@ -213,11 +213,15 @@ def _best(results: Iterable[Json], request: Json) -> list[Json]:
     """Results in the order of their scores, and no more than asked for."""
     told = list(results)
     for result in told:
-        if not isinstance(result.get("index"), int) or not _is_score(result):
+        if not _is_place(result.get("index")) or not _is_score(result):
             raise ValueError("A result must have an index and a score.")
     told.sort(key=lambda result: -float(result["relevance_score"]))
     top_n = request.get("top_n")
     return told[:top_n] if isinstance(top_n, int) and top_n > 0 else told
+
+
+def _is_place(index: Any) -> TypeGuard[int]:
+    return isinstance(index, int) and index >= 0
 
 
 def _is_score(result: Json) -> bool:
@@ -254,8 +258,9 @@ def _text_of(given: Any, param: str, fields: Sequence[Any] = ()) -> str:
     if isinstance(given, str):
         return given
     told = mapping(given)
+    named = [field for field in fields if isinstance(field, str) and field in told]
     if fields:
-        return "\n".join(f"{field}: {told[field]}" for field in fields if field in told)
+        return "\n".join(f"{field}: {told[field]}" for field in named)
     text = told.get("text")
     if not isinstance(text, str):
         raise BadRequest(

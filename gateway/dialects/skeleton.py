@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
+from lib.json_reading import loads
 
 #: Strings that are longer, in bytes, are remembered as empty ones.
 LONGEST_STRING = 64 * 1024
@@ -39,7 +39,7 @@ class Skeleton:
 
     def parsed(self) -> Any:
         """The whole text, parsed. Raises ValueError if it is no JSON, or not all of it."""
-        return orjson.loads(self._kept)
+        return loads(bytes(self._kept))
 
     def _take_outside(self, piece: bytes, position: int) -> int:
         end = piece.find(b'"', position) + 1

@@ -13,6 +13,7 @@ import orjson
 from gateway import errors
 from gateway.dialects.base import Dialect, Drops, Json, UpstreamDialect, items, mapping
 from gateway.errors import UpstreamError
+from lib.json_reading import loads
 
 
 class Addressee(Protocol):
@@ -220,8 +221,8 @@ def _unless_quoting(secret: str, value: Any, longest: int) -> str | None:
 
 def _error_object(content: bytes) -> Mapping[str, Any]:
     try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError:
+        body = loads(content)
+    except ValueError:
         return {}
     error = mapping(body).get("error")
     if isinstance(error, str):

@@ -15,12 +15,13 @@ from gateway.dialects.gemini_embed import gemini_embed, gemini_embed_one, resour
 from gateway.dialects.gemini_generate import gemini_generate
 from gateway.errors import UpstreamError
 from gateway.providers.base import Addressee, Message, Provider
+from lib.json_reading import loads
 
 _STREAMING = ":streamGenerateContent?alt=sse"
 #: A duration in ProtoJSON.
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 #: What Google calls a key that is no good; it comes with status 400.
-_BAD_KEYS = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_SERVICE_BLOCKED"})
+_BAD_KEYS = ("API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_SERVICE_BLOCKED")
 
 
 class Gemini(Provider):
@@ -65,8 +66,8 @@ def _names(model: str) -> Iterator[str]:
 
 def _error_object(content: bytes) -> Mapping[str, Any]:
     try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError:
+        body = loads(content)
+    except ValueError:
         return {}
     return mapping(mapping(body[0] if isinstance(body, list) and body else body).get("error"))
 

@@ -14,6 +14,7 @@ from gateway.dialects.base import Dialect, UpstreamDialect
 from gateway.dialects.generic import GenericChat
 from gateway.errors import UpstreamError
 from gateway.providers.base import Addressee, Message, Provider
+from lib.json_reading import loads
 from lib.json_template import rendered
 from registry.generic import options_from
 
@@ -72,7 +73,7 @@ def _message_in(target: Addressee, content: bytes) -> str | None:
     if path is None:
         return None
     try:
-        told: Any = path.first(orjson.loads(content))
-    except orjson.JSONDecodeError:
+        told: Any = path.first(loads(content))
+    except ValueError:
         return None
     return told if isinstance(told, str) else None
