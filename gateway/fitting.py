@@ -48,7 +48,8 @@ def fitting(
     if not targets and model.uncertified:
         names = ", ".join(model.uncertified)
         raise NotCertified(
-            f"No route of the model {model.name!r} is certified for what it has to be: {names}."
+            f"No route of the model {model.name!r} has passed the certification that it demands "
+            f"({names}). Administrators can certify it on the model's page."
         )
     return _able(_roomy(model, targets, question, input_tokens), question)
 

@@ -20,7 +20,7 @@ PROVIDER_KINDS: dict[str, tuple[str, str]] = {
     "cohere": ("Cohere", "gateway.providers.cohere.Cohere"),
     "echo": ("Echo (answers at once)", "gateway.providers.builtin.Echo"),
     "gemini": ("Google Gemini", "gateway.providers.gemini.Gemini"),
-    "generic": ("Generic (described by its options)", "gateway.providers.generic.Generic"),
+    "generic": ("Generic (you describe it)", "gateway.providers.generic.Generic"),
     "ollama": ("Ollama", "gateway.providers.openai.Ollama"),
     "openai": ("OpenAI", "gateway.providers.openai.OpenAI"),
     "openai_compatible": ("OpenAI-compatible", "gateway.providers.openai.OpenAICompatible"),

@@ -28,12 +28,12 @@ class Option:
     def complaint(self, value: Any) -> str:
         """Why `value` will not do, as a sentence; empty if it will. None: it is not given."""
         if value is None:
-            return f"{self.name}: it is needed. {self.help}" if self.is_required else ""
+            return f"{self.name}: This is needed. {self.help}" if self.is_required else ""
         if self.choices is not None:
             known = isinstance(value, list) and all(each in self.choices for each in value)
-            return "" if known else f"{self.name}: it is a list of {', '.join(self.choices)}."
+            return "" if known else f"{self.name}: This is a list of {', '.join(self.choices)}."
         fits = isinstance(value, str) and re.fullmatch(self.pattern, value)
-        return "" if fits else f"{self.name}: it does not look like one. {self.help}"
+        return "" if fits else f"{self.name}: This does not look like one. {self.help}"
 
 
 OPTIONS = (
@@ -59,8 +59,8 @@ OPTIONS = (
         "through as they are; all others are translated. Leave it empty if you do not know.",
         SPEAK_MORE,
         choices={
-            "openai-responses": "Responses",
-            "anthropic-messages": "Messages",
+            "openai-responses": "Responses (/responses)",
+            "anthropic-messages": "Messages (/messages)",
         },
     ),
     Option(
@@ -69,7 +69,7 @@ OPTIONS = (
         "Formats whose answers the server keeps, so that a later request can refer to them. "
         "Requests that do are sent nowhere else. Leave it empty if you do not know.",
         SPEAK_MORE,
-        choices={"openai-responses": "Responses"},
+        choices={"openai-responses": "Responses (/responses)"},
     ),
 )
 

@@ -148,7 +148,7 @@ class Provider:
             return errors.UpstreamAuthFailed(f"Provider {name!r} refused Courier's own key.")
         if status == 404:
             return errors.UpstreamModelMissing(
-                f"Provider {name!r} does not have what this route names."
+                f"Provider {name!r} does not have this model, or not at this endpoint."
             )
         if status == 429:
             return errors.UpstreamRateLimited(

@@ -14,6 +14,13 @@ from registry.capabilities import COUNTS, TRAITS
 from registry.models import Route
 from registry.traits import TRAITS as CERTIFIABLE
 
+class Rows(tuple[Any, ...]):
+    """Rows of a form that know the fields in them, so that Django opens what holds a mistake."""
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in row if isinstance(row, tuple) else name == row for row in self)
+
+
 #: As rows of a form: what belongs together stands together.
 ROWS = (
     ("context_window", "output_limit"),

@@ -16,7 +16,7 @@ from unfold.forms import PaginationInlineFormSet
 
 from registry import certified, conditions, windows
 from registry.admin.autocomplete import Autocompletes
-from registry.admin.capability_forms import OF_MODELS, ROWS, CapabilityForm
+from registry.admin.capability_forms import OF_MODELS, ROWS, CapabilityForm, Rows
 from registry.admin.labels import label
 from registry.admin.managed import OriginFilter
 from registry.admin.price_forms import PriceRowForm, other_figures
@@ -141,7 +141,7 @@ class ServedModelAdmin(SwitchingAdmin):
             {
                 "classes": ("collapse",),
                 "description": OF_MODELS,
-                "fields": (*ROWS, "on_unsupported"),
+                "fields": Rows((*ROWS, "on_unsupported")),
             },
         ),
     )

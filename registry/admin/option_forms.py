@@ -49,6 +49,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
     class Meta:
         model = Provider
         fields = ("name", "kind", "base_url", "enabled")
+        error_messages = {"name": {"invalid": "Use letters, digits, hyphens and underscores only."}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

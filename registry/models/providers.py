@@ -12,7 +12,7 @@ from django.utils import timezone
 from lib import encryption
 from lib.encryption import Purpose
 from registry import options, outbound
-from registry.kinds import default_base_url, has_its_end, provider_kinds
+from registry.kinds import DEFAULT_BASE_URLS, default_base_url, has_its_end, provider_kinds
 from registry.models.base import Managed
 
 
@@ -72,6 +72,8 @@ class Provider(Managed):
 
     def clean(self) -> None:
         url = self.effective_base_url
+        if not url and self.kind in DEFAULT_BASE_URLS:
+            return  # For lack of an option, which is told at the option.
         if not url:
             raise ValidationError(
                 {"base_url": "A provider of this kind needs the address of its server."}

@@ -60,6 +60,15 @@ def test_what_is_told_of_a_model_is_stored(browser, provider):
     assert model.on_unsupported == "refuse"
 
 
+def test_a_mistake_in_what_a_model_can_do_is_not_folded_away(browser, provider):
+    wrong = forms.model(routes=[forms.route(provider)], **UNKNOWN, context_window="-5")
+
+    answer = browser.post(reverse("admin:registry_servedmodel_add"), wrong)
+
+    assert forms.complaints(answer).keys() == {"context_window"}
+    assert "<details>" not in answer.content.decode()
+
+
 def test_a_window_of_no_tokens_is_none(browser, provider):
     answer = browser.post(
         reverse("admin:registry_servedmodel_add"),

@@ -237,6 +237,21 @@ class TestBadInput:
         assert Provider.objects.filter(pk=provider.pk).exists()
 
 
+def test_a_region_that_is_missing_is_complained_of_once(browser):
+    answer = browser.post(ADD, forms.provider(kind="bedrock", base_url=""))
+
+    assert forms.complaints(answer) == {
+        "option_region": "This is needed. As the vendor names it, such as us-east-1."
+    }
+
+
+def test_a_name_that_will_not_do_is_told_in_plain_words(browser):
+    answer = browser.post(ADD, forms.provider(name="two words"))
+
+    sentence = "Use letters, digits, hyphens and underscores only."
+    assert forms.complaints(answer) == {"name": sentence}
+
+
 class TestList:
     def test_shows_the_address_that_is_really_called(self, browser):
         make_provider("openai", kind="openai", base_url="")

@@ -74,7 +74,7 @@ def test_a_manifest_without_a_word_of_it_leaves_it_alone():
         ({"model": "    on_unsupported: ignore"}, "Possible: drop, refuse."),
         ({"route": ", requires_certified: [tolls]"}, "It is a list of: usage,"),
         ({"provider": ", options: {region: us-east-1}"}, "no option 'region'"),
-        ({"provider": ", options: {speaks: [esperanto]}"}, "it is a list of openai-responses"),
+        ({"provider": ", options: {speaks: [esperanto]}"}, "This is a list of openai-responses"),
         ({"provider": ", options: 3"}, "Options must be a mapping"),
     ],
 )
