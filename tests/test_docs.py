@@ -57,3 +57,24 @@ def test_every_error_code_is_explained(errors_page, code):
 @pytest.mark.parametrize("name", environment_names())
 def test_every_setting_is_explained(operations_page, name):
     assert re.search(rf"`{name}(_FILE)?`", operations_page)
+
+
+@pytest.mark.parametrize("page", sorted(CHECKOUT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_every_page_is_named_by_the_readme(page):
+    assert f"(docs/{page.name})" in (CHECKOUT / "README.md").read_text()
+
+
+def test_what_the_example_of_an_environment_sets_reaches_the_containers():
+    example = re.findall(r"^([A-Z_]+)=", (CHECKOUT / ".env.example").read_text(), re.MULTILINE)
+    compose = (CHECKOUT / "docker-compose.yml").read_text()
+
+    assert [name for name in example if f"${{{name}:-" not in compose] == []
+    assert {"COURIER_MAX_UPLOAD", "COURIER_CERTIFY_NIGHTLY"} <= set(example)
+
+
+def test_what_the_example_of_an_environment_sets_is_what_holds_without_it():
+    compose = (CHECKOUT / "docker-compose.yml").read_text()
+    example = (CHECKOUT / ".env.example").read_text()
+
+    for name, value in re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE):
+        assert f"${{{name}:-{value}}}" in compose, name
