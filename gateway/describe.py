@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -215,4 +216,5 @@ def _told(event: Event) -> tuple[str, str]:
     said = {name: value for name, value in asdict(event).items() if value not in ("", 0, None)}
     if "usage" in said:
         said = {name: count for name, count in said["usage"].items() if count}
-    return type(event).__name__, ", ".join(f"{n} {v!r}" for n, v in said.items())[:SHOWN]
+    words = re.findall("[A-Z][a-z]+", type(event).__name__.removesuffix("Delta"))
+    return " ".join(words).capitalize(), ", ".join(f"{n} {v!r}" for n, v in said.items())[:SHOWN]

@@ -14,6 +14,7 @@ from registry.capabilities import COUNTS, TRAITS
 from registry.models import Route
 from registry.traits import TRAITS as CERTIFIABLE
 
+
 class Rows(tuple[Any, ...]):
     """Rows of a form that know the fields in them, so that Django opens what holds a mistake."""
 

@@ -5,6 +5,8 @@ Routes are made and ordered on their model's page, which leads here.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -27,7 +29,7 @@ class RouteAdmin(ModelAdmin):
     list_select_related = ("model", "provider")
     search_fields = ("model__name", "provider__name", "upstream_model")
     search_help_text = "Model, provider or upstream model"
-    readonly_fields = ("model_link", "leads_to", "state")
+    readonly_fields = ("model_link", "leads_to", "state", "demands")
     fieldsets = (
         (None, {"fields": (
             ("model_link", "leads_to"),
@@ -37,6 +39,12 @@ class RouteAdmin(ModelAdmin):
         ("What it can do", {"description": OF_ROUTES, "fields": ROWS}),
         ("Certification", {"fields": ("requires_certified",)}),
     )  # fmt: skip
+
+    def get_fieldsets(self, request: HttpRequest, obj: Route | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if self.has_change_permission(request, obj):
+            return fieldsets
+        return (*fieldsets[:-1], ("Certification", {"fields": ("demands",)}))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
         queryset: QuerySet[Route] = super().get_queryset(request)
@@ -66,6 +74,10 @@ class RouteAdmin(ModelAdmin):
         page = reverse("admin:registry_provider_change", args=(route.provider_id,))
         link = format_html('<a class="underline" href="{}">{}</a>', page, route.provider.name)
         return format_html("{} / {}", link, route.upstream_model)
+
+    @admin.display(description="Only if certified for")
+    def demands(self, route: Route) -> str:
+        return ", ".join(TRAITS.get(name, name) for name in route.requires_certified) or "nothing"
 
     @admin.display(description="State")
     def state(self, route: Route) -> str:

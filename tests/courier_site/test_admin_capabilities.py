@@ -105,6 +105,19 @@ def test_a_route_of_a_manifest_is_changed_there(browser, route):
     assert route.vision is None
 
 
+def test_what_a_route_of_a_manifest_demands_is_told_in_words(browser, route):
+    ServedModel.objects.update(managed_by="courier.yaml")
+    asked = page_of(route)
+
+    nothing = browser.get(asked).content.decode()
+    route.requires_certified = ["json_schema"]
+    route.save()
+    something = browser.get(asked).content.decode()
+
+    assert "nothing" in nothing.partition("Only if certified for")[2]
+    assert "JSON schema" in something.partition("Only if certified for")[2]
+
+
 def test_a_route_that_waits_for_its_certification_says_so_here_and_at_its_model(browser, route):
     route.requires_certified = ["json_schema"]
     route.save()

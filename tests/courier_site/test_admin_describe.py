@@ -111,7 +111,7 @@ def test_a_try_shows_what_would_be_asked(browser):
 def test_a_try_reads_a_whole_answer(browser):
     outcome = try_out(browser, json.dumps(SOUND), '{"said": "Hello."}').context["outcome"]
 
-    assert ("TextDelta", "text 'Hello.'") in outcome.events
+    assert ("Text", "text 'Hello.'") in outcome.events
     assert outcome.failure == ""
 
 

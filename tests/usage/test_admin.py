@@ -73,9 +73,17 @@ def test_the_list_says_who_asked_for_what_and_what_came_of_it(admin, own):
         assert text in page
 
 
+def test_the_list_says_which_operation_was_called(admin, own):
+    ship(own, make_record(operation="transcriptions"))
+
+    assert "transcriptions" in text_of(admin.get(LIST))
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
+        ({"images": 2, "input_tokens": 0, "output_tokens": 0}, "0 / 0, 2 images"),
+        ({"search_units": 7}, ", 7 searches"),
         ({"cost_nano": None}, "unknown"),
         ({"cost_nano": 20_000_000_000, "usage_source": "estimated"}, "≈ $20.00"),
         ({"outcome": "client_disconnected"}, "client left"),

@@ -204,14 +204,17 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     def received(self, record: UsageRecord) -> str:
         return f"{record.started_at:%Y-%m-%d %H:%M:%S}"
 
-    @admin.display(description="Model")
+    @admin.display(description="Model, operation")
     def asked_and_served(self, record: UsageRecord) -> str:
         asked, served = record.model_asked, record.model_served
-        return f"{asked} → {served}" if served and served != asked else asked
+        model = f"{asked} → {served}" if served and served != asked else asked
+        return format_html('<div>{}</div><div class="text-xs">{}</div>', model, record.operation)
 
     @admin.display(description="Tokens in / out")
     def tokens(self, record: UsageRecord) -> str:
-        return f"{record.input_tokens:,} / {record.output_tokens:,}"
+        counted = (("images", record.images), ("searches", record.search_units))
+        beside = [f"{number:,} {things}" for things, number in counted if number]
+        return ", ".join([f"{record.input_tokens:,} / {record.output_tokens:,}", *beside])
 
     @admin.display(description="Cost")
     def cost(self, record: UsageRecord) -> str:
