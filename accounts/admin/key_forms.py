@@ -22,6 +22,7 @@ OPERATIONS = (
     "chat",
     "completions",
     "responses",
+    "messages",
     "embeddings",
     "generate_content",
     "rerank",

@@ -3,6 +3,7 @@
 The file is what stands between the lines; the line is what `vendor` registers.
 """
 
+import re
 import sys
 from types import ModuleType
 
@@ -12,7 +13,9 @@ from registry.kinds import PROVIDER_KINDS
 from tests import factories
 from tests.fakes.upstream import STREAM, completion
 from tests.gateway.conftest import HELLO
+from tests.gateway.targets import SECRET, make_target
 from tests.gateway.validators import anthropic_messages
+from tests.sources import CHECKOUT
 
 FILE = '''
 """Acme: OpenAI's format, with a seed that it calls by another name."""
@@ -70,3 +73,19 @@ async def test_clients_of_other_formats_are_served(courier, key, upstream, serve
 
     answer = anthropic_messages.check(reply.content)
     assert (answer.text, answer.finish, answer.complete) == ("Hello there.", "stop", True)
+
+
+def test_the_file_in_the_documentation_keeps_to_the_contract():
+    page = (CHECKOUT / "docs" / "adding-a-provider.md").read_text()
+    documented: dict[str, object] = {}
+    exec(
+        re.search(r"```python\n# gateway/providers/acme.py\n(.*?)```", page, re.DOTALL)[1],
+        documented,
+    )
+    vendor = documented["Acme"]()
+
+    headers = vendor.headers(make_target())
+
+    assert headers["x-acme-key"] == SECRET
+    assert headers.keys() == {"content-type", "accept-encoding", "user-agent", "x-acme-key"}
+    assert vendor.credentials(make_target(api_key="")) == {}
