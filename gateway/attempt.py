@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from gateway import errors, sse, upstream
+from gateway import errors, metering, sse, upstream
 from gateway.dialects.base import BodyDialect, BodyWatch, Framing, StreamWatch
 from gateway.interpreter import Interpreter, interpreter
 from gateway.kinds import provider_of
@@ -338,7 +338,8 @@ def _read(between: Interpreter, content: bytes, target: Target) -> WholeAnswer:
         if not between.dialect.is_answer(body):
             raise _malformed(target)
         usage = between.usage_in(body)
-        said = "" if usage else between.text_in(body)
+        lacks_output = metering.lacks_output(between.question, usage)
+        said = between.text_in(body) if lacks_output else ""
         told = between.content_for(content, body)
     except ValueError as error:
         raise _malformed(target) from error

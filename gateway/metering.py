@@ -26,6 +26,18 @@ class Metered:
 
 
 NOTHING = Metered(TokenUsage(), UsageSource.NONE)
+#: Nobody talks and nobody makes vectors without a token of input: no provider's zero is believed.
+READ = frozenset({"chat", "embeddings"})
+
+
+def lacks_output(question: Question, reported: TokenUsage | None) -> bool:
+    """Whether the words of an answer have to be counted here, for its provider has not.
+
+    Zeros only fill a form, and stand where a figure could not be read.
+    """
+    if reported is None:
+        return True
+    return question.dialect.task == "chat" and not reported.output_tokens
 
 
 def metered(question: Question, reported: TokenUsage | None, said: str, model: str) -> Metered:
@@ -34,9 +46,12 @@ def metered(question: Question, reported: TokenUsage | None, said: str, model: s
     `said` is what the provider has not counted: of figures that it gave before its answer, the
     output is counted here. `model` is the upstream model, whose vocabulary is used.
     """
-    if reported is not None:
+    if reported is not None and (reported.input_tokens or question.dialect.task not in READ):
         return _with_output(reported, said, model)
     counted = question.dialect.counted(question.body, said, model)
+    if reported is not None:
+        output = max(reported.output_tokens, counted.output_tokens)
+        counted = replace(reported, input_tokens=counted.input_tokens, output_tokens=output)
     return Metered(counted, UsageSource.ESTIMATED)
 
 

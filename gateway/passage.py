@@ -77,5 +77,5 @@ class Passage(Relay):
 def metered(question: Question, body: OpenBody) -> Metered:
     """What an answer used, of which so much has been seen."""
     watch, model = body.watch, body.target.upstream_model
-    said = "" if watch.usage else watch.seen_text()
+    said = watch.seen_text() if metering.lacks_output(question, watch.usage) else ""
     return metering.metered(question, watch.usage, said, model)

@@ -259,8 +259,9 @@ class EventStream(Relay):
 
     def _metered(self) -> metering.Metered:
         watch = self.stream.watch
-        said = "" if watch.usage and watch.knows_output else watch.seen_text()
         question, target = self.exchange.question, self.stream.target
+        lacks_output = not watch.knows_output or metering.lacks_output(question, watch.usage)
+        said = watch.seen_text() if lacks_output else ""
         return metering.metered(question, watch.usage, said, target.upstream_model)
 
     async def _tell(self, error: CourierError) -> None:

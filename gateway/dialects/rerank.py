@@ -188,10 +188,9 @@ def read_usage(body: Mapping[str, Any]) -> TokenUsage | None:
         billed.get("input_tokens"),
         counted.get("input_tokens"),
     )
-    units = billed.get("search_units")
-    if tokens is None and units is None:
-        return None
-    return TokenUsage(input_tokens=integer(tokens), search_units=integer(units))
+    used = TokenUsage(integer(tokens), search_units=integer(billed.get("search_units")))
+    # Nothing is ranked for nothing: zeros only fill a form.
+    return used if used != TokenUsage() else None
 
 
 def ranked(results: Any, score: str = "relevance_score") -> Ranked:

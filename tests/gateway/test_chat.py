@@ -259,6 +259,37 @@ async def test_usage_that_says_nothing_is_counted(chat, courier, upstream, usage
     assert (record.usage_source, record.output_tokens > 0) == ("estimated", True)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("given", "output"), [(0, 0), (-7, -3), ("7", "3"), (None, 0), ([7], {"3": 3}), (True, True)]
+)
+async def test_usage_that_cannot_be_is_no_free_answer(
+    chat, courier, upstream, stream, given, output
+):
+    usage = {"prompt_tokens": given, "completion_tokens": output}
+    parts = [chunk("Once upon a time."), STOP, frame({"choices": [], "usage": usage}), DONE]
+    upstream.will_answer(*(parts if stream else [completion("Once upon a time.", usage=usage)]))
+
+    record = await courier.record((await chat(stream=stream)).request_id)
+
+    assert record.usage_source == "estimated"
+    assert record.input_tokens == tokenizer.count(SAY_HELLO["content"], "alpha-tiny") + 4 + 3
+    assert record.output_tokens == tokenizer.count("Once upon a time.", "alpha-tiny")
+    assert record.cost_nano == record.input_tokens * 150 + record.output_tokens * 600
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_of_usage_what_is_told_is_kept_and_the_rest_counted(chat, courier, upstream, stream):
+    usage = {"prompt_tokens": None, "completion_tokens": 50}
+    parts = [HELLO, STOP, frame({"choices": [], "usage": usage}), DONE]
+    upstream.will_answer(*(parts if stream else [completion(usage=usage)]))
+
+    record = await courier.record((await chat(stream=stream)).request_id)
+
+    assert (record.usage_source, record.output_tokens) == ("estimated", 50)
+    assert record.input_tokens > 3
+
+
 @pytest.mark.parametrize(
     "usage",
     [

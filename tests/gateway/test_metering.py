@@ -2,6 +2,8 @@ import pytest
 
 from gateway import metering
 from gateway.dialects.openai_chat import openai_chat
+from gateway.dialects.openai_embeddings import openai_embeddings
+from gateway.dialects.openai_images import openai_images
 from gateway.metering import UsageSource
 from gateway.question import Question
 from lib.tokens import TokenUsage
@@ -78,3 +80,39 @@ def test_a_count_that_is_less_than_the_providers_is_none():
     reported = TokenUsage(input_tokens=9, output_tokens=50)
 
     assert metering.metered(question(), reported, "one", "gpt-4o").usage == reported
+
+
+def test_vectors_of_nothing_are_not_believed():
+    asked = Question(openai_embeddings, "tiny", b"", {"model": "tiny", "input": "hello world"})
+
+    metered = metering.metered(asked, TokenUsage(), "", "gpt-4o")
+
+    assert metered.usage == TokenUsage(input_tokens=2)
+    assert metered.source is UsageSource.ESTIMATED
+
+
+def test_images_are_priced_without_a_token():
+    asked = Question(openai_images, "tiny", b"", {"model": "tiny", "prompt": "A tree."})
+    reported = TokenUsage(images=1)
+
+    metered = metering.metered(asked, reported, "", "gpt-4o")
+
+    assert (metered.usage, metered.source) == (reported, UsageSource.PROVIDER)
+
+
+@pytest.mark.parametrize(
+    ("usage", "lacks"),
+    [
+        (None, True),
+        (TokenUsage(input_tokens=9), True),
+        (TokenUsage(input_tokens=9, output_tokens=1), False),
+    ],
+)
+def test_words_are_counted_where_their_number_is_not_told(usage, lacks):
+    assert metering.lacks_output(question(), usage) is lacks
+
+
+def test_where_no_words_are_charged_none_are_counted():
+    asked = Question(openai_embeddings, "tiny", b"", {"model": "tiny", "input": "hello world"})
+
+    assert metering.lacks_output(asked, TokenUsage(input_tokens=2)) is False

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gateway.dialects.rerank import ranked, read_usage
 from registry import snapshot
 from tests import factories
 from tests.fakes.upstream import Answer
@@ -302,3 +303,20 @@ async def test_a_key_may_be_kept_from_ranking(courier, upstream):
     )
 
     assert (reply.status, reply.code) == (403, "endpoint_not_allowed")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"meta": {"billed_units": {"search_units": "1"}}},
+        {"meta": {"billed_units": {"search_units": 0, "input_tokens": 0}}},
+        {"usage": {"total_tokens": -5}},
+    ],
+)
+def test_figures_that_cannot_be_say_nothing(told):
+    assert read_usage(told) is None
+
+
+def test_a_place_before_the_first_is_none():
+    with pytest.raises(ValueError, match="an index"):
+        ranked([{"index": -1, "relevance_score": 0.5}])
