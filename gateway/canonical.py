@@ -161,6 +161,12 @@ class ChatRequest:
     #: Fields of the client's format that have no place above, by the client's own names.
     unknown: list[str] = field(default_factory=list)
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether some of it is worth caching."""
+        parts = (part for message in self.messages for part in message.parts)
+        return any(getattr(each, "cache", "") for each in (*self.tools, *parts))
+
 
 @dataclass(slots=True)
 class EmbeddingsRequest:

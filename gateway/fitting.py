@@ -26,7 +26,7 @@ TOLD = {
     "documents": "documents",
     "audio_input": "audio",
     "json_schema": "response_format",
-    "reasoning": "reasoning",
+    "reasoning": "reasoning_effort",
     "logprobs": "logprobs",
 }
 #: Media that only some models read, by kind.

@@ -131,6 +131,7 @@ class Translated(Interpreter):
     ) -> None:
         super().__init__(question, target, dialect)
         self._client = client
+        self.drops = Drops(refuses=target.refuses_unsupported, called=client.field_names)
         #: Of a whole answer, once it has been read.
         self._read: Sequence[Event] | None = None
 
@@ -140,7 +141,7 @@ class Translated(Interpreter):
             # In some formats the path says so, not the body.
             request.stream = self.question.wants_stream
         for name in request.unknown:
-            self.drops.note(name)
+            self.drops.note_own(name)
         if isinstance(request, ChatRequest):
             fitting.spare(request, self.target.capabilities, self.drops)
         body = self.dialect.write_request(request, self.target, self.drops)

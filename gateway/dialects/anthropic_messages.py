@@ -11,7 +11,7 @@ from gateway.canonical import ChatRequest, Event
 from gateway.dialects.anthropic import error_frame, write_error
 from gateway.dialects.anthropic_messages_question import write_request
 from gateway.dialects.anthropic_messages_reader import MessagesReader, read_response
-from gateway.dialects.anthropic_messages_request import read_request
+from gateway.dialects.anthropic_messages_request import FIELD_NAMES, read_request
 from gateway.dialects.anthropic_messages_writer import MessagesWriter, write_response
 from gateway.dialects.anthropic_usage import read_usage
 from gateway.dialects.anthropic_watch import MessagesWatch
@@ -46,6 +46,7 @@ class AnthropicMessages(PassThroughDialect, ClientHalf[ChatRequest], UpstreamHal
     task = "chat"
     operation = "messages"
     passed_headers = (b"anthropic-version", b"anthropic-beta")
+    field_names = FIELD_NAMES
     keep_alive = b'event: ping\ndata: {"type": "ping"}\n\n'
 
     # Passing through

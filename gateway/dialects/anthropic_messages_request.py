@@ -36,6 +36,18 @@ _READ = frozenset(
     }
 )  # fmt: skip
 _NO_MATTER = {"service_tier": "auto", "speed": "standard", "betas": []}
+#: What is called otherwise than in chat completions.
+FIELD_NAMES = {
+    "stop": "stop_sequences",
+    "user": "metadata.user_id",
+    "strict": "tools.strict",
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+    "response_format": "output_config.format",
+    "reasoning_effort": "thinking",
+    "messages.system": "system",
+    "image_url": "image",
+    "file": "document",
+}
 _TOOL_READ = frozenset({"cache_control", "description", "input_schema", "name", "strict", "type"})
 _TOOL_NO_MATTER = frozenset({"eager_input_streaming"})
 _CHOICES = {"auto": "auto", "any": "required", "tool": "named", "none": "none"}

@@ -114,7 +114,7 @@ def media_block(media: Media, drops: Drops) -> Json | None:
     """The block of an image or a document; None, and noted, where there is none for it."""
     source = _SOURCES.get(media.kind, _no_source)(media)
     if source is None:
-        drops.note(_NAMES[media.kind])
+        drops.note_media(media)
         return None
     titled = {"title": media.name} if media.name and media.kind == "document" else {}
     return _cached({"type": media.kind, "source": source, **titled}, media.cache)
@@ -150,8 +150,6 @@ _SOURCES: dict[str, Callable[[Media], Json | None]] = {
     "image": _image_source,
     "document": _document_source,
 }
-#: How a client of OpenAI's format would call what is left out.
-_NAMES = {"image": "image_url", "document": "file", "audio": "input_audio"}
 
 
 def input_of(arguments: str) -> Json:

@@ -10,12 +10,12 @@ the answer comes back as events.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from gateway import counting
 from gateway.canonical import Event, Json
-from gateway.dialects.drops import Drops
+from gateway.dialects.drops import AS_IN_CHAT, Drops
 from gateway.dialects.json_values import integer, items, mapping
 from gateway.errors import BadRequest
 from gateway.sse import Framer
@@ -315,6 +315,9 @@ class Batched(ClientDialect):
 
 class ClientHalf(ClientDialect, Generic[R]):
     """A client's format that is translated into others."""
+
+    #: What it calls the fields of chat completions, where it has other names for them.
+    field_names: ClassVar[Mapping[str, str]] = AS_IN_CHAT
 
     @abstractmethod
     def read_request(self, body: Json) -> R:

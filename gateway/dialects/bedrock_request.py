@@ -75,6 +75,7 @@ def _note_what_has_no_place(request: ChatRequest, drops: Drops) -> None:
         "logit_bias": request.logit_bias,
         "parallel_tool_calls": request.parallel_tools is False,
         "user": request.user,
+        "name": any(message.name for message in request.messages),
     }
     for name in (name for name, is_given in given.items() if is_given):
         drops.note(name)
@@ -165,7 +166,7 @@ def _media(part: Media, drops: Drops) -> Json | None:
     elif part.url.startswith("s3://"):
         source = {"s3Location": {"uri": part.url}}
     else:
-        drops.note(f"{part.kind}_url")
+        drops.note_media(part)
         return None
     block = {"format": _format(part), "source": source}
     if part.kind == "document":
@@ -276,7 +277,7 @@ def _additional(request: ChatRequest, to: Destination, drops: Drops) -> Json:
     if request.reasoning and request.reasoning.enabled:
         thinking = _reasoning(request.reasoning, request.max_tokens, to)
         if thinking is None:
-            drops.note("reasoning")
+            drops.note("reasoning_effort")
         fields |= thinking or {}
     return fields
 

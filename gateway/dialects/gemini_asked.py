@@ -46,6 +46,28 @@ _PART = frozenset(
     }
 )  # fmt: skip
 _DECLARATION = frozenset({"name", "description", "parameters", "parametersJsonSchema"})
+#: What is called otherwise than in chat completions.
+FIELD_NAMES = {
+    "max_tokens": "generationConfig.maxOutputTokens",
+    "temperature": "generationConfig.temperature",
+    "top_p": "generationConfig.topP",
+    "top_k": "generationConfig.topK",
+    "stop": "generationConfig.stopSequences",
+    "n": "generationConfig.candidateCount",
+    "seed": "generationConfig.seed",
+    "presence_penalty": "generationConfig.presencePenalty",
+    "frequency_penalty": "generationConfig.frequencyPenalty",
+    "logprobs": "generationConfig.responseLogprobs",
+    "top_logprobs": "generationConfig.logprobs",
+    "response_format": "generationConfig.responseMimeType",
+    "reasoning_effort": "generationConfig.thinkingConfig",
+    "tool_choice": "toolConfig",
+    "messages": "contents",
+    "messages.system": "systemInstruction",
+    "image_url": "inlineData",
+    "file": "inlineData",
+    "input_audio": "inlineData",
+}
 _JSON = "application/json"
 _TYPES = (_JSON, "text/plain")
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto"}

@@ -67,7 +67,9 @@ def _note_drops(request: ChatRequest, model: str, drops: Drops) -> None:
         "logit_bias": request.logit_bias,
         "parallel_tool_calls": request.parallel_tools is False,
         "user": request.user,
-        "cache_control": any(map(_is_marked, [*request.tools, *parts])),
+        # Google caches unasked, or by a name.
+        "cache_control": request.is_marked,
+        "strict": any(tool.strict for tool in request.tools),
         "name": any(message.name for message in request.messages),
         "detail": details & {"low", "high"},
     }
@@ -78,11 +80,6 @@ def _note_drops(request: ChatRequest, model: str, drops: Drops) -> None:
 
 def _all_parts(request: ChatRequest) -> Iterator[Part]:
     return (part for message in request.messages for part in message.parts)
-
-
-def _is_marked(part: Part | Tool) -> bool:
-    """Whether the client wants to have it cached. Google does so unasked, or by a name."""
-    return bool(getattr(part, "cache", ""))
 
 
 def _is_new(model: str) -> bool:

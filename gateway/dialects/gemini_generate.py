@@ -133,6 +133,7 @@ class GeminiGenerate(PassThroughDialect, ClientHalf[ChatRequest], UpstreamHalf[C
     name = "gemini-generate"
     task = "chat"
     operation = "generate_content"
+    field_names = gemini_asked.FIELD_NAMES
     #: No comment: Google's Python client takes one for an event.
     keep_alive = b"\n"
 

@@ -20,12 +20,13 @@ from gateway.canonical import (
     ToolResult,
 )
 from gateway.dialects.base import Destination, Drops, Json
+from gateway.dialects.openai_chat_request import words_of
 from lib.json_reading import loads
 from lib.json_template import NOTHING, placeholders, rendered
 from registry.generic import GenericOptions, Messages
 
 #: Placeholders that are called otherwise by clients.
-_CALLED = {"response_schema": "response_format", "reasoning_effort": "reasoning"}
+_CALLED = {"response_schema": "response_format"}
 
 
 def written(request: ChatRequest, to: Destination, drops: Drops, options: GenericOptions) -> Json:
@@ -79,6 +80,8 @@ def _note_what_has_no_place(request: ChatRequest, drops: Drops) -> None:
         "top_logprobs": request.top_logprobs,
         "logit_bias": request.logit_bias,
         "parallel_tool_calls": request.parallel_tools is False,
+        "strict": any(tool.strict for tool in request.tools),
+        "cache_control": request.is_marked,
         "response_format": request.response_format
         and request.response_format.kind != "json_schema",
     }
@@ -139,12 +142,21 @@ class Conversation:
         """All turns as one text."""
         turns = []
         for turn in self._turns:
-            if any(not isinstance(part, Text | Refusal) for part in turn.parts):
-                self._drops.note("messages")
+            self._note_beside_words(turn)
             told = {"role": self._role(turn), "content": _words(turn.parts)}
             words = rendered(options.request.prompt.turn, told)
             turns.append(words if isinstance(words, str) else "")
         return "".join(turns) + options.request.prompt.end
+
+    def _note_beside_words(self, turn: Turn) -> None:
+        """Note what of a turn is no text. Thoughts are no loss: who did not think them, forgets."""
+        if turn.name:
+            self._drops.note("name")
+        for part in turn.parts:
+            if isinstance(part, Media):
+                self._drops.note_media(part)
+            elif isinstance(part, ToolCall):
+                self._drops.note("messages")
 
     def _role(self, turn: Turn) -> str:
         return str(getattr(self._templates.roles, turn.role))
@@ -159,7 +171,7 @@ class Conversation:
             "name": turn.name,
         }
         for name, value in told.items():
-            if value and name not in self._asks_for:
+            if value and name not in self._asks_for and name != "thinking":
                 self._drops.note(name)
         return told | {
             "role": self._role(turn),
@@ -206,7 +218,7 @@ class Conversation:
             if media.kind == "image" and media.data and "images" in self._asks_for:
                 images.append(media.data)
             else:
-                self._drops.note("image_url" if media.kind == "image" else media.kind)
+                self._drops.note_media(media)
         return images
 
 
@@ -215,11 +227,17 @@ def _turns(message: Message) -> Iterator[Turn]:
     said = Turn(message.role, name=message.name)
     for part in message.parts:
         if isinstance(part, ToolResult):
-            yield Turn("tool", list(part.parts), call_id=part.call_id)
+            yield Turn("tool", _told_by(part), call_id=part.call_id)
         else:
             said.parts.append(part)
     if said.parts:
         yield said
+
+
+def _told_by(result: ToolResult) -> list[Part]:
+    """What a tool has said, with a word that it failed where it did."""
+    media = [part for part in result.parts if isinstance(part, Media)]
+    return [Text(words_of(result)), *media]
 
 
 def _words(parts: Iterable[Part]) -> str:

@@ -54,11 +54,13 @@ def write_request(request: ChatRequest, to: Destination, drops: Drops) -> Json:
         stop=request.stop,
         logprobs=request.logprobs or None,
         response_format=_response_format(request.response_format),
-        reasoning_effort=_effort(request.reasoning),
+        reasoning_effort=effort_of(request.reasoning),
         user=request.user,
     )
     if request.tools:
         body |= writer.tools(request)
+    if cannot_stop_thinking(request.reasoning, to):
+        drops.note("reasoning_effort")
     return body
 
 
@@ -113,12 +115,9 @@ class Writer:
         return _unless_empty(reasoning_content=own)
 
     def _result(self, result: ToolResult) -> Json:
-        words = "\n\n".join(part.text for part in result.parts if isinstance(part, Text))
-        if result.failed and not words.casefold().startswith("error"):
-            words = f"Error: {words}"
-        content: Any = words
+        content: Any = words_of(result)
         if mark := self._mark(result.cache):
-            content = [{"type": "text", "text": words, **mark}]
+            content = [{"type": "text", "text": content, **mark}]
         return {"role": "tool", "tool_call_id": result.call_id, "content": content}
 
     def _call(self, call: ToolCall) -> Json:
@@ -149,7 +148,7 @@ class Writer:
     def _media(self, media: Media) -> Json | None:
         written = write_media(media)
         if written is None:
-            self._drops.note(media.kind)
+            self._drops.note_media(media)
             return None
         return written | self._mark(media.cache)
 
@@ -211,7 +210,21 @@ def _response_format(asked: ResponseFormat | None) -> Json | None:
     }
 
 
-def _effort(reasoning: Reasoning | None) -> str:
+def words_of(result: ToolResult) -> str:
+    """What a tool has said, for formats that have no other place for that it failed."""
+    words = "\n\n".join(part.text for part in result.parts if isinstance(part, Text))
+    if result.failed and not words.casefold().startswith("error"):
+        return f"Error: {words}"
+    return words
+
+
+def cannot_stop_thinking(asked: Reasoning | None, to: Destination) -> bool:
+    """Whether a model that thinks is asked not to: few of them can be told so."""
+    is_off = asked is not None and not asked.enabled and not asked.effort
+    return is_off and to.capabilities.reasoning is True
+
+
+def effort_of(reasoning: Reasoning | None) -> str:
     """The effort, where anything is said of it: models that do not reason refuse the field."""
     if reasoning is None or reasoning.effort or not reasoning.enabled:
         return reasoning.effort if reasoning else ""

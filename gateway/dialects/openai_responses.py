@@ -32,7 +32,7 @@ from gateway.dialects.openai_responses_answer import ResponseWriter, write_respo
 from gateway.dialects.openai_responses_events import Events, failure_of, read_usage, texts, words_of
 from gateway.dialects.openai_responses_question import write_request
 from gateway.dialects.openai_responses_reading import ResponseReader, read_response
-from gateway.dialects.openai_responses_request import read_request, state_asked
+from gateway.dialects.openai_responses_request import FIELD_NAMES, read_request, state_asked
 from gateway.dialects.openai_responses_watch import ResponsesWatch
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
@@ -47,6 +47,7 @@ class OpenAIResponses(OpenAIDialect, ClientHalf[ChatRequest], UpstreamHalf[ChatR
     name = "openai-responses"
     task = "chat"
     operation = "responses"
+    field_names = FIELD_NAMES
 
     def error_frame(self, error: CourierError, request_id: str) -> bytes:
         response = {"id": "", "object": "response", "created_at": 0, "model": "", "output": []}

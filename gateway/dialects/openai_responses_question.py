@@ -21,24 +21,17 @@ from gateway.canonical import (
     ToolResult,
 )
 from gateway.dialects.base import Destination, Drops, Json
-from gateway.dialects.openai_chat_request import EFFORTS
+from gateway.dialects.openai_chat_request import cannot_stop_thinking, effort_of, words_of
 from gateway.dialects.openai_parts import data_uri
 from gateway.dialects.signatures import OPENAI, unmarked
 
 #: OpenAI refuses a lower bound.
 _LEAST_TOKENS = 16
 
-#: Fields of the hub that the format has no place for.
-_NO_PLACE = ("top_k", "stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias")
-
 
 def write_request(request: ChatRequest, to: Destination, drops: Drops) -> Json:
     """The body to send. The provider is asked to keep nothing of it."""
-    for name in _NO_PLACE:
-        if getattr(request, name) not in (None, [], {}):
-            drops.note(name)
-    if request.n > 1:
-        drops.note("n")
+    _note_what_has_no_place(request, to, drops)
     instructions, messages = _apart(request.messages)
     bound = request.max_tokens and max(request.max_tokens, _LEAST_TOKENS)
     includes = list(_includes(request, to))
@@ -61,6 +54,24 @@ def write_request(request: ChatRequest, to: Destination, drops: Drops) -> Json:
         "user": request.user or None,
     }
     return {name: value for name, value in written.items() if value is not None}
+
+
+def _note_what_has_no_place(request: ChatRequest, to: Destination, drops: Drops) -> None:
+    given = {
+        "top_k": request.top_k is not None,
+        "stop": request.stop,
+        "seed": request.seed is not None,
+        # Without a penalty is how models are anyway.
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "logit_bias": request.logit_bias,
+        "n": request.n > 1,
+        "name": any(message.name for message in request.messages),
+        "cache_control": request.is_marked,
+        "reasoning_effort": cannot_stop_thinking(request.reasoning, to),
+    }
+    for name in (name for name, is_given in given.items() if is_given):
+        drops.note(name)
 
 
 def _includes(request: ChatRequest, to: Destination) -> Iterator[str]:
@@ -141,19 +152,16 @@ def _thought(part: Thinking) -> Json:
 
 
 def _output(result: ToolResult, drops: Drops) -> str | list[Json]:
-    texts = [part.text for part in result.parts if isinstance(part, Text)]
-    if len(texts) < len(result.parts):
-        return [content for part in result.parts if (content := _content(part, "user", drops))]
-    words = "\n\n".join(texts)
-    if result.failed and not words.casefold().startswith("error"):
-        return f"Error: {words}"  # the format has no other place for that
-    return words
+    media = [part for part in result.parts if not isinstance(part, Text)]
+    shown = [content for part in media if (content := _content(part, "user", drops))]
+    words = words_of(result)
+    if not shown:
+        return words
+    return [*([{"type": "input_text", "text": words}] if words else []), *shown]
 
 
 def _content(part: Part, role: str, drops: Drops) -> Json:
     """A part of what is said; empty if it cannot be told."""
-    if getattr(part, "cache", ""):
-        drops.note("cache_control")
     match part:
         case Text(text=text):
             return {"type": "output_text" if role == "assistant" else "input_text", "text": text}
@@ -165,7 +173,7 @@ def _content(part: Part, role: str, drops: Drops) -> Json:
         case Media(kind="document"):
             return _document(part)
         case Media(kind="audio"):
-            drops.note("audio")
+            drops.note_media(part)
     return {}
 
 
@@ -215,15 +223,8 @@ def _reasoning(given: Reasoning) -> Json | None:
     if not given.enabled:
         return {"effort": "none"} if given.effort else None
     written = {}
-    effort = given.effort or _effort_of(given.budget_tokens)
-    if effort:
+    if effort := effort_of(given):
         written["effort"] = effort
     if given.shown:
         written["summary"] = "auto"
     return written
-
-
-def _effort_of(budget: int) -> str:
-    if not budget:
-        return ""
-    return next((effort for most, effort in EFFORTS if budget <= most), "high")

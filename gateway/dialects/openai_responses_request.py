@@ -37,6 +37,16 @@ _KNOWN = frozenset(
         "user",
     }
 )
+#: What is called otherwise than in chat completions.
+FIELD_NAMES = {
+    "max_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+    "logprobs": "top_logprobs",
+    "messages": "input",
+    "image_url": "input_image",
+    "file": "input_file",
+}
 #: Values that ask for nothing but what happens anyway.
 _DEFAULTS: Json = {"truncation": ("disabled",), "service_tier": ("auto", "default")}
 _LOGPROBS = "message.output_text.logprobs"

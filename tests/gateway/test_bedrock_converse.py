@@ -287,7 +287,7 @@ def test_thinking_leaves_room_for_an_answer():
 def test_thinking_that_cannot_be_is_announced(model, max_tokens):
     reasoning = Reasoning(effort="high")
 
-    assert dropped(model=model, max_tokens=max_tokens, reasoning=reasoning) == ["reasoning"]
+    assert dropped(model=model, max_tokens=max_tokens, reasoning=reasoning) == ["reasoning_effort"]
 
 
 def test_no_thinking_is_the_default():

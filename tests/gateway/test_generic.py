@@ -12,7 +12,6 @@ from gateway.canonical import (
     Reasoning,
     ResponseFormat,
     Text,
-    Thinking,
     Tool,
     ToolCall,
     ToolChoice,
@@ -181,7 +180,7 @@ def test_a_schema_is_sent_only_where_there_is_one():
         ({"tool_choice": ToolChoice("auto")}, "tool_choice"),
         ({"response_format": ResponseFormat("json_schema")}, "response_format"),
         ({"response_format": ResponseFormat("json_object")}, "response_format"),
-        ({"reasoning": Reasoning(effort="low")}, "reasoning"),
+        ({"reasoning": Reasoning(effort="low")}, "reasoning_effort"),
         ({"n": 2}, "n"),
         ({"logprobs": True}, "logprobs"),
         ({"logit_bias": {"1": 1}}, "logit_bias"),
@@ -196,8 +195,7 @@ def test_what_the_template_does_not_ask_for_is_announced(fields, name):
     ("message", "name"),
     [
         (user(Media("image", "image/png", data="QUJD")), "image_url"),
-        (user(Media("document", "application/pdf", data="QUJD")), "document"),
-        (Message("assistant", [Thinking("Hm.", "sig")]), "thinking"),
+        (user(Media("document", "application/pdf", data="QUJD")), "file"),
         (Message("user", [Text("Hi.")], name="ann"), "name"),
     ],
 )

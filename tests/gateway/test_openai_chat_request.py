@@ -112,7 +112,7 @@ def test_media_that_have_no_place_are_noted(media):
     drops = Drops(refuses=False)
 
     assert message_of(Text("See:"), media, drops=drops)["content"] == "See:"
-    assert drops.names == [media.kind]
+    assert drops.names == [{"document": "file", "audio": "input_audio"}[media.kind]]
 
 
 def test_calls_and_results_are_messages_of_their_own():

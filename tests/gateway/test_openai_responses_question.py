@@ -159,7 +159,31 @@ def test_images_and_documents_are_sent(media, content):
 
 
 def test_a_sound_is_dropped_by_name():
-    assert dropped(Message("user", [Media("audio", "audio/wav", "QQ=="), Text("?")])) == ["audio"]
+    sound = Media("audio", "audio/wav", "QQ==")
+    assert dropped(Message("user", [sound, Text("?")])) == ["input_audio"]
+
+
+def test_a_tool_that_failed_with_a_picture_has_failed_in_words_too():
+    image = Media("image", "image/png", "QUJD")
+    result = ToolResult("call_1", [Text("No such page."), image], failed=True)
+
+    (item,) = write(Message("user", [result]))["input"]
+
+    assert [part["type"] for part in item["output"]] == ["input_text", "input_image"]
+    assert item["output"][0]["text"] == "Error: No such page."
+
+
+def test_penalties_of_nothing_are_no_loss():
+    assert dropped(HI, presence_penalty=0, frequency_penalty=0.0) == []
+
+
+def test_a_model_that_thinks_anyway_is_said_to():
+    off = {"reasoning": Reasoning(enabled=False)}
+    drops = Drops(refuses=False)
+    write(HI, capabilities=Capabilities(reasoning=True), drops=drops, **off)
+
+    assert drops.names == ["reasoning_effort"]
+    assert dropped(HI, **off) == []
 
 
 def test_marks_for_a_cache_are_dropped_by_name():
