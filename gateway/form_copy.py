@@ -65,7 +65,7 @@ class FormCopy:
                 return f"--{self.boundary}--\r\n".encode()
 
     def _begin(self, part: Part) -> bytes:
-        if part.name in self._early and (self.is_late or part.filename is not None):
+        if part.name.casefold() in self._early and (self.is_late or part.filename is not None):
             raise BadForm(
                 f"The field {part.name!r} must be a text, and come before the file.",
                 param=part.name,

@@ -42,6 +42,8 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
             # Their lines at INFO name every upstream URL and every connection.
             "httpx": {"level": "WARNING"},
             "aiohttp": {"level": "WARNING"},
+            # What it signs at DEBUG holds tokens of sessions.
+            "botocore": {"level": "WARNING"},
             # A form that cannot be read is its sender's business, who is told.
             "python_multipart": {"level": "ERROR"},
             "uvicorn.access": {"level": "WARNING"},

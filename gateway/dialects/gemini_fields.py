@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from gateway.dialects.base import Json, items, mapping
+from gateway.dialects.base import Json, integer, items, mapping
 from gateway.errors import BadRequest
 
+#: Digits of one.
+LONGEST_COUNT = 12
 _HUMP = re.compile(r"(?<=[a-z0-9])[A-Z]")
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
 
@@ -29,6 +31,13 @@ def told(given: Mapping[str, Any], name: str) -> Any:
     """The field `name`, which is in camelCase, by either spelling; None if it is not there."""
     value = given.get(name)
     return given.get(_snake(name)) if value is None else value
+
+
+def count(value: Any) -> int:
+    """A count, which ProtoJSON may write as a text; 0 where it is none."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < LONGEST_COUNT:
+        return int(value)
+    return integer(value)
 
 
 def unread(given: Mapping[str, Any], known: Collection[str], within: str = "") -> Iterator[str]:

@@ -30,7 +30,7 @@ from gateway.dialects.base import (
 )
 from gateway.dialects.gemini_errors import write_error
 from gateway.dialects.gemini_events import failure_of, parsed
-from gateway.dialects.gemini_fields import parts_of, told
+from gateway.dialects.gemini_fields import count, parts_of, told
 from gateway.dialects.gemini_usage import knows_output, read_usage, write_usage
 from gateway.dialects.openai import CHARACTERS_PER_TOKEN, length_of
 from lib.errors import CourierError
@@ -180,12 +180,10 @@ class GeminiGenerate(PassThroughDialect, ClientHalf[ChatRequest], UpstreamHalf[C
         return characters // CHARACTERS_PER_TOKEN + media * TOKENS_PER_MEDIA + 1
 
     def output_bound(self, body: Json) -> int:
-        config = mapping(told(body, "generationConfig"))
-        return integer(told(config, "maxOutputTokens")) * self.answers_asked(body)
+        return _most(body, "maxOutputTokens", "max_output_tokens") * self.answers_asked(body)
 
     def answers_asked(self, body: Json) -> int:
-        config = mapping(told(body, "generationConfig"))
-        return max(integer(told(config, "candidateCount")), 1)
+        return max(_most(body, "candidateCount", "candidate_count"), 1)
 
     def read_request(self, body: Json) -> ChatRequest:
         return gemini_asked.read_request(body)
@@ -220,6 +218,12 @@ def _words_in(part: Json) -> str:
     if call:
         return f"{call.get('name')}{orjson.dumps(call.get('args') or {}).decode()}"
     return str(mapping(part.get("executableCode")).get("code") or "")
+
+
+def _most(body: Json, *names: str) -> int:
+    """The largest of the counts that a request gives, in whichever spelling."""
+    configs = (mapping(body.get(name)) for name in ("generationConfig", "generation_config"))
+    return max(count(config.get(name)) for config in configs for name in names)
 
 
 def _contents(body: Json) -> Sequence[Any]:

@@ -64,11 +64,12 @@ def error_object(error: CourierError, request_id: str) -> Json:
 
 def with_model(raw: bytes, body: Json, model: str) -> bytes:
     """`raw` with another model's name, and every other byte as it was."""
-    if body["model"] == model:
-        return raw
     # One occurrence can only be the field itself, for `body` has it at the top. Where the
-    # word occurs twice, or may be written with escapes, the body is encoded anew.
+    # word occurs twice, or may be written with escapes, the body is encoded anew: of a field
+    # that stands there twice, no two readers need take the same.
     if raw.count(b'"model"') == 1 and not _ESCAPED_LETTER.search(raw):
+        if body["model"] == model:
+            return raw
         name = orjson.dumps(model)
         edited, count = _MODEL.subn(lambda found: b'"model"' + found[1] + name, raw, count=1)
         if count:

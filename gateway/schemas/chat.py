@@ -14,5 +14,6 @@ class ChatCompletionIn(BaseModel):
 
     model: str = Field(min_length=1, max_length=200)
     messages: list[dict[str, Any]] = Field(min_length=1)
+    n: int | float | None = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None

@@ -17,5 +17,7 @@ class CompletionIn(BaseModel):
 
     model: str = Field(min_length=1, max_length=200)
     prompt: str | Tokens | Annotated[list[str] | list[Tokens], Field(min_length=1)]
+    n: int | float | None = None
+    best_of: int | float | None = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None

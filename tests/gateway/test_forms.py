@@ -213,3 +213,13 @@ def test_a_field_that_comes_too_late_is_refused_if_it_has_to_be_obeyed():
 
 def test_what_follows_the_form_is_dropped():
     assert copied(*FORM, b"\r\nmore")[1].endswith(b"--\r\n")
+
+
+def test_a_late_field_that_some_servers_read_as_another_is_refused():
+    copy = FormCopy(TYPE, {"model"})
+    copy.add(field("model", "m") + file(b"..."))
+    copy.is_late = True
+
+    with pytest.raises(BadForm) as refused:
+        copy.add(field("MODEL", "other"))
+    assert refused.value.param == "MODEL"

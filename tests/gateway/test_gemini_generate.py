@@ -154,6 +154,27 @@ def test_the_bound_is_of_all_candidates(names):
     assert gemini_generate.output_bound(body) == 200
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"generationConfig": {"maxOutputTokens": "100", "candidateCount": "2"}},
+        {"generationConfig": {"maxOutputTokens": 100, "candidateCount": 1, "candidate_count": 2}},
+        {
+            "generationConfig": {"maxOutputTokens": 100},
+            "generation_config": {"candidateCount": 2},
+        },
+    ],
+)
+def test_the_bound_is_of_all_candidates_however_they_are_asked_for(asked):
+    assert gemini_generate.output_bound({"contents": [], **asked}) == 200
+
+
+def test_a_count_that_is_none_asks_for_one_candidate():
+    asked = {"contents": [], "generationConfig": {"candidateCount": "many"}}
+
+    assert gemini_generate.answers_asked(asked) == 1
+
+
 # Usage
 
 

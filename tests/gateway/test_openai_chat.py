@@ -62,6 +62,13 @@ def test_only_the_models_name_changes(before, after):
     assert readdressed(before) == after
 
 
+@pytest.mark.parametrize(
+    "raw", [b'{"model":"other","model":"tiny"}', b'{"m\\u006fdel":"other","model":"tiny"}']
+)
+def test_a_model_that_is_named_twice_is_sent_once_whatever_its_name(raw):
+    assert readdressed(raw, "tiny") == b'{"model":"tiny"}'
+
+
 def test_a_body_for_a_model_of_the_same_name_is_sent_as_it_is():
     raw = b'{ "model":"tiny" , "x" : 1.0 }'
 

@@ -131,3 +131,31 @@ async def test_numbers_and_words_that_are_none_are_refused_in_every_format(couri
 
             assert (path, reply.status) == (path, 400)
             assert message(reply.json)
+
+
+@pytest.mark.parametrize("field", ["Model", "API_BASE", "max_token\u017f", "N"])
+async def test_a_field_that_some_servers_read_as_another_is_refused(courier, key, upstream, field):
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], field: "other"}
+
+    reply = await courier.post("/v1/chat/completions", body, key=key)
+
+    assert (reply.status, reply.code) == (400, "unsupported_parameter")
+    assert reply.error["param"] == field
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "n": "8"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "n": True}),
+        ("/v1/completions", {"prompt": "Hi", "n": "8"}),
+        ("/v1/completions", {"prompt": "Hi", "best_of": "8"}),
+    ],
+)
+async def test_how_many_answers_are_asked_for_is_a_number(courier, key, upstream, path, asked):
+    """Some servers read a number in a text, and then more would come than was held for."""
+    reply = await courier.post(path, {"model": "tiny", **asked}, key=key)
+
+    assert reply.status == 400
+    assert upstream.requests == []

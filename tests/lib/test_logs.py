@@ -59,3 +59,9 @@ def test_what_is_bound_to_the_request_is_on_the_line(logger):
 @pytest.mark.parametrize("name", ["httpx", "aiohttp.access", "uvicorn.access"])
 def test_loggers_that_name_every_url_are_quiet(name):
     assert not logging.getLogger(name).isEnabledFor(logging.INFO)
+
+
+def test_a_logger_that_names_tokens_of_sessions_is_quiet_even_where_all_others_speak():
+    loggers = logging_config(level="DEBUG", as_json=True)["loggers"]
+
+    assert loggers["botocore"]["level"] == "WARNING"
