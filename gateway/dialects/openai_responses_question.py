@@ -119,7 +119,10 @@ def _message(role: str, said: list[Json]) -> Iterator[Json]:
     content = [part for part in said if part]
     if content:
         name = "developer" if role == "system" else role
-        yield {"type": "message", "role": name, "content": content}
+        is_own_text = all(part["type"] == "output_text" for part in content)
+        # As parts it would need the id and the status of an item that OpenAI has made.
+        told = "".join(part["text"] for part in content) if is_own_text else content
+        yield {"type": "message", "role": name, "content": told}
 
 
 def _item_of(part: Part, drops: Drops) -> Json | None:
@@ -169,7 +172,7 @@ def _content(part: Part, role: str, drops: Drops) -> Json:
             return {"type": "refusal", "refusal": text}
         case Media(kind="image"):
             image = {"type": "input_image", "image_url": data_uri(part)}
-            return {**image, "detail": part.detail} if part.detail else image
+            return {**image, "detail": part.detail or "auto"}
         case Media(kind="document"):
             return _document(part)
         case Media(kind="audio"):

@@ -9,6 +9,9 @@ import json
 
 import orjson
 import pytest
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
+from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
+from pydantic import TypeAdapter
 
 from gateway.dialects.anthropic_messages import anthropic_messages
 from gateway.dialects.gemini_generate import gemini_generate
@@ -375,3 +378,25 @@ def test_that_a_tool_failed_arrives(client, vendor):
     told = json.dumps(body)
     signs = ('"is_error": true', '"status": "error"', '{"error": ', "Error: ")
     assert any(sign in told for sign in signs) or {"messages", "contents"} & set(dropped)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "form"),
+    [("chat", CompletionCreateParamsNonStreaming), ("responses", ResponseCreateParamsNonStreaming)],
+)
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+def test_what_is_sent_is_what_openais_sdk_would_send(client, vendor, form):
+    body, _ = sent(client, vendor)
+
+    adapter = TypeAdapter(form)  # lists are checked by it for as long as they are read
+    exhaust(adapter.validate_python(body))
+
+
+def exhaust(validated):
+    """Have lists checked to their end: as iterables they are checked while they are read."""
+    if isinstance(validated, dict):
+        for inner in validated.values():
+            exhaust(inner)
+    elif isinstance(validated, list) or type(validated).__name__ == "ValidatorIterator":
+        for inner in validated:
+            exhaust(inner)

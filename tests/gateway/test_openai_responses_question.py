@@ -81,7 +81,7 @@ def test_a_turn_of_the_model_keeps_its_order():
             "summary": [{"type": "summary_text", "text": "Hm."}],
             "encrypted_content": "sealed",
         },
-        said("assistant", {"type": "output_text", "text": "Let me look."}),
+        {"type": "message", "role": "assistant", "content": "Let me look."},
         {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": '{"a":1}'},
         {"type": "function_call", "call_id": "call_2", "name": "look", "arguments": "{}"},
     ]
@@ -114,7 +114,11 @@ def test_a_refusal_goes_back_as_one():
             ToolResult("c", [Text("Look:"), Media("image", "image/png", "QQ==")]),
             [
                 {"type": "input_text", "text": "Look:"},
-                {"type": "input_image", "image_url": "data:image/png;base64,QQ=="},
+                {
+                    "type": "input_image",
+                    "image_url": "data:image/png;base64,QQ==",
+                    "detail": "auto",
+                },
             ],
         ),
     ],
