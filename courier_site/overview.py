@@ -279,8 +279,10 @@ def _models() -> Iterator[Attention]:
         yield Attention("No model yet: add the first.", link, "info")
     now = timezone.now()
     lost = [model for model in enabled if not conditions.has_usable_route(model)]
+    waiting = conditions.held_back(enabled)
     unpriced = [model for model in enabled if conditions.price_state(model, now) == "unknown"]
     yield from _each(lost, "has no usable route", "danger")
+    yield from _each(waiting, "is not served: no route is certified for what it demands", "danger")
     yield from _each(unpriced, "has no price", "warning")
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from django.db.models import Prefetch, QuerySet
 
 from lib.encryption import CannotDecrypt
-from registry import health
+from registry import certified, health
 from registry.health import ProviderHealth
 from registry.kinds import NEEDS_KEY, is_offered
 from registry.models import Price, Provider, Route, ServedModel, UpstreamKey
@@ -116,15 +116,32 @@ def opens(key: UpstreamKey) -> bool:
         return False
 
 
-def has_usable_route(model: ServedModel) -> bool:
-    """Whether a request for it can be sent anywhere."""
-    return any(
-        route.enabled
+def usable_routes(model: ServedModel) -> list[Route]:
+    """Where requests for it can be sent, if the routes are certified for what they demand."""
+    return [
+        route
+        for route in model.routes.all()
+        if route.enabled
         and route.provider.enabled
         and is_offered(route.provider.kind)
         and can_sign(route.provider)
-        for route in model.routes.all()
-    )
+    ]
+
+
+def has_usable_route(model: ServedModel) -> bool:
+    """Whether a request for it can be sent anywhere, certifications left aside."""
+    return bool(usable_routes(model))
+
+
+def held_back(models: Iterable[ServedModel]) -> list[ServedModel]:
+    """Those of whose routes every one waits for a certification that it demands."""
+    routes = {model: usable_routes(model) for model in models}
+    lacking = certified.missing(route for each in routes.values() for route in each)
+    return [
+        model
+        for model, each in routes.items()
+        if each and all(route.pk in lacking for route in each)
+    ]
 
 
 def price_state(model: ServedModel, at: datetime) -> PriceState:

@@ -57,6 +57,7 @@ class CertificationAdmin(ModelAdmin):
     )
     list_filter_submit = True
     list_select_related = ("provider",)
+    list_before_template = "registry/certifications_begin.html"
     search_fields = ("provider__name", "upstream_model")
     search_help_text = "Provider or upstream model"
     actions: ClassVar[tuple[str, ...] | None] = None

@@ -194,3 +194,14 @@ class TestTheResult:
         run = run_of(provider, tools="failed")
 
         assert browser.post(page_of(run), {"task": "embeddings"}).status_code == 403
+
+
+def test_an_empty_list_says_where_certifications_come_from(browser, provider):
+    page = reverse("admin:registry_certification_changelist")
+
+    empty = browser.get(page).content.decode()
+    run_of(provider, tools="passed")
+    filled = browser.get(page).content.decode()
+
+    assert "Nothing was certified yet." in empty
+    assert "Nothing was certified yet." not in filled

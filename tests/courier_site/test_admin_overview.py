@@ -18,6 +18,7 @@ from tests.factories import (
     make_model,
     make_price,
     make_provider,
+    make_route,
     make_user,
 )
 from tests.services import free_port
@@ -239,6 +240,22 @@ class TestAttention:
             "No provider yet: add the first.",
             "No API key yet: issue the first.",
         ]
+
+    def test_a_model_whose_routes_all_wait_for_a_certification(self, db, key):
+        model = make_model("held", make_provider())
+        make_price(model)
+        model.routes.update(requires_certified=["tools"])
+
+        held = "Model “held” is not served: no route is certified for what it demands."
+        assert held in self.texts()
+
+    def test_a_model_with_another_route_is_served(self, db, key):
+        model = make_model("held", make_provider())
+        make_price(model)
+        model.routes.update(requires_certified=["tools"])
+        make_route(model, make_provider("second"))
+
+        assert not any("held" in text for text in self.texts())
 
     def test_every_item_leads_to_a_page(self, browser, db):
         make_model("lost", priced=False)

@@ -83,7 +83,7 @@ def test_the_list_says_which_operation_was_called(admin, own):
     ("fields", "text"),
     [
         ({"images": 2, "input_tokens": 0, "output_tokens": 0}, "0 / 0, 2 images"),
-        ({"search_units": 7}, ", 7 searches"),
+        ({"search_units": 1}, ", 1 search unit<"),
         ({"cost_nano": None}, "unknown"),
         ({"cost_nano": 20_000_000_000, "usage_source": "estimated"}, "≈ $20.00"),
         ({"outcome": "client_disconnected"}, "client left"),

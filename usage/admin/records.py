@@ -212,8 +212,8 @@ class UsageRecordAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Tokens in / out")
     def tokens(self, record: UsageRecord) -> str:
-        counted = (("images", record.images), ("searches", record.search_units))
-        beside = [f"{number:,} {things}" for things, number in counted if number]
+        counted = (("image", record.images), ("search unit", record.search_units))
+        beside = [f"{n:,} {thing}{'s' if n > 1 else ''}" for thing, n in counted if n]
         return ", ".join([f"{record.input_tokens:,} / {record.output_tokens:,}", *beside])
 
     @admin.display(description="Cost")
