@@ -179,13 +179,19 @@ class TranslatingWatch(StreamWatch):
     `model` is what the target was asked for: not every vendor names it in its answer.
     """
 
-    __slots__ = ("_beyond", "_length", "_model", "_reader", "_words", "_writer")
+    __slots__ = (
+        *("_begun", "_beyond", "_finished", "_length"),
+        *("_model", "_reader", "_words", "_writer"),
+    )
 
     def __init__(self, reader: StreamReader, writer: StreamWriter, model: str) -> None:
         super().__init__()
         self._model = model
         self._reader = reader
         self._writer = writer
+        #: The answers that have begun, and those that have come to their end.
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
         self._words: list[str] = []
         self._length = self._beyond = 0
 
@@ -209,6 +215,8 @@ class TranslatingWatch(StreamWatch):
                 self.usage, self.knows_output = event.usage, not event.before_output
             elif isinstance(event, canonical.OUTPUT):
                 self.has_output = True
+                ended = isinstance(event, canonical.Finished)
+                (self._finished if ended else self._begun).add(event.choice)
                 self._keep(words_of(event))
             elif isinstance(event, canonical.Started):
                 event.model = event.model or self._model
@@ -223,9 +231,10 @@ class TranslatingWatch(StreamWatch):
             self._beyond += len(words)
 
     def ending(self, reason: str, used: TokenUsage) -> bytes:
-        finished = self._writer.write(canonical.Finished(reason))
+        open_ones = sorted((self._begun or {0}) - self._finished)
+        ends = [self._writer.write(canonical.Finished(reason, choice=one)) for one in open_ones]
         counted = self._writer.write(canonical.UsageReported(used))
-        return finished + counted + self._writer.close()
+        return b"".join([*ends, counted, self._writer.close()])
 
     def error_frame(self, error: CourierError, request_id: str) -> bytes:
         return self._writer.error_frame(error, request_id)

@@ -281,6 +281,25 @@ def test_an_early_end_tells_the_reason_and_the_usage():
     assert watch.ending("length", TokenUsage(1)) == b"Finished UsageReported closed"
 
 
+def test_every_answer_that_is_still_open_is_ended_and_no_other():
+    events = [TextDelta("a", 0), TextDelta("b", 1), TextDelta("c", 2), Finished("stop", choice=1)]
+    watch = TranslatingWatch(Reader(*events), openai_chat.stream_writer({}), "m")
+    watch.see(b"1234")
+
+    chunks = [
+        orjson.loads(frame[6:])
+        for frame in watch.ending("length", TokenUsage(1)).split(b"\n\n")[:-2]
+    ]
+
+    ended = [choice for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
+    assert {(one["index"], one["finish_reason"]) for one in ended} == {
+        (0, "length"),
+        (1, "stop"),
+        (2, "length"),
+    }
+    assert len(ended) == 3
+
+
 def test_a_call_that_carries_a_signature_gives_both_back():
     assert canonical.opened_id(canonical.signed_id("call_1", "c2ln")) == ("call_1", "c2ln")
     assert canonical.opened_id("call_1") == ("call_1", "")

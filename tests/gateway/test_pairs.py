@@ -11,10 +11,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from gateway import errors
+from gateway import errors, sse
 from gateway.canonical import Started, opened_id
 from gateway.dialects.base import ClientHalf
 from gateway.interpreter import TranslatingWatch
+from lib.tokens import TokenUsage
 from tests.gateway import validators
 from tests.gateway.wire_cases import REQUEST, UPSTREAM, all_cases, like, runs_of
 
@@ -31,6 +32,9 @@ CASES = [case for case in all_cases() if case.translates and case.dialect.task =
 MODEL = "alpha-tiny"
 BASIC_USAGE = frozenset({"input_tokens", "output_tokens"})
 TOLD = ("text", "thinking", "tool_calls", "finish")
+#: Of an answer that ends early, as Courier counts it.
+USED = TokenUsage(input_tokens=7, output_tokens=3)
+BASIC = {"input_tokens": 7, "output_tokens": 3}
 
 
 def validator_of(client):
@@ -112,3 +116,23 @@ def test_a_whole_answer_is_written_as_the_clients_format_wants_it(client, case):
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_every_format_of_clients_has_a_validator(client):
     assert callable(validator_of(client).check)
+
+
+#: A call that is cut off in its arguments is none.
+OF_WORDS = [case for case in CASES if case.streams and not case.facts.get("tool_calls")]
+
+
+@pairs([case for case in OF_WORDS if not case.fails])
+async def test_a_stream_that_a_budget_ends_is_whole_wherever_that_is(client, case):
+    validator = validator_of(client)
+    frames = sse.split(b"".join(await runs_of(case, [case.content])))
+    for seen in range(1, len(frames)):
+        watch = TranslatingWatch(case.dialect.stream_reader(), client.stream_writer(REQUEST), MODEL)
+        sent = b"".join(map(watch.see, frames[:seen]))
+        if watch.is_complete or not watch.has_output:
+            continue
+
+        answer = validator.check(sent + watch.ending("budget_exceeded", USED))
+
+        assert answer.complete
+        assert {name: answer.usage.get(name) for name in BASIC_USAGE} == BASIC
