@@ -5,6 +5,7 @@ import threading
 import pytest
 from django.db.backends.utils import CursorWrapper
 
+from tests import factories
 from usage import budget_keeper
 
 
@@ -57,3 +58,64 @@ async def test_a_known_key_costs_no_statement(chat, courier, key, statements, st
     assert for_requests(statements) == []
     await courier.record(reply.request_id)
     assert ("spool-ship" in {thread for thread, _ in statements}) is True
+
+
+HI = [{"role": "user", "content": "Hi"}]
+CONTENT = {"parts": [{"text": "Hi"}]}
+CONTENTS = {"contents": [{"role": "user", **CONTENT}]}
+ASKED = {
+    "/v1/completions": {"prompt": "Hi"},
+    "/v1/responses": {"input": "Hi"},
+    "/v1/messages": {"messages": HI, "max_tokens": 9},
+    "/v1/messages/count_tokens": {"messages": HI},
+    "/v1/embeddings": {"input": ["Hi", "Ho"]},
+    "/v1/rerank": {"query": "Hi", "documents": ["a", "b"]},
+    "/v1/moderations": {"input": "Hi"},
+    "/v1/images/generations": {"prompt": "Hi"},
+    "/v1/audio/speech": {"input": "Hi", "voice": "alloy"},
+    "/v1beta/models/echo:generateContent": CONTENTS,
+    "/v1beta/models/echo:streamGenerateContent": CONTENTS,
+    "/v1beta/models/echo:countTokens": CONTENTS,
+    "/v1beta/models/echo:embedContent": {"content": CONTENT},
+    "/v1beta/models/echo:batchEmbedContents": {"requests": [{"content": CONTENT}]},
+}
+STREAMED = ("/v1/completions", "/v1/responses", "/v1/messages")
+
+
+async def test_no_format_costs_a_known_key_a_statement(courier, key, statements):
+    await courier.make(
+        lambda: factories.make_model(
+            "echo", factories.make_provider("echo", kind="echo", base_url="")
+        )
+    )
+    await courier.post("/v1/responses", {"model": "echo", "input": "Hi"}, key=key)
+    statements.clear()
+
+    calls = [*ASKED.items()] + [(path, ASKED[path] | {"stream": True}) for path in STREAMED]
+    for path, body in calls:
+        reply = await courier.post(path, {"model": "echo", **body}, key=key)
+
+        assert (path, reply.status) == (path, 200), reply.content
+        assert (path, for_requests(statements)) == (path, [])
+
+
+async def test_no_form_costs_a_known_key_a_statement(courier, key, statements):
+    await courier.make(
+        lambda: factories.make_model(
+            "echo", factories.make_provider("echo", kind="echo", base_url="")
+        )
+    )
+    await courier.post("/v1/responses", {"model": "echo", "input": "Hi"}, key=key)
+    statements.clear()
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\necho\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n123\r\n'
+        b"--x--\r\n"
+    )
+
+    for path in ("/v1/audio/transcriptions", "/v1/audio/translations"):
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        reply = await courier.request("POST", path, key=key, headers=headers, content=form)
+
+        assert (path, reply.status) == (path, 200), reply.content
+        assert (path, for_requests(statements)) == (path, [])

@@ -282,7 +282,7 @@ def test_an_early_end_tells_the_reason_and_the_usage():
 
 
 def test_every_answer_that_is_still_open_is_ended_and_no_other():
-    events = [TextDelta("a", 0), TextDelta("b", 1), TextDelta("c", 2), Finished("stop", choice=1)]
+    events = [TextDelta("a", 0), TextDelta("b", 1), TextDelta("c", 2), Finished("stop", choice=0)]
     watch = TranslatingWatch(Reader(*events), openai_chat.stream_writer({}), "m")
     watch.see(b"1234")
 
@@ -293,8 +293,8 @@ def test_every_answer_that_is_still_open_is_ended_and_no_other():
 
     ended = [choice for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
     assert {(one["index"], one["finish_reason"]) for one in ended} == {
-        (0, "length"),
-        (1, "stop"),
+        (0, "stop"),
+        (1, "length"),
         (2, "length"),
     }
     assert len(ended) == 3
