@@ -77,7 +77,7 @@ class Verbatim(Interpreter):
 
     def message(self) -> Message:
         question, target = self.question, self.target
-        raw, body = question.raw, signatures.cleared(question.raw, question.body)
+        raw, body = question.raw, signatures.cleared(question.raw, question.body, self.drops)
         if body is not question.body:
             raw = orjson.dumps(body)
         raw = self.dialect.readdress(raw, body, target.upstream_model)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 
+from gateway.canonical import ChatRequest, Json
+from gateway.dialects.drops import Drops
+
 #: claude-opus-4-7, claude-sonnet-4-20250514, anthropic.claude-opus-4-6-v1, claude-haiku-4.5, …
 _LATER = re.compile(r"claude-[a-z]+-(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?")
 #: claude-3-7-sonnet-20250219, claude-3.5-haiku, …
@@ -19,6 +22,14 @@ _ADAPTIVE: Version = (4, 6)
 _NOT_SAMPLED: Version = (4, 7)
 _STRUCTURED: Version = (4, 5)
 
+#: Tokens of thinking that an effort stands for, where the model wants a number.
+BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
+LEAST_BUDGET = 1024
+#: Anthropic's scale ends where OpenAI's has its middle.
+MOST_TEMPERATURE = 1.0
+LEAST_TOP_P_BESIDE_THINKING = 0.95
+#: What it is to leave a parameter out.
+_NEUTRAL = {"temperature": 1, "top_p": 1}
 #: Efforts by OpenAI's names. The highest came with the models that are no longer sampled.
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
 
@@ -47,6 +58,32 @@ def takes_one_of_temperature_and_top_p(model: str) -> bool:
 def has_structured_outputs(model: str) -> bool:
     """Whether answers can be held to a JSON schema."""
     return version_of(model) >= _STRUCTURED
+
+
+def sampling(asked: ChatRequest, model: str, thinks: bool, drops: Drops) -> Json:  # noqa: FBT001
+    """How words are chosen, as far as the model lets one say so beside thinking, or not."""
+    given = {"temperature": asked.temperature, "top_p": asked.top_p, "top_k": asked.top_k}
+    told: Json = {name: value for name, value in given.items() if value is not None}
+    for name in _refused(told, model, thinks):
+        if told.pop(name, _NEUTRAL.get(name)) != _NEUTRAL.get(name):
+            drops.note(name)
+    if told.get("temperature", 0) > MOST_TEMPERATURE:
+        drops.note("temperature")
+        told["temperature"] = MOST_TEMPERATURE
+    return told
+
+
+def _refused(told: Json, model: str, thinks: bool) -> list[str]:  # noqa: FBT001
+    """Which of these the model refuses, alone or beside what else is asked."""
+    if not is_sampled(model):
+        return ["temperature", "top_p", "top_k"]
+    refused = []
+    if thinks and version_of(model) != UNKNOWN:
+        refused += ["temperature", "top_k"]
+        refused += ["top_p"] if told.get("top_p", 1) < LEAST_TOP_P_BESIDE_THINKING else []
+    elif takes_one_of_temperature_and_top_p(model) and "temperature" in told:
+        refused += ["top_p"]
+    return refused
 
 
 def effort_for(model: str, told: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gateway.canonical import ChatRequest, Reasoning, ResponseFormat, Tool, ToolCall
 from gateway.dialects import anthropic_generations as generations
+from gateway.dialects.anthropic_generations import BUDGETS, LEAST_BUDGET
 from gateway.dialects.anthropic_messages_turns import cache_control, system_of, turns_of
 from gateway.dialects.anthropic_schema import closed_schema, is_open
 from gateway.dialects.base import Destination, Drops, Json
@@ -13,14 +12,6 @@ from gateway.dialects.base import Destination, Drops, Json
 #: The bound of an answer, which the format requires, where neither the client nor the model's
 #: capabilities say one. With a budget for thinking, that much on top of it.
 USUAL_MAX_TOKENS = 8192
-#: Tokens of thinking that an effort stands for, where the model wants a number.
-BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
-LEAST_BUDGET = 1024
-#: Anthropic's scale ends where OpenAI's has its middle.
-MOST_TEMPERATURE = 1.0
-LEAST_TOP_P_BESIDE_THINKING = 0.95
-#: What it is to leave a parameter out.
-_NEUTRAL = {"temperature": 1, "top_p": 1}
 #: A tool that is called with the answer, where the answer must be JSON and the model cannot be
 #: held to that. Readers make its input the text that it is.
 ANSWER_TOOL = "courier_json_answer"
@@ -206,32 +197,7 @@ class _Writing:
     # Sampling
 
     def _sampling(self, body: Json) -> Json:
-        request = self._request
-        given = {
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "top_k": request.top_k,
-        }
-        told: Json = {name: value for name, value in given.items() if value is not None}
-        for name in self._refused(told, body):
-            if told.pop(name, _NEUTRAL.get(name)) != _NEUTRAL.get(name):
-                self._drops.note(name)
-        if told.get("temperature", 0) > MOST_TEMPERATURE:
-            self._drops.note("temperature")
-            told["temperature"] = MOST_TEMPERATURE
-        return told
-
-    def _refused(self, told: Json, body: Json) -> Sequence[str]:
-        """Which of these the model refuses, alone or beside what else is asked."""
-        if not generations.is_sampled(self._model):
-            return ["temperature", "top_p", "top_k"]
-        refused = []
-        if _thinks(body) and generations.version_of(self._model) != generations.UNKNOWN:
-            refused += ["temperature", "top_k"]
-            refused += ["top_p"] if told.get("top_p", 1) < LEAST_TOP_P_BESIDE_THINKING else []
-        elif generations.takes_one_of_temperature_and_top_p(self._model) and "temperature" in told:
-            refused += ["top_p"]
-        return refused
+        return generations.sampling(self._request, self._model, _thinks(body), self._drops)
 
     def _stop(self) -> list[str]:
         fit = [stop for stop in self._request.stop if stop.strip()]

@@ -23,6 +23,8 @@ from gateway.canonical import (
     ToolChoice,
     ToolResult,
 )
+from gateway.dialects import anthropic_generations as generations
+from gateway.dialects.anthropic_generations import BUDGETS, LEAST_BUDGET
 from gateway.dialects.base import Destination, Drops, Json
 from gateway.dialects.signatures import bare
 from lib.json_reading import loads
@@ -42,21 +44,22 @@ _UNFIT_NAME = re.compile(r"[^A-Za-z0-9\s()\[\]-]+")
 _UNFIT_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
 LONGEST_ID = 64
 LONGEST_NAME = 200
-#: Tokens of thinking that an effort stands for, for models that know budgets only.
-_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
-LEAST_BUDGET = 1024
 
 
 def written(request: ChatRequest, to: Destination, drops: Drops) -> Json:
     """The body of Converse. The model's name is in the path."""
     _note_what_has_no_place(request, drops)
+    additional = _additional(request, to, drops)
+    sampled = _sampled(request, to, "thinking" in additional, drops)
+    if "top_k" in sampled:
+        additional |= _top_k(sampled["top_k"], to)
     sections = {
         "messages": _messages(request.messages, drops),
         "system": _system(request.messages, drops),
-        "inferenceConfig": _inference(request),
+        "inferenceConfig": _inference(request, sampled),
         "toolConfig": _tools(request, drops),
         "outputConfig": _output(request.response_format, drops),
-        "additionalModelRequestFields": _additional(request, to, drops),
+        "additionalModelRequestFields": additional,
     }
     body: Json = {name: section for name, section in sections.items() if section}
     if request.stop and _is_claude(to):
@@ -81,11 +84,18 @@ def _note_what_has_no_place(request: ChatRequest, drops: Drops) -> None:
         drops.note(name)
 
 
-def _inference(request: ChatRequest) -> Json:
+def _sampled(request: ChatRequest, to: Destination, thinks: bool, drops: Drops) -> Json:  # noqa: FBT001
+    if _is_claude(to):
+        return generations.sampling(request, to.upstream_model, thinks, drops)
+    given = {"temperature": request.temperature, "top_p": request.top_p, "top_k": request.top_k}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _inference(request: ChatRequest, sampled: Json) -> Json:
     told = {
         "maxTokens": request.max_tokens,
-        "temperature": request.temperature,
-        "topP": request.top_p,
+        "temperature": sampled.get("temperature"),
+        "topP": sampled.get("top_p"),
         "stopSequences": request.stop or None,
     }
     return {name: value for name, value in told.items() if value is not None}
@@ -272,14 +282,30 @@ def _is_nova(to: Destination) -> bool:
 def _additional(request: ChatRequest, to: Destination, drops: Drops) -> Json:
     """What is the model's own matter, in the model's own words."""
     fields: Json = {}
-    if request.top_k is not None:
-        fields |= _top_k(request.top_k, to)
     if request.reasoning and request.reasoning.enabled:
-        thinking = _reasoning(request.reasoning, request.max_tokens, to)
+        thinking = None
+        if not (_is_claude(to) and _excludes_thinking(request)):
+            thinking = _reasoning(request.reasoning, request.max_tokens, to)
         if thinking is None:
             drops.note("reasoning_effort")
         fields |= thinking or {}
     return fields
+
+
+def _excludes_thinking(request: ChatRequest) -> bool:
+    """Whether Claude would refuse to think, for what else is asked or has been said.
+
+    It does so beside a tool that must be called, and in the middle of calls whose thoughts are
+    lost: see `anthropic_messages_question`.
+    """
+    choice = request.tool_choice
+    if choice and choice.mode in {"required", "named"}:
+        return True
+    *before, last = request.messages
+    if not before or not any(isinstance(part, ToolResult) for part in last.parts):
+        return False
+    own = (part for part in before[-1].parts if isinstance(part, Thinking))
+    return not any(bare(part.signature or part.redacted) for part in own)
 
 
 def _top_k(top_k: int, to: Destination) -> Json:
@@ -289,8 +315,14 @@ def _top_k(top_k: int, to: Destination) -> Json:
 def _reasoning(reasoning: Reasoning, max_tokens: int | None, to: Destination) -> Json | None:
     """How the model is told to think; None if nobody knows how."""
     effort = reasoning.effort or "medium"
+    if _is_claude(to) and generations.thinks_adaptively(to.upstream_model):
+        known = generations.effort_for(to.upstream_model, reasoning.effort)
+        return {
+            "thinking": {"type": "adaptive"},
+            **({"output_config": {"effort": known}} if known else {}),
+        }
     if _is_claude(to):
-        budget = reasoning.budget_tokens or _BUDGETS.get(effort, _BUDGETS["high"])
+        budget = reasoning.budget_tokens or BUDGETS.get(effort, BUDGETS["high"])
         # It is a part of the whole, and must leave something to answer with.
         budget = min(budget, (max_tokens or budget + 1) - 1)
         enabled = {"type": "enabled", "budget_tokens": budget}

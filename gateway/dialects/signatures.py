@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.canonical import Json, opened_id
+from gateway.dialects.drops import Drops
+from gateway.dialects.json_values import items, mapping
 
 ANTHROPIC, GOOGLE, OPENAI = "anthropic", "google", "openai"
 #: What every mark begins with. No signature does: they are base64.
@@ -53,7 +55,7 @@ def given_back(signature: str) -> str:
     return "" if signature == UNSIGNED else unmarked(ANTHROPIC, signature) or signature
 
 
-def cleared(raw: bytes, body: Json) -> Json:
+def cleared(raw: bytes, body: Json, drops: Drops) -> Json:
     """`body` as if its conversation had been with a vendor of the client's own format.
 
     It is the very same where it has: that is seen from `raw`, for most bodies are large.
@@ -61,7 +63,23 @@ def cleared(raw: bytes, body: Json) -> Json:
     if not any(sign in raw for sign in _SIGNS):
         return body
     told = {name: _cleared(body[name]) for name in _CONVERSATIONS if name in body}
-    return body if all(told[name] == body[name] for name in told) else {**body, **told}
+    if all(told[name] == body[name] for name in told):
+        return body
+    new = {**body, **told}
+    if _cannot_think_on(new):
+        drops.note_own("thinking")
+        del new["thinking"]
+    return new
+
+
+def _cannot_think_on(body: Json) -> bool:
+    """Whether Anthropic would refuse to let its model think: in the midst of another's calls."""
+    turns = [items(mapping(turn).get("content")) for turn in items(body.get("messages"))[-2:]]
+    if mapping(body.get("thinking")).get("type") not in {"enabled", "adaptive"} or len(turns) < 2:
+        return False
+    (first, *_), (last, *_) = ([*map(mapping, turn), {}] for turn in turns)
+    thoughts = {"thinking", "redacted_thinking"}
+    return last.get("type") == "tool_result" and first.get("type") not in thoughts
 
 
 def _cleared(value: Any) -> Any:

@@ -290,6 +290,52 @@ def test_thinking_that_cannot_be_is_announced(model, max_tokens):
     assert dropped(model=model, max_tokens=max_tokens, reasoning=reasoning) == ["reasoning_effort"]
 
 
+def test_claude_is_not_sampled_while_it_thinks():
+    sampled = {"temperature": 0.3, "top_k": 5}
+    thinking = {"reasoning": Reasoning(effort="low"), "max_tokens": 9000, **sampled}
+
+    body = asked(user("Hi."), drops=Drops(refuses=False), **thinking)
+
+    assert body["inferenceConfig"] == {"maxTokens": 9000}
+    assert "top_k" not in body["additionalModelRequestFields"]
+    assert dropped(**thinking) == ["temperature", "top_k"]
+    assert asked(user("Hi."), **sampled)["inferenceConfig"] == {"temperature": 0.3}
+
+
+def test_claude_does_not_think_beside_a_tool_that_must_be_called():
+    forced = {"tools": [Tool("look")], "tool_choice": ToolChoice("required")}
+    thinking = {"reasoning": Reasoning(effort="low"), "max_tokens": 9000, **forced}
+
+    body = asked(user("Hi."), drops=Drops(refuses=False), **thinking)
+
+    assert "additionalModelRequestFields" not in body
+    assert dropped(**thinking) == ["reasoning_effort"]
+
+
+@pytest.mark.parametrize(("signature", "thinks"), [("c2ln", True), ("", False)])
+def test_claude_thinks_on_after_a_call_only_if_its_thoughts_came_back(signature, thinks):
+    call = Message("assistant", [Thinking("Hm.", signature), ToolCall("c", "look", "{}")])
+    result = Message("user", [ToolResult("c", [Text("4")])])
+
+    asks = {"reasoning": Reasoning(effort="low"), "max_tokens": 9000}
+
+    body = asked(user("Hi."), call, result, drops=Drops(refuses=False), **asks)
+
+    assert ("additionalModelRequestFields" in body) is thinks
+
+
+def test_later_claudes_decide_themselves_how_much_to_think():
+    later = "eu.anthropic.claude-opus-4-7-v1:0"
+
+    asks = {"reasoning": Reasoning(effort="high"), "temperature": 0.3}
+
+    body = asked(user("Hi."), model=later, drops=Drops(refuses=False), **asks)
+
+    fields = body["additionalModelRequestFields"]
+    assert fields == {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
+    assert "inferenceConfig" not in body
+
+
 def test_no_thinking_is_the_default():
     assert "additionalModelRequestFields" not in asked(reasoning=Reasoning(enabled=False))
 

@@ -316,7 +316,19 @@ def test_google_is_given_a_signature_with_the_first_call_of_a_turn(client, first
 
 
 @pairs([*STAYS, *CHANGES, *SAME_MAKER])
-def test_nothing_of_a_conversation_is_announced_as_left_out(client, first, then):
+def test_nothing_is_left_out_but_that_claude_cannot_think_on_without_its_thoughts(
+    client, first, then
+):
     _, again = asked_next(client, first, then)
 
-    assert not {"thinking", "messages"} & set(again.drops.names)
+    named = {client.field_names.get("reasoning_effort", "reasoning_effort")}
+    is_claude = then in ("anthropic", "bedrock")
+    assert set(again.drops.names) <= (named if is_claude and (first, then) in CHANGES else set())
+
+
+@pairs([(first, "anthropic") for first in ("gemini", "openai", "deepseek")])
+def test_claude_is_not_asked_to_think_on_without_its_thoughts(client, first, then):
+    body, again = asked_next(client, first, then)
+
+    assert body.get("thinking", {"type": "disabled"})["type"] == "disabled"
+    assert len(again.drops.names) == 1
