@@ -24,6 +24,7 @@ from gateway.dialects.base import (
     items,
     mapping,
 )
+from gateway.dialects.json_values import objects
 from gateway.dialects.openai import CHARACTERS_PER_TOKEN, OpenAIDialect, length_of
 from gateway.dialects.openai_usage import added_up
 from gateway.errors import BadRequest
@@ -100,7 +101,7 @@ class OpenAIEmbeddings(
                 raise ValueError("An input has no vector, or more than one.")
             data += (
                 {**item, "index": start + place}
-                for place, item in enumerate(_in_order(answer["data"]))
+                for place, item in enumerate(_in_order(objects(answer["data"])))
             )
         if len(data) != self.inputs_asked(body):
             raise ValueError("An input has no vector, or more than one.")

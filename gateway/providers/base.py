@@ -68,6 +68,8 @@ class UpstreamRequest:
 
 #: The longest that a provider may put us off, in seconds.
 LONGEST_RETRY_AFTER = 3600.0
+#: What is shorter between the colons of a key may be any word.
+SHORTEST_SECRET = 12
 #: The client's own faults: a provider's words about them are meant for the client.
 _CLIENT_FAULTS = frozenset({400, 409, 413, 415, 422})
 
@@ -214,9 +216,15 @@ def _rejected(name: str, status: int, content: bytes, secret: str) -> UpstreamEr
 
 def _unless_quoting(secret: str, value: Any, longest: int) -> str | None:
     """The beginning of a text of the provider's, unless it holds Courier's own key."""
-    if not isinstance(value, str) or (secret and secret in value):
+    if not isinstance(value, str) or any(part in value for part in _parts(secret)):
         return None
     return value[:longest]
+
+
+def _parts(secret: str) -> list[str]:
+    """The secrets in a key: some vendors' have an id, a secret and a token of a session."""
+    parts = [part for part in secret.split(":") if len(part) >= SHORTEST_SECRET]
+    return parts or [secret] if secret else []
 
 
 def _error_object(content: bytes) -> Mapping[str, Any]:

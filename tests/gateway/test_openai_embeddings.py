@@ -145,3 +145,9 @@ def test_tokens_become_text_for_those_who_take_no_tokens():
 def test_what_is_no_token_is_refused(tokens):
     with pytest.raises(BadRequest, match="texts only"):
         texts_of(EmbeddingsRequest([tokens]))
+
+
+@pytest.mark.parametrize("data", [["x"], [None], [[1.0]], {"0": 1}])
+def test_parts_that_hold_no_vectors_are_malformed(data):
+    with pytest.raises(ValueError, match="has no vector"):
+        openai_embeddings.joined({"input": ["a"]}, [(0, {"data": data})])

@@ -68,6 +68,15 @@ def test_a_refusal_never_quotes_couriers_key(provider, field):
     assert SECRET not in f"{error.message} {error.code} {error.param}"
 
 
+@pytest.mark.parametrize("told", ["wJalrXUtnFEMI/K7MDENG", "AKIAIOSFODNN7EXAMPLE"])
+def test_no_part_of_a_key_of_several_is_quoted_either(provider, told):
+    target = make_target(api_key="AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG")
+
+    error = provider.error(target, 400, {}, error_body(f"The key {told} is bad."))
+
+    assert told not in error.message
+
+
 def test_a_refusal_without_end_is_cut_short(provider):
     error = provider.error(TARGET, 400, {}, error_body("x" * 100_000, code="y" * 100_000))
 
