@@ -49,7 +49,9 @@ def turns_of(messages: Sequence[Message], drops: Drops) -> list[Json]:
         elif blocks:
             turns.append({"role": message.role, "content": blocks})
     for turn in turns:
-        turn["content"].sort(key=_first_of_all)
+        if _comes_later(turn["content"][0]) or turn["role"] == "user":
+            # Thoughts that come first are where their maker put them, and stay there.
+            turn["content"].sort(key=_comes_later)
     if not turns or turns[0]["role"] != "user":
         opening = {"type": "text", "text": _OPENING}
         turns.insert(0, {"role": "user", "content": [opening]})
@@ -57,8 +59,8 @@ def turns_of(messages: Sequence[Message], drops: Drops) -> list[Json]:
     return turns
 
 
-def _first_of_all(block: Json) -> bool:
-    """What must come first in its turn: thoughts, and results of tools."""
+def _comes_later(block: Json) -> bool:
+    """Whether it stands behind thoughts and results of tools, which must come first."""
     return block["type"] not in {"thinking", "redacted_thinking", "tool_result"}
 
 

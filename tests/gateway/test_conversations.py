@@ -326,6 +326,24 @@ def test_nothing_is_left_out_but_that_claude_cannot_think_on_without_its_thought
     assert set(again.drops.names) <= (named if is_claude and (first, then) in CHANGES else set())
 
 
+def test_thoughts_between_words_stay_where_their_maker_put_them():
+    output = [
+        *({"type": "reasoning", "id": f"rs_{n}", "summary": [],
+           "encrypted_content": f"courier.anthropic.{SIGNATURE}{n}"} for n in range(2)),
+        {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"},
+    ]  # fmt: skip
+    said = {"type": "message", "role": "assistant", "content": "I look."}
+    asked = responses_request()
+    asked["input"] += [output[0], said, *output[1:]]
+    asked["input"] += [{"type": "function_call_output", "call_id": "call_1", "output": "4 °C"}]
+
+    target = VENDORS["anthropic"][0]
+    message = interpreter.interpreter(question(openai_responses, asked), target).message()
+
+    kinds = [block["type"] for block in orjson.loads(message.body)["messages"][1]["content"]]
+    assert kinds == ["thinking", "text", "thinking", "tool_use"]
+
+
 @pairs([(first, "anthropic") for first in ("gemini", "openai", "deepseek")])
 def test_claude_is_not_asked_to_think_on_without_its_thoughts(client, first, then):
     body, again = asked_next(client, first, then)
