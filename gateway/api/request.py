@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, cast
 
 from django.http import HttpRequest
 from pydantic import BaseModel
@@ -89,8 +90,23 @@ def read_as(schema: type[M], body: Json) -> M:
         return schema.model_validate(body)
     except PydanticError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"]))
+        field = ".".join(map(str, _places(first["loc"], body)))
         raise BadRequest(f"Invalid {field!r}: {first['msg']}.", param=field) from None
+
+
+def _places(location: Iterable[int | str], value: Any) -> Iterator[int | str]:
+    """Where in the client's JSON something is wrong. Pydantic names types in between, too."""
+    for part in location:
+        if isinstance(value, dict if isinstance(part, str) else list):
+            yield part
+            value = _at(value, part)
+
+
+def _at(value: Any, part: int | str) -> Any:
+    try:
+        return value[part]
+    except (KeyError, IndexError):
+        return None
 
 
 def _first_line(message: str) -> str:

@@ -69,6 +69,10 @@ async def test_numbers_become_base64_where_the_client_wants_it(embed, upstream):
     assert got[1:] == [*data[1:], 5]
 
 
+async def test_what_is_wrong_is_named_as_the_client_calls_it(embed):
+    assert (await embed(input=7)).error["param"] == "input"
+
+
 @pytest.mark.parametrize("asked", [{}, {"encoding_format": "float"}])
 async def test_base64_becomes_numbers_where_the_client_wants_those(embed, upstream, asked):
     packed = base64.b64encode(struct.pack("<2f", 0.25, -0.5)).decode()
