@@ -49,14 +49,18 @@ def turns_of(messages: Sequence[Message], drops: Drops) -> list[Json]:
         elif blocks:
             turns.append({"role": message.role, "content": blocks})
     for turn in turns:
-        if _comes_later(turn["content"][0]) or turn["role"] == "user":
-            # Thoughts that come first are where their maker put them, and stay there.
-            turn["content"].sort(key=_comes_later)
+        _put_in_order(turn)
     if not turns or turns[0]["role"] != "user":
         opening = {"type": "text", "text": _OPENING}
         turns.insert(0, {"role": "user", "content": [opening]})
     _trim_the_end(turns[-1])
     return turns
+
+
+def _put_in_order(turn: Json) -> None:
+    if _comes_later(turn["content"][0]) or turn["role"] == "user":
+        # Thoughts that come first are where their maker put them, and stay there.
+        turn["content"].sort(key=_comes_later)
 
 
 def _comes_later(block: Json) -> bool:
