@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import datetime
 import sys
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from tests.conformance import gateway, scenarios, upstreams
 from tests.conformance.environments import SHARED, Environments
 from tests.conformance.limits import speaks_the_same
-from tests.conformance.matrix import Matrix
+from tests.conformance.results import Results
 from tests.e2e.courier import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "compatibility.md"
@@ -21,6 +20,7 @@ def main():
     if not SHARED.is_dir():
         sys.exit("The conformance scripts are not beside the checkout: nothing can be run.")
     environments = Environments(asked.work)
+    results = Results(asked.work / "results.json")
     scripts = [each for each in scenarios.SCRIPTS if asked.scripts in each.name]
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         columns = []
@@ -28,11 +28,11 @@ def main():
             server = upstreams.SERVERS[name](environments, scratch)
             columns += stack.enter_context(server)
         columns = [column for column in columns if asked.column in column.name]
-        matrix = Matrix(columns)
         for column in columns:
-            _run(matrix, column, scripts, environments, Path(scratch) / column.name)
+            _run(column, scripts, environments, Path(scratch) / column.name, results)
+    matrix = results.matrix()
     if asked.write:
-        PAGE.write_text(matrix.page(datetime.datetime.now(datetime.UTC).date()))
+        PAGE.write_text(matrix.page())
     ours = [
         f"{script.name} {column.name} {name}: {why}"
         for script, column in ((s, c) for s in scripts for c in columns)
@@ -43,17 +43,18 @@ def main():
     sys.exit(bool(ours))
 
 
-def _run(matrix, column, scripts, environments, directory):
+def _run(column, scripts, environments, directory, results):
     directory.mkdir()
     with gateway.courier(directory, column) as running:
         for script in scripts:
             told = gateway.settings(running, column)
-            outcome = scenarios.run(script, environments, told)
-            matrix.outcomes[script, column.name] = outcome
+            outcome, without = scenarios.run(script, environments, told), None
             if any(speaks_the_same(column, script, name) for name in outcome.failed):
-                bare = scenarios.run(script, environments, gateway.settings_without(column))
-                matrix.without[script, column.name] = bare
-            print(f"{column.title}: {script.title}: {matrix.cell(script, column)}", flush=True)
+                bare = gateway.settings_without(column)
+                without = scenarios.run(script, environments, bare)
+            results.keep(column, script, outcome, without)
+            cell = results.matrix().cell(script, column)
+            print(f"{column.title}: {script.title}: {cell}", flush=True)
 
 
 def _arguments():

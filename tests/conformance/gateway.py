@@ -30,6 +30,7 @@ def settings(running, column):
         "ANTHROPIC_MODEL": column.claude,
         "GEMINI_BASE_URL": running.origin,
         "GEMINI_MODEL": column.chat,
+        "SKIP": ",".join(column.lacks),
         **column.further,
         **column.settings,
     }

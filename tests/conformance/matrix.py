@@ -5,14 +5,14 @@ from tests.conformance.limits import reason, speaks_the_same
 HEAD = """\
 # Compatibility
 
-Made by `python -m tests.conformance` on {date}; not written by hand. Real clients, pointed at
+Made by `python -m tests.conformance` ({dates}); not written by hand. Real clients, pointed at
 Courier by base URL and key alone, in front of upstreams that this project did not write.
 
 Each cell counts scenarios: passed / asked. Scenarios that a script skipped by itself (it was
 not given what it needs) are not counted. Beside them: *u* for those that the upstream itself
-cannot do, seen by running the same script against it without Courier or, where that speaks
-another format, known of it; *f* for those that the
-upstream's format has no place for; **x** for those that fail and should not.
+cannot do, seen by running the same script against it without Courier; *f* for those that the
+upstream's format has no place for; **x** for those that fail and should not. What an upstream
+is known to lack is not asked of it where no run without Courier would show it: see below.
 
 """
 
@@ -25,6 +25,7 @@ class Matrix:
         self.outcomes = {}
         #: Of the same scripts against the upstreams themselves, where both speak one format.
         self.without = {}
+        self.dates = set()
 
     def failures(self, script, column):
         """The scenarios that failed: each with whose doing it is (u, f or x) and a reason."""
@@ -36,8 +37,6 @@ class Matrix:
         bare = self.without.get((script, column.name))
         if bare and speaks_the_same(column, script, name) and bare.verdicts.get(name) == "FAIL":
             return "u", bare.reasons[name]
-        if name in column.lacks:
-            return "u", column.lacks[name]
         limit = reason(column, name)
         return ("f", limit) if limit else ("x", why)
 
@@ -56,19 +55,26 @@ class Matrix:
         ]
         return " · ".join([f"{passed}/{passed + failed}", *beside])
 
-    def page(self, date):
+    def page(self):
         scripts = list(dict.fromkeys(script for script, _ in self.outcomes))
-        lines = [HEAD.format(date=date), f"| client | {self._titles()} |"]
+        lines = [HEAD.format(dates=", ".join(sorted(self.dates))), f"| client | {self._titles()} |"]
         lines.append("|---" * (len(self.columns) + 1) + "|")
         for script in scripts:
             cells = " | ".join(self.cell(script, column) for column in self.columns)
             lines.append(f"| {script.title} | {cells} |")
+        lines += ["", "## What was not asked", ""]
+        lines += [*self._not_asked()] or ["Nothing was left out."]
         lines += ["", "## What did not pass", ""]
         lines += [*self._failures(scripts)] or ["Nothing."]
         return "\n".join(lines) + "\n"
 
     def _titles(self):
         return " | ".join(column.title for column in self.columns)
+
+    def _not_asked(self):
+        for column in self.columns:
+            for name, why in column.lacks.items():
+                yield f"- {column.title}, `{name}`: {why}"
 
     def _failures(self, scripts):
         for script in scripts:

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conformance.matrix import Matrix
+from tests.conformance.results import Results
 from tests.conformance.scenarios import Outcome, Script
 from tests.conformance.upstreams import Column
 
@@ -44,6 +45,22 @@ def test_a_failure_is_blamed_on_whose_doing_it_is(column, scenario, without, mar
 
 
 def test_the_page_names_what_did_not_pass_and_why():
-    page = matrix_of(COMPATIBLE, {"chat_plain": "FAIL"}).page("2026-11-25")
+    page = matrix_of(COMPATIBLE, {"chat_plain": "FAIL"}).page()
 
     assert "- OpenAI SDK, Python, Compatible, `chat_plain` (x): why chat_plain" in page
+
+
+def test_what_a_server_lacks_is_named_as_not_asked():
+    lacking = Column("claude", "Claude", "anthropic", "", lacks={"chat_n_2": "it gives one"})
+
+    assert "- Claude, `chat_n_2`: it gives one" in matrix_of(lacking, {}).page()
+
+
+def test_results_of_other_columns_are_kept(tmp_path):
+    kept = tmp_path / "results.json"
+    Results(kept).keep(COMPATIBLE, PYTHON, Outcome({"a": "PASS"}, {"a": ""}), None)
+    Results(kept).keep(CLAUDE, PYTHON, Outcome({"a": "FAIL"}, {"a": "so"}), None)
+
+    matrix = Results(kept).matrix()
+
+    assert [matrix.cell(PYTHON, column) for column in matrix.columns] == ["1/1", "0/1 · 1 **x**"]
