@@ -19,8 +19,8 @@ from gateway.api import models
 from gateway.api.request import json_of, read_as, request_of
 from gateway.dialects.base import Json, mapping
 from gateway.dialects.gemini_embed import GeminiEmbedding, gemini_embed, gemini_embed_one
-from gateway.dialects.gemini_fields import told
 from gateway.dialects.gemini_generate import gemini_generate
+from gateway.dialects.gemini_generate.fields import told
 from gateway.front_door import GatewayRequest
 from gateway.json_array import JsonArray
 from gateway.question import Question

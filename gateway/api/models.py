@@ -12,8 +12,9 @@ from accounts.principals import Principal
 from gateway import errors
 from gateway.api.model_facts import facts_of, names_of_each
 from gateway.api.request import request_of
-from gateway.dialects import anthropic_messages_models, gemini_models
+from gateway.dialects.anthropic_messages import models as anthropic_messages_models
 from gateway.dialects.base import Json
+from gateway.dialects.gemini_generate import models as gemini_models
 from lib.ids import EPOCH
 from registry import snapshot
 from registry.capabilities import UNKNOWN

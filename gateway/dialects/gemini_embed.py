@@ -23,11 +23,11 @@ from gateway.dialects.base import (
     items,
     mapping,
 )
-from gateway.dialects.gemini_asked import words_of
-from gateway.dialects.gemini_errors import write_error
-from gateway.dialects.gemini_events import failure_of
-from gateway.dialects.gemini_fields import objects, told, unread
-from gateway.dialects.gemini_usage import read_usage, write_usage
+from gateway.dialects.gemini_generate.client_request import words_of
+from gateway.dialects.gemini_generate.errors import write_error
+from gateway.dialects.gemini_generate.fields import objects, told, unread
+from gateway.dialects.gemini_generate.upstream_answer import failure_of
+from gateway.dialects.gemini_generate.usage import read_usage, write_usage
 from gateway.dialects.openai import CHARACTERS_PER_TOKEN, length_of
 from gateway.dialects.openai_usage import added_up
 from gateway.errors import BadRequest

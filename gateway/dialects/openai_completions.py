@@ -26,8 +26,8 @@ from gateway.dialects.openai import (
     asking_for_usage,
     length_of,
 )
-from gateway.dialects.openai_chat_question import read_sampling, unread
-from gateway.dialects.openai_chat_watch import ChatWatch
+from gateway.dialects.openai_chat.client_request import read_sampling, unread
+from gateway.dialects.openai_chat.watch import ChatWatch
 from gateway.dialects.openai_completions_answer import CompletionWriter, write_response
 from gateway.errors import BadRequest
 

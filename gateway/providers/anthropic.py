@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.dialects.anthropic import API_VERSION
 from gateway.dialects.anthropic_messages import anthropic_messages
+from gateway.dialects.anthropic_messages.vocabulary import API_VERSION
 from gateway.providers.base import Addressee, Message, Provider, UpstreamRequest
 
 

@@ -23,8 +23,8 @@ from gateway.canonical import (
     UsageReported,
 )
 from gateway.dialects.gemini_generate import gemini_generate
-from gateway.dialects.gemini_signatures import SKIPS_VALIDATION, wrapped
-from gateway.dialects.gemini_usage import read_usage, write_usage
+from gateway.dialects.gemini_generate.signatures import SKIPS_VALIDATION, wrapped
+from gateway.dialects.gemini_generate.usage import read_usage, write_usage
 from gateway.dialects.signatures import GOOGLE, marked, unmarked
 from lib.tokens import TokenUsage
 from tests.fakes.upstream import frame

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway import sse
 from gateway.dialects.openai_chat import openai_chat
-from gateway.dialects.openai_chat_watch import MOST_CHOICES
+from gateway.dialects.openai_chat.watch import MOST_CHOICES
 from gateway.dialects.openai_usage import read_usage
 from lib.tokens import TokenUsage
 from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, STREAM, USAGE, chunk, frame, usage_of
