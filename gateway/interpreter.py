@@ -137,12 +137,11 @@ class Translated(Interpreter):
 
     def message(self) -> Message:
         request = self._client.read_request(self.question.body)
-        if isinstance(request, canonical.ChatRequest):
-            # In some formats the path says so, not the body.
-            request.stream = self.question.wants_stream
         for name in request.unknown:
             self.drops.note_own(name)
         if isinstance(request, ChatRequest):
+            # In some formats the path says so, not the body.
+            request.stream = self.question.wants_stream
             fitting.spare(request, self.target.capabilities, self.drops)
         body = self.dialect.write_request(request, self.target, self.drops)
         provider = provider_of(self.target.kind)
