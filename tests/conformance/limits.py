@@ -14,6 +14,42 @@ LIMITS = {
     ("openai_compatible", "messages_passthrough"): "the request is translated",
     ("vllm", "messages_passthrough"): "the request is translated",
 }
+_MOCK = {
+    "chat_n_2": "it gives one answer whatever is asked",
+    "chat_n_2_stream": "it gives one answer whatever is asked",
+    "chat_logprobs": "it tells no probabilities",
+    "chat_stop_max_tokens": "it heeds no limit of tokens",
+}
+_LLMOCK = {
+    **_MOCK,
+    "openai_structured": "it answers with no JSON where only words ask for it",
+    "instructor_json": "it answers with no JSON where only words ask for it",
+}
+_UNENDED = "so small a model ends its tool calls only with a logit_bias, which is not sent here"
+_RANDOM = "a model of random weights never chooses a tool"
+#: What servers do not do, or their models, where no run without Courier would show it.
+LACKS = {
+    "anthropic": _MOCK,
+    "gemini": _MOCK,
+    "l-anthropic": {
+        **_LLMOCK,
+        "fault_stream_dropped": "it breaks before the first output, so that Courier asks again",
+    },
+    "l-gemini": _LLMOCK,
+    "llamacpp": {
+        "messages_tool_roundtrip": _UNENDED,
+        "messages_tool_stream": _UNENDED,
+        "messages_vision": "the server has no vision",
+    },
+    "vllm": {
+        "messages_tool_roundtrip": _RANDOM,
+        "messages_tool_stream": _RANDOM,
+        "messages_vision": "the model has no vision",
+        "responses_tool_roundtrip": _RANDOM,
+        "responses_stream_helper": "the model never ends by itself, and a response that is cut is "
+        "incomplete, which the helper takes for none",
+    },
+}
 #: Words in the names of scripts and scenarios that tell the client's format.
 WORDS = {"anthropic": ("anthropic", "messages"), "gemini": ("google", "generate")}
 OTHER = ("responses", "anthropic", "messages", "google", "generate")

@@ -37,6 +37,8 @@ class Matrix:
         bare = self.without.get((script, column.name))
         if bare and speaks_the_same(column, script, name) and bare.verdicts.get(name) == "FAIL":
             return "u", bare.reasons[name]
+        if name in column.lacks:
+            return "u", column.lacks[name]
         limit = reason(column, name)
         return ("f", limit) if limit else ("x", why)
 

@@ -19,7 +19,7 @@ class Results:
 
     def keep(self, column, script, outcome, without):
         """Note what a script said of a column, and of its server without Courier."""
-        told = {"title": column.title, "kind": column.kind, "lacks": column.lacks}
+        told = {"title": column.title, "kind": column.kind}
         entry = self.kept.setdefault(column.name, {"scripts": {}})
         entry |= told
         entry["scripts"][script.name] = {
@@ -44,4 +44,4 @@ class Results:
 
 
 def _column(name, entry):
-    return Column(name, entry["title"], entry["kind"], "", lacks=entry["lacks"])
+    return Column(name, entry["title"], entry["kind"], "")

@@ -51,9 +51,15 @@ def test_the_page_names_what_did_not_pass_and_why():
 
 
 def test_what_a_server_lacks_is_named_as_not_asked():
-    lacking = Column("claude", "Claude", "anthropic", "", lacks={"chat_n_2": "it gives one"})
+    lacking = Column("l-gemini", "Mock", "gemini", "")
 
-    assert "- Claude, `chat_n_2`: it gives one" in matrix_of(lacking, {}).page()
+    assert "- Mock, `chat_n_2`: it gives one answer" in matrix_of(lacking, {}).page()
+
+
+def test_what_a_server_is_known_to_lack_is_its_own_doing():
+    matrix = matrix_of(Column("l-gemini", "Mock", "gemini", ""), {"chat_n_2": "FAIL"})
+
+    assert [mark for _, mark, _ in matrix.failures(PYTHON, matrix.columns[0])] == ["u"]
 
 
 def test_results_of_other_columns_are_kept(tmp_path):

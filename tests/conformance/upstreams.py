@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conformance.environments import SHARED
+from tests.conformance.limits import LACKS
 from tests.services import free_port, stop_process, wait_for
 
 AIMOCK_KEY = "sk-test-upstream"
@@ -33,8 +34,11 @@ class Column:
     #: Settings that the scripts take as they are.
     settings: dict = field(default_factory=dict)
     options: dict = field(default_factory=dict)
-    #: Scenarios that the server lacks what they need for, and why.
-    lacks: dict = field(default_factory=dict)
+
+    @property
+    def lacks(self):
+        """Scenarios that the server is known not to be able to pass, and why."""
+        return LACKS.get(self.name, {})
 
     @property
     def models(self):
@@ -47,15 +51,6 @@ SPECIAL = {
     "SLOW_MODEL": "slow",
     "SLOW_STREAM_MODEL": "slow-stream",
     "SMALL_CONTEXT_MODEL": "small-context",
-}
-
-
-#: What aimock does not do in any format; the scripts see it in OpenAI's without Courier.
-AIMOCK_LACKS = {
-    "chat_n_2": "it gives one answer whatever is asked",
-    "chat_n_2_stream": "it gives one answer whatever is asked",
-    "chat_logprobs": "it tells no probabilities",
-    "chat_stop_max_tokens": "it heeds no limit of tokens",
 }
 
 
@@ -78,9 +73,9 @@ def aimock(environments, directory):
                    f"{origin}/v1", AIMOCK_KEY, further={**SPECIAL, **vectors},
                    settings={**journal, **scripted}),
             Column("anthropic", "Anthropic (aimock)", "anthropic", f"{origin}/v1", AIMOCK_KEY,
-                   further=SPECIAL, settings=scripted, lacks=AIMOCK_LACKS),
+                   further=SPECIAL, settings=scripted),
             Column("gemini", "Gemini (aimock)", "gemini", f"{origin}/v1beta", AIMOCK_KEY,
-                   further=SPECIAL, settings=scripted, lacks=AIMOCK_LACKS),
+                   further=SPECIAL, settings=scripted),
         ]  # fmt: skip
 
 
@@ -91,18 +86,6 @@ def _fixtures(directory):
     made = Path(directory) / "fixtures.json"
     made.write_text(json.dumps({"fixtures": [*own, *shared["fixtures"]]}))
     return made
-
-
-#: What llmock does not do in Anthropic's or Google's format.
-LLMOCK_LACKS = {
-    "chat_n_2": "it gives one answer whatever is asked",
-    "chat_n_2_stream": "it gives one answer whatever is asked",
-    "chat_logprobs": "it tells no probabilities",
-    "chat_stop_max_tokens": "it heeds no limit of tokens",
-    "openai_structured": "it answers with no JSON where only words ask for it",
-    "instructor_json": "it answers with no JSON where only words ask for it",
-}
-EARLY = "it breaks before the first output, so that Courier asks again, and is answered"
 
 
 @contextlib.contextmanager
@@ -119,19 +102,10 @@ def llmock(environments, directory):
             Column("l-compatible", "OpenAI-compatible (llmock)", "openai_compatible",
                    f"{origin}/v1", further=vectors, settings=told),
             Column("l-anthropic", "Anthropic (llmock)", "anthropic", f"{origin}/anthropic/v1",
-                   settings=told, lacks={**LLMOCK_LACKS, "fault_stream_dropped": EARLY}),
+                   settings=told),
             Column("l-gemini", "Gemini (llmock)", "gemini", f"{origin}/gemini/v1beta",
-                   settings={"LLMOCK_ADMIN": origin}, lacks=LLMOCK_LACKS),
+                   settings={"LLMOCK_ADMIN": origin}),
         ]  # fmt: skip
-
-
-UNENDED = "so small a model ends its tool calls only with a logit_bias, which is not sent here"
-#: What llama.cpp, or so small a model, does not do.
-LLAMACPP_LACKS = {
-    "messages_tool_roundtrip": UNENDED,
-    "messages_tool_stream": UNENDED,
-    "messages_vision": "the server has no vision",
-}
 
 
 @contextlib.contextmanager
@@ -147,7 +121,7 @@ def llamacpp(environments, directory):
     with _process(command, directory, "llamacpp", origin, within_s=120):
         yield [
             Column("llamacpp", "llama.cpp, a real model", "openai_compatible", f"{origin}/v1",
-                   chat=model, claude=model, settings=ends, lacks=LLAMACPP_LACKS),
+                   chat=model, claude=model, settings=ends),
         ]  # fmt: skip
 
 
