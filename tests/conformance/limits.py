@@ -27,7 +27,9 @@ _LLMOCK = {
 }
 _UNENDED = "so small a model ends its tool calls only with a logit_bias, which is not sent here"
 _RANDOM = "a model of random weights never chooses a tool"
-#: What servers do not do, or their models, where no run without Courier would show it.
+_NAMES = "the client takes only names of models that it knows"
+#: What servers do not do, or their models, where no run without Courier would show it. A
+#: scenario of one script alone is named with it.
 LACKS = {
     "anthropic": _MOCK,
     "gemini": _MOCK,
@@ -40,12 +42,28 @@ LACKS = {
         "messages_tool_roundtrip": _UNENDED,
         "messages_tool_stream": _UNENDED,
         "messages_vision": "the server has no vision",
+        "vision": "the server has no vision",
+        "py_llama_index.py anthropic_chat": _NAMES,
+        "py_llama_index.py anthropic_stream": _NAMES,
     },
     "vllm": {
         "messages_tool_roundtrip": _RANDOM,
         "messages_tool_stream": _RANDOM,
         "messages_vision": "the model has no vision",
         "responses_tool_roundtrip": _RANDOM,
+        "responses_tools": _RANDOM,
+        "responses_uses_tool": _RANDOM,
+        "openai_responses_tool_loop_stream": _RANDOM,
+        "openai_agents_responses": _RANDOM,
+        "anthropic_tool_loop_stream": _RANDOM,
+        "anthropic_tools": _RANDOM,
+        "anthropic_uses_tool": _RANDOM,
+        "google_uses_tool": _RANDOM,
+        "tool_roundtrip": _RANDOM,
+        "tool_stream": _RANDOM,
+        "vision": "the model has no vision",
+        "py_llama_index.py anthropic_chat": _NAMES,
+        "py_llama_index.py anthropic_stream": _NAMES,
         "responses_stream_helper": "the model never ends by itself, and a response that is cut is "
         "incomplete, which the helper takes for none",
     },
@@ -53,6 +71,18 @@ LACKS = {
 #: Words in the names of scripts and scenarios that tell the client's format.
 WORDS = {"anthropic": ("anthropic", "messages"), "gemini": ("google", "generate")}
 OTHER = ("responses", "anthropic", "messages", "google", "generate")
+
+
+def lack(column, script, scenario):
+    """Why the column's server cannot pass this scenario; empty if it can."""
+    known = LACKS.get(column.name, {})
+    return known.get(scenario) or known.get(f"{script.name} {scenario}", "")
+
+
+def not_asked(column):
+    """The scenarios that are left out in this column, and why."""
+    known = LACKS.get(column.name, {})
+    return {name: why for name, why in known.items() if " " not in name}
 
 
 def speaks_the_same(column, script, scenario):

@@ -1,6 +1,6 @@
 """The matrix as a page: what passed, what did not, and whose doing that is."""
 
-from tests.conformance.limits import reason, speaks_the_same
+from tests.conformance.limits import lack, not_asked, reason, speaks_the_same
 
 HEAD = """\
 # Compatibility
@@ -37,8 +37,8 @@ class Matrix:
         bare = self.without.get((script, column.name))
         if bare and speaks_the_same(column, script, name) and bare.verdicts.get(name) == "FAIL":
             return "u", bare.reasons[name]
-        if name in column.lacks:
-            return "u", column.lacks[name]
+        if lack(column, script, name):
+            return "u", lack(column, script, name)
         limit = reason(column, name)
         return ("f", limit) if limit else ("x", why)
 
@@ -75,7 +75,7 @@ class Matrix:
 
     def _not_asked(self):
         for column in self.columns:
-            for name, why in column.lacks.items():
+            for name, why in not_asked(column).items():
                 yield f"- {column.title}, `{name}`: {why}"
 
     def _failures(self, scripts):

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conformance.environments import SHARED
-from tests.conformance.limits import LACKS
 from tests.services import free_port, stop_process, wait_for
 
 AIMOCK_KEY = "sk-test-upstream"
@@ -34,11 +33,6 @@ class Column:
     #: Settings that the scripts take as they are.
     settings: dict = field(default_factory=dict)
     options: dict = field(default_factory=dict)
-
-    @property
-    def lacks(self):
-        """Scenarios that the server is known not to be able to pass, and why."""
-        return LACKS.get(self.name, {})
 
     @property
     def models(self):
