@@ -10,7 +10,8 @@ Courier by base URL and key alone, in front of upstreams that this project did n
 
 Each cell counts scenarios: passed / asked. Scenarios that a script skipped by itself (it was
 not given what it needs) are not counted. Beside them: *u* for those that the upstream itself
-cannot do, seen by running the same script against it without Courier; *f* for those that the
+cannot do, seen by running the same script against it without Courier, or known of it where
+that speaks another format (each with its reason below); *f* for those that the
 upstream's format has no place for; **x** for those that fail and should not. What an upstream
 is known to lack is not asked of it where no run without Courier would show it: see below.
 
