@@ -26,6 +26,7 @@ from gateway.dialects.base import (
     UpstreamDialect,
     UpstreamHalf,
 )
+from gateway.dialects.seen_words import ReadWords
 from gateway.kinds import provider_of
 from gateway.providers.base import Message
 from gateway.question import Question
@@ -33,10 +34,6 @@ from gateway.upload import Upload
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 from registry.snapshot import Target
-
-CHARACTERS_PER_TOKEN = 4
-#: Words kept for counting, per stream. What lies beyond is counted by its length.
-MOST_WORDS = 512 * 1024
 
 
 class Interpreter(ABC):
@@ -178,10 +175,7 @@ class TranslatingWatch(StreamWatch):
     `model` is what the target was asked for: not every vendor names it in its answer.
     """
 
-    __slots__ = (
-        *("_begun", "_beyond", "_finished", "_length"),
-        *("_model", "_reader", "_words", "_writer"),
-    )
+    __slots__ = ("_begun", "_finished", "_model", "_reader", "_words", "_writer")
 
     def __init__(self, reader: StreamReader, writer: StreamWriter, model: str) -> None:
         super().__init__()
@@ -191,8 +185,7 @@ class TranslatingWatch(StreamWatch):
         #: The answers that have begun, and those that have come to their end.
         self._begun: set[int] = set()
         self._finished: set[int] = set()
-        self._words: list[str] = []
-        self._length = self._beyond = 0
+        self._words = ReadWords()
 
     def see(self, frames: bytes) -> bytes:
         return self._written(self._reader.read(frames))
@@ -216,18 +209,11 @@ class TranslatingWatch(StreamWatch):
                 self.has_output = True
                 ended = isinstance(event, canonical.Finished)
                 (self._finished if ended else self._begun).add(event.choice)
-                self._keep(words_of(event))
+                self._words.keep(words_of(event))
             elif isinstance(event, canonical.Started):
                 event.model = event.model or self._model
             written.append(self._writer.write(event))
         return b"".join(written)
-
-    def _keep(self, words: str) -> None:
-        if self._length + len(words) <= MOST_WORDS:
-            self._words.append(words)
-            self._length += len(words)
-        else:
-            self._beyond += len(words)
 
     def ending(self, reason: str, used: TokenUsage) -> bytes:
         open_ones = sorted((self._begun or {0}) - self._finished)
@@ -239,10 +225,10 @@ class TranslatingWatch(StreamWatch):
         return self._writer.error_frame(error, request_id)
 
     def seen_text(self) -> str:
-        return "".join(self._words) + " " * self._beyond
+        return self._words.text()
 
     def output_estimate(self) -> int:
-        return (self._length + self._beyond) // CHARACTERS_PER_TOKEN
+        return self._words.token_estimate()
 
 
 def words_of(event: Event) -> str:

@@ -6,7 +6,7 @@ import re
 
 import orjson
 
-#: Words kept, per stream, in bytes. What lies beyond is counted by its length.
+#: Words kept, per stream, in bytes or in characters. What lies beyond is counted by its length.
 MOST_WORDS = 512 * 1024
 MOST_BEYOND = 16 * 1024 * 1024
 CHARACTERS_PER_TOKEN = 4
@@ -50,6 +50,29 @@ class SeenWords:
 
     def token_estimate(self) -> int:
         return (len(self._kept) + self._beyond) // CHARACTERS_PER_TOKEN
+
+
+class ReadWords:
+    """The same of streams that are read: words that are text already."""
+
+    __slots__ = ("_beyond", "_kept", "_length")
+
+    def __init__(self) -> None:
+        self._kept: list[str] = []
+        self._length = self._beyond = 0
+
+    def keep(self, words: str) -> None:
+        if self._length + len(words) <= MOST_WORDS:
+            self._kept.append(words)
+            self._length += len(words)
+        else:
+            self._beyond += len(words)
+
+    def text(self) -> str:
+        return "".join(self._kept) + " " * min(self._beyond, MOST_BEYOND)
+
+    def token_estimate(self) -> int:
+        return (self._length + self._beyond) // CHARACTERS_PER_TOKEN
 
 
 def unescaped(words: bytes) -> str:

@@ -268,7 +268,7 @@ def test_a_stream_that_just_ends_is_else_not_complete():
 
 
 def test_words_are_kept_for_counting_and_those_beyond_the_bound_by_their_length(monkeypatch):
-    monkeypatch.setattr(interpreter, "MOST_WORDS", 10)
+    monkeypatch.setattr("gateway.dialects.seen_words.MOST_WORDS", 10)
     watch, _ = watched(TextDelta("abcdefgh"), TextDelta("ijkl"))
 
     assert watch.seen_text() == "abcdefgh" + " " * 4

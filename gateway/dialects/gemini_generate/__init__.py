@@ -38,12 +38,10 @@ from gateway.dialects.gemini_generate.fields import count, parts_of, told
 from gateway.dialects.gemini_generate.upstream_answer import failure_of, parsed
 from gateway.dialects.gemini_generate.usage import knows_output, read_usage, write_usage
 from gateway.dialects.openai import CHARACTERS_PER_TOKEN, length_of
+from gateway.dialects.seen_words import ReadWords
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 
-#: Words kept for counting, per stream. What lies beyond is counted by its length.
-MOST_WORDS = 512 * 1024
-MOST_BEYOND = 16 * 1024 * 1024
 #: Tokens of an image or of a page, as Google counts small ones.
 TOKENS_PER_MEDIA = 258
 #: Answers that are ended early, at most.
@@ -53,14 +51,13 @@ MOST_CANDIDATES = 128
 class GeminiWatch(StreamWatch):
     """Looks at one stream. It has no end marker: it is complete if all that began has finished."""
 
-    __slots__ = ("_beyond", "_finished", "_head", "_is_blocked", "_length", "_seen", "_words")
+    __slots__ = ("_finished", "_head", "_is_blocked", "_seen", "_words")
 
     def __init__(self) -> None:
         super().__init__()
         #: What all events of the stream have in common.
         self._head: Json = {}
-        self._words: list[str] = []
-        self._length = self._beyond = 0
+        self._words = ReadWords()
         #: The candidates that have begun, and those that have come to their end.
         self._seen: set[int] = set()
         self._finished: set[int] = set()
@@ -101,17 +98,10 @@ class GeminiWatch(StreamWatch):
         self._seen.add(index)
         for part in _parts_in(candidate):
             self.has_output = True
-            self._keep(_words_in(part))
+            self._words.keep(_words_in(part))
         if candidate.get("finishReason"):
             self.has_output = True
             self._finished.add(index)
-
-    def _keep(self, words: str) -> None:
-        if self._length + len(words) <= MOST_WORDS:
-            self._words.append(words)
-            self._length += len(words)
-        else:
-            self._beyond += len(words)
 
     def ending(self, reason: str, used: TokenUsage) -> bytes:
         open_ones = sorted((self._seen or {0}) - self._finished)[:MOST_CANDIDATES]
@@ -123,10 +113,10 @@ class GeminiWatch(StreamWatch):
         return gemini_generate.error_frame(error, request_id)
 
     def seen_text(self) -> str:
-        return "".join(self._words) + " " * min(self._beyond, MOST_BEYOND)
+        return self._words.text()
 
     def output_estimate(self) -> int:
-        return (self._length + self._beyond) // CHARACTERS_PER_TOKEN
+        return self._words.token_estimate()
 
 
 _MARKS = ("modelVersion", "responseId")
