@@ -11,7 +11,7 @@ from tests.fakes.upstream import ScriptedUpstream
 
 network.forbid()
 
-#: How a test is named that keeps a promise or provokes a fault .
+#: How a test is named that keeps a promise or provokes a fault.
 PROMISE = re.compile(r"test_[rfs]\d\d_")
 
 
