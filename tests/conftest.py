@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import contextlib
 import re
 
 import pytest
@@ -8,6 +9,8 @@ from django.db import connection
 from registry import snapshot
 from tests import factories, network, services
 from tests.fakes.upstream import ScriptedUpstream
+from tests.faults.proxy import FaultProxy
+from tests.faults.upstream import ChaosUpstream
 
 network.forbid()
 
@@ -82,6 +85,28 @@ def key(team):
 def upstream():
     with ScriptedUpstream() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def chaos_process(tmp_path_factory):
+    """The chaos upstream: one process for all tests. Tests want `chaos`."""
+    upstream = ChaosUpstream(tmp_path_factory.mktemp("chaos") / "record")
+    yield upstream
+    upstream.stop()
+
+
+@pytest.fixture
+def chaos(chaos_process):
+    """An upstream in its own process that does what it is told and records what happened."""
+    chaos_process.forget()
+    return chaos_process
+
+
+@pytest.fixture
+def fault_proxy():
+    """Makes proxies to a port, each with faults to be switched on."""
+    with contextlib.ExitStack() as stack:
+        yield lambda port: stack.enter_context(FaultProxy(port))
 
 
 @pytest.fixture(scope="session")
