@@ -39,6 +39,7 @@ from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
 from gateway.reply import Whole
 from gateway.tags import tags_of
+from lib import crash_points
 from lib.errors import CourierError
 from lib.ids import made_at
 from registry import snapshot
@@ -61,8 +62,10 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
     exchange = Exchange(caller, principal, question, model)
     need = exchange.bill.need(exchange.targets)
     exchange.reservation = await admission.admit(principal, caller.request_id, model.name, need)
+    crash_points.reach("request.held")
     try:
         recorder.open_request(exchange.record)
+        crash_points.reach("request.opened")
         return await _answer(exchange)
     except BaseException as error:
         exchange.fail(error)
@@ -291,12 +294,14 @@ class Exchange:
             record.outcome, record.end_reason, record.status = outcome, end_reason, status
             self._fill_in(metered)
             recorder.close_request(record)
+            crash_points.reach("request.recorded")
         finally:
             self.reservation.settle(
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 cost_nano=record.cost_nano or 0,
             )
+            crash_points.reach("request.settled")
 
     def _fill_in(self, metered: Metered) -> None:
         record, usage = self.record, metered.usage

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from lib import crash_points
 from usage import frames, ledger, spool, tags
 from usage.models import QuarantinedRecord, SpoolCursor
 from usage.purges import retained
@@ -87,6 +88,8 @@ def store(batch: Batch, segment: Path) -> None:
             unique_fields=["segment"],
             update_fields=["position"],
         )
+        crash_points.reach("ledger.written")
+    crash_points.reach("ledger.committed")
 
 
 @dataclass(slots=True)
@@ -131,8 +134,10 @@ def bring_home(segments: list[Path]) -> int:
 def ship_leftovers(segments: list[Path]) -> None:
     """Bring home what a dead process of this machine left, and clear its segments."""
     bring_home(segments)
+    crash_points.reach("leftovers.written")
     for segment in segments:
         segment.unlink()
+    crash_points.reach("leftovers.cleared")
     _cursors().filter(segment__in=map(spool.id_of, segments)).delete()
 
 
