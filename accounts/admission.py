@@ -90,6 +90,14 @@ class Reservation:
         """What it may cost at most, as held in all budgets."""
         return self._need.cost_nano
 
+    @property
+    def budget_used_percent(self) -> float:
+        """Of the fullest budget, with all that is held; 0 if there is none."""
+        verdict = self._verdict
+        each = zip(verdict.spent, verdict.reserved, verdict.amounts, strict=False)
+        used = [(spent + held) * 100 / most if most else 100.0 for spent, held, most in each]
+        return max(used, default=0.0)
+
     @cached_property
     def headers(self) -> dict[str, str]:
         """The state of the limits in OpenAI's form, as response headers."""

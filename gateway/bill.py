@@ -31,7 +31,12 @@ class Bill:
     """What one request costs, and is going to."""
 
     def __init__(
-        self, question: Question, principal: Principal, model: Model, moment: datetime
+        self,
+        question: Question,
+        principal: Principal,
+        model: Model,
+        moment: datetime,
+        tags: str = "",
     ) -> None:
         self.input_tokens = question.dialect.input_estimate(question.body)
         self._bound = question.dialect.output_bound(question.body)
@@ -41,7 +46,9 @@ class Bill:
         self._searches = question.dialect.searches_asked(question.body)
         self._principal = principal
         self._model = model
-        self._moment = moment
+        self.moment = moment
+        #: Labels, sorted, with commas between.
+        self.tags = tags
         #: Of attempts, in the order in which they were made.
         self.tries: list[Attempt] = []
         self._began_at = 0.0
@@ -49,14 +56,14 @@ class Bill:
     def price_of(self, target: Target | None) -> Price | None:
         """The price at which `target` is charged; the model's own if there is no target yet."""
         if target is None:
-            return self._model.price_at(self._moment)
-        return self._model.price_for(target, self._moment)
+            return self._model.price_at(self.moment)
+        return self._model.price_for(target, self.moment)
 
     def priced_targets(self) -> Sequence[Target]:
         """The model's targets whose price is known. Raises ModelNotPriced if none is."""
         if settings.COURIER_UNPRICED == "allow":
             return self._model.targets
-        priced = self._model.priced_targets(self._moment)
+        priced = self._model.priced_targets(self.moment)
         if self._model.targets and not priced:
             raise errors.ModelNotPriced(
                 f"The model {self._model.name!r} has no price, and this installation serves "
@@ -77,6 +84,14 @@ class Bill:
             holds = (price.hold_nano(guess, most, *beside) for price, most in outputs if price)
             cost = max(holds, default=0)
         return Need(self.input_tokens, self._bound, self._charged(cost))
+
+    def estimate_nano(self, target: Target) -> int | None:
+        """What an answer of `target` would cost, rather too much; None if its price is unknown."""
+        price = self.price_of(target)
+        if price is None:
+            return None
+        beside = (self._images, self._searches)
+        return self._charged(price.hold_nano(self.input_tokens, self._output_of(target), *beside))
 
     def _output_of(self, target: Target) -> int:
         """The output tokens to hold for an answer of `target`.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.errors import Recovery, UpstreamError, UpstreamRateLimited
+from gateway.routing import Out
 from registry import health
 from registry.snapshot import Target
 
@@ -40,22 +41,27 @@ class Breakers:
         self._clock = clock
         self._states: dict[tuple[int, int | None], State] = {}
 
-    def is_out(self, target: Target) -> bool:
-        """Whether to leave `target` out. Half-open, it says no once: that is the probe."""
+    def out(self, target: Target) -> Out | None:
+        """Why `target` is left alone. Half-open, it is not until `begin` claims the probe."""
         state = self._states.get(target.id)
-        if state is None or not state.open_until:
-            return False
+        if state is None:
+            return None
         now = self._clock()
-        if now < state.open_until or now < state.probing_until:
-            return True
-        state.probing_until = now + OPEN_FOR_S
-        _report(target, "half_open", "probe")
-        return False
+        if state.asked_until > now:
+            return Out("rate_limited", state.asked_until - now, is_final=True)
+        if state.open_until > now:
+            return Out("breaker_open", state.open_until - now)
+        if state.probing_until > now:
+            return Out("probing", state.probing_until - now)
+        return None
 
-    def asked_to_wait_s(self, target: Target) -> float:
-        """For how long yet the provider has asked not to be called; 0 if it has not."""
+    def begin(self, target: Target) -> None:
+        """An attempt begins. Half-open, it is the probe: others wait for what becomes of it."""
         state = self._states.get(target.id)
-        return max(state.asked_until - self._clock(), 0.0) if state else 0.0
+        if state is None or not state.open_until or self._clock() < state.open_until:
+            return
+        state.probing_until = self._clock() + OPEN_FOR_S
+        _report(target, "half_open", "probe")
 
     def succeeded(self, target: Target) -> None:
         state = self._states.get(target.id)

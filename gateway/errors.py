@@ -69,6 +69,15 @@ class ModelNotPriced(BadRequest):
     should_retry = False
 
 
+class RefusedByPolicy(CourierError):
+    """Routing policies leave no route for the request."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "refused_by_policy"
+    should_retry = False
+
+
 class UnknownUrl(CourierError):
     status = 404
     type = "invalid_request_error"

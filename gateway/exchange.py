@@ -17,27 +17,29 @@ from django.http.response import HttpResponseBase
 
 from accounts import admission
 from accounts.admission import Reservation
-from accounts.errors import InvalidApiKey
+from accounts.errors import BudgetExhausted, BudgetHeld, InvalidApiKey
 from accounts.principals import Principal
 from gateway import (
     attempt,
     batches,
     errors,
     failover,
-    fitting,
     metering,
     passage,
     relay,
-    routing,
 )
 from gateway.bill import Bill
 from gateway.breaker import breakers
+from gateway.choice import Choice
 from gateway.dialects.base import BodyDialect, ClientDialect
+from gateway.errors import BudgetUsedUp
 from gateway.failover import Attempts, T
-from gateway.interpreter import able
+from gateway.load import load
 from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
 from gateway.reply import Whole
+from gateway.routing import Plan
+from gateway.standing import Now
 from gateway.tags import tags_of
 from lib import crash_points
 from lib.errors import CourierError
@@ -52,6 +54,8 @@ CLIENT_CLOSED_REQUEST = 499
 #: How many dropped parameters a header names, and how long a name may be.
 MOST_NAMED = 32
 LONGEST_NAME = 64
+#: Percent of a budget.
+USED_UP = 100.0
 _UNFIT = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 
 
@@ -60,8 +64,7 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
     model = permitted_model(principal, question)
     recorder.check_writable()
     exchange = Exchange(caller, principal, question, model)
-    need = exchange.bill.need(exchange.targets)
-    exchange.reservation = await admission.admit(principal, caller.request_id, model.name, need)
+    exchange.reservation = await _admitted(exchange)
     crash_points.reach("request.held")
     try:
         recorder.open_request(exchange.record)
@@ -93,9 +96,37 @@ def permitted_model(principal: Principal, question: Question) -> Model:
     return model
 
 
+async def _admitted(exchange: Exchange) -> Reservation:
+    principal, request_id = exchange.principal, exchange.caller.request_id
+    choice, name = exchange.choice, exchange.model.name
+    try:
+        need = exchange.bill.need(choice.targets)
+        return await admission.admit(principal, request_id, name, need)
+    except (BudgetExhausted, BudgetHeld):
+        if not choice.depends_on_budget:
+            raise
+        # What policies leave when a budget is used up may be cheap enough for the rest of it.
+        choice.see_budget(USED_UP)
+        return await admission.admit(
+            principal, request_id, name, exchange.bill.need(choice.targets)
+        )
+
+
+async def _planned(exchange: Exchange) -> list[Target]:
+    """The targets in their order, under the policies that hold for what is left of budgets."""
+    choice, reservation = exchange.choice, exchange.reservation
+    if choice.depends_on_budget:
+        choice.see_budget(reservation.budget_used_percent)
+        missing = exchange.bill.need(choice.targets).cost_nano - reservation.held_nano
+        if missing > 0 and not await reservation.extend(missing):
+            raise BudgetUsedUp
+    exchange.plan = choice.plan(Now(exchange.bill.estimate_nano))
+    return exchange.plan.targets
+
+
 async def _answer(exchange: Exchange) -> HttpResponseBase:
     question = exchange.question
-    targets = routing.order(_ready_targets(exchange), breakers.is_out)
+    targets = await _planned(exchange)
     if question.wants_stream:
         with relay.Waiting(exchange):
             stream = await exchange.first_success(targets, attempt.open_stream)
@@ -121,18 +152,6 @@ async def _answer_with_body(exchange: Exchange, targets: list[Target]) -> HttpRe
         return passage.Passage(body, exchange)
     exchange.complete(passage.metered(exchange.question, body))
     return Whole(body.held, {"content-type": body.content_type, **exchange.answer_headers()})
-
-
-def _ready_targets(exchange: Exchange) -> list[Target]:
-    """The targets without those whose provider has asked to wait. Raises if all have."""
-    waits = {target.id: breakers.asked_to_wait_s(target) for target in exchange.targets}
-    ready = [target for target in exchange.targets if not waits[target.id]]
-    if waits and not ready:
-        raise errors.UpstreamRateLimited(
-            f"Every provider of the model {exchange.model.name!r} is at its rate limit.",
-            retry_after=min(waits.values()),
-        )
-    return ready
 
 
 class Exchange:
@@ -162,11 +181,13 @@ class Exchange:
         self.dropped: Sequence[str] = ()
         self._loop = asyncio.get_running_loop()
         self._started_at = made_at(caller.request_id)
-        self.bill = Bill(question, principal, model, self._started_at)
-        #: Those of the model's targets whose price is known, and that can serve the request.
-        self.targets = fitting.fitting(
-            model, able(question, self.bill.priced_targets()), question, self.bill.input_tokens
-        )
+        tags = tags_of(caller.tags_told, question.body)
+        self.bill = Bill(question, principal, model, self._started_at, tags)
+        self.choice = Choice(caller, principal, question, model, self.bill)
+        #: In which order routes are tried; None before that is known.
+        self.plan: Plan | None = None
+        #: The attempt that is in flight.
+        self._at: Target | None = None
         self.record = self._opened()
         self.attempts = Attempts(
             most=model.max_attempts,
@@ -187,17 +208,15 @@ class Exchange:
         """The first answer of `targets`; what fails on the way is told to the breakers."""
 
         async def attempt_at(target: Target, limit_s: float) -> T:
-            self.target = target
-            self.bill.begin(target, self.now())
+            began_at = self.now()
+            self._begin(target)
             try:
                 answer = await ask(self.question, target, limit_s)
             except errors.UpstreamError as error:
-                self.bill.fail(target, error, self.now())
-                breakers.failed(target, error)
-                if not self.question.can_be_asked_again:
-                    error.is_final()
+                self._failed(target, error)
                 raise
             breakers.succeeded(target)
+            load.answered(target, self.now() - began_at)
             return answer
 
         began_at = self.now()
@@ -205,6 +224,26 @@ class Exchange:
             return await failover.first_success(targets, attempt_at, self.attempts)
         finally:
             self.upstream_s = self.now() - began_at
+
+    def _begin(self, target: Target) -> None:
+        self.target = self._at = target
+        load.begin(target)
+        breakers.begin(target)
+        self.bill.begin(target, self.now())
+
+    def _failed(self, target: Target, error: errors.UpstreamError) -> None:
+        self._leave()
+        load.failed(target)
+        breakers.failed(target, error)
+        self.bill.fail(target, error, self.now())
+        if not self.question.can_be_asked_again:
+            error.is_final()
+
+    def _leave(self) -> None:
+        """The target tried last serves this request no longer."""
+        if self._at is not None:
+            load.end(self._at)
+            self._at = None
 
     def now(self) -> float:
         return self._loop.time()
@@ -289,6 +328,7 @@ class Exchange:
         if self.has_ended:
             return
         self.has_ended = True
+        self._leave()
         record, usage = self.record, metered.usage
         try:
             record.outcome, record.end_reason, record.status = outcome, end_reason, status
@@ -328,7 +368,8 @@ class Exchange:
     def _opened(self) -> Record:
         """What is known at admission: enough to close the record should Courier be killed."""
         caller, principal, question = self.caller, self.principal, self.question
-        price = self.bill.price_of(self.targets[0] if self.targets else None)
+        targets = self.choice.targets
+        price = self.bill.price_of(targets[0] if targets else None)
         return Record(
             request_id=caller.request_id,
             started_at=self._started_at,
@@ -348,7 +389,7 @@ class Exchange:
             markup_bp=principal.markup_bp,
             client_request_id=caller.client_request_id,
             trace_id=caller.trace_id,
-            tags=tags_of(caller.tags_told, question.body),
+            tags=self.bill.tags,
         )
 
 

@@ -34,6 +34,7 @@ Scope = MutableMapping[str, Any]
 
 #: How long a client may take to send its body, in seconds.
 BODY_TIMEOUT_S = 30.0
+_SESSION = re.compile(rb"[\x21-\x7e]{1,128}")
 _CLIENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -193,7 +194,7 @@ def _go_on_after_cancel() -> None:
 
 def _caller(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
     """Marks of a request. The client's own are recorded if they are well-formed, never used."""
-    client_id = trace_id = tags = b""
+    client_id = trace_id = tags = session = b""
     for name, value in headers:
         if name == b"x-request-id" and _CLIENT_ID.fullmatch(value):
             client_id = value
@@ -202,6 +203,8 @@ def _caller(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
             trace_id = trace[1] if trace else b""
         elif name == b"x-courier-tags":
             tags = value
+        elif name == b"x-courier-session" and _SESSION.fullmatch(value):
+            session = value
     return Caller(
         request_id,
         reply.written_at,
@@ -209,6 +212,7 @@ def _caller(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
         client_id.decode(),
         trace_id.decode(),
         tags.decode("latin-1"),
+        session.decode(),
     )
 
 

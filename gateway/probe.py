@@ -28,6 +28,8 @@ from gateway.dialects.openai_embeddings import openai_embeddings
 from gateway.errors import UpstreamError
 from gateway.failover import Attempts
 from gateway.question import Question
+from gateway.routing import Manner
+from gateway.standing import Now
 from lib.errors import CourierError
 from lib.tokens import TokenUsage
 from registry import snapshot
@@ -108,7 +110,7 @@ async def ask(targets: Sequence[Target], most: int) -> Outcome:
     now = asyncio.get_running_loop().time
     began_at = now()
     attempts = Attempts(most=most, deadline=began_at + PATIENCE_S)
-    ordered = routing.order(targets, lambda target: False)
+    ordered = routing.order(targets, Manner(), Now(lambda target: None), routing.drawn)
     question = _question(ordered[0])
     try:
         asked = partial(attempt.whole_answer, question)

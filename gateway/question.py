@@ -52,3 +52,5 @@ class Caller:
     trace_id: str = ""
     #: What the header for tags says, as it came.
     tags_told: str = ""
+    #: What the client calls the session that this belongs to.
+    session: str = ""

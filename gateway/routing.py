@@ -1,41 +1,125 @@
-"""In which order the routes of a model are tried. Pure."""
+"""In which order the routes of a model are tried, and why others are not. Pure."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple, Protocol
 
+from gateway.strategies import STRATEGIES, WITHOUT_TIERS, Draw, Readings, kept_together
 from registry.snapshot import Target
 
 
-def order(
-    targets: Sequence[Target],
-    is_out: Callable[[Target], bool],
-    draw: Callable[[], float] = random.random,
-) -> list[Target]:
-    """The targets by priority, those of one priority in a weighted shuffle.
+class Out(NamedTuple):
+    """Why a target is left alone for now."""
 
-    Targets that are out for now are left out; if all are, all are returned, for an
-    attempt that may fail is better than a refusal that surely does.
+    #: A code, such as `breaker_open`.
+    reason: str
+    #: Seconds until it may be tried again, if that is known.
+    for_s: float | None = None
+    #: Whether it must not be called even if no other is left.
+    is_final: bool = False
+
+
+class Standing(Readings, Protocol):
+    """Readings, and which targets are out. Looking changes nothing."""
+
+    def out(self, target: Target) -> Out | None:
+        """Why `target` is left alone; None if it may be called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A target that is not tried, and why."""
+
+    target: Target
+    #: A code: of `Out`, or of what else has left it out.
+    reason: str
+    for_s: float | None = None
+    #: The policy that did it, if one did.
+    policy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a request's routes are to be ordered."""
+
+    strategy: str = "priority"
+    #: The session whose requests go to one route; None if the request has none.
+    session: int | None = None
+    #: Targets that come before the others, by their ids.
+    preferred: Collection[tuple[int, int | None]] = ()
+
+
+@dataclass(slots=True)
+class Plan:
+    """The targets of a request in the order in which they are tried."""
+
+    targets: list[Target]
+    dropped: list[Dropped] = field(default_factory=list)
+    #: Whether targets are tried although they are out, for no other is left.
+    is_last_resort: bool = False
+
+
+def plan(
+    targets: Sequence[Target], manner: Manner, standing: Standing, draw: Draw | None = None
+) -> Plan:
+    """The order of `targets`, without those that are out for now.
+
+    If all are, those that may be called at all are returned: an attempt that may fail is
+    better than a refusal that surely does.
     """
-    if len(targets) == 1:
+    ordered = order(targets, manner, standing, draw or drawn)
+    outs = {target.id: standing.out(target) for target in ordered}
+    if not any(outs.values()):
+        return Plan(ordered)
+    usable = [target for target in ordered if outs[target.id] is None]
+    dropped = [
+        Dropped(target, out.reason, out.for_s) for target in ordered if (out := outs[target.id])
+    ]
+    if usable:
+        return Plan(usable, dropped)
+    hopes = [target for target in ordered if (out := outs[target.id]) and not out.is_final]
+    hopeless = [each for each in dropped if each.target not in hopes]
+    return Plan(hopes, hopeless, is_last_resort=bool(hopes))
+
+
+def order(
+    targets: Sequence[Target], manner: Manner, readings: Readings, draw: Draw
+) -> list[Target]:
+    """The targets tier by tier: those preferred, then by priority; a tier by the strategy."""
+    if len(targets) < 2:
         return list(targets)
     ordered: list[Target] = []
-    by_priority = sorted(targets, key=lambda target: target.priority)
-    for _, group in groupby(by_priority, key=lambda target: target.priority):
-        ordered += _shuffled(list(group), draw)
-    return [target for target in ordered if not is_out(target)] or ordered
+    for tier in _tiers(targets, manner):
+        if len(tier) == 1:
+            ordered += tier
+        elif manner.session is not None:
+            ordered += kept_together(tier, manner.session, readings)
+        else:
+            ordered += STRATEGIES[manner.strategy](tier, readings, draw)
+    return ordered
 
 
-def _shuffled(group: list[Target], draw: Callable[[], float]) -> list[Target]:
-    """Each place goes to one of those left, by weight. Weight 0 comes last."""
-    if len(group) == 1:
-        return group
-    # Efraimidis and Spirakis: sorting by u ** (1 / w) draws without replacement by weight.
-    keys = {target.id: _key(target.weight * target.key_weight, draw()) for target in group}
-    return sorted(group, key=lambda target: keys[target.id], reverse=True)
+def _tiers(targets: Sequence[Target], manner: Manner) -> Iterable[list[Target]]:
+    has_tiers = manner.strategy not in WITHOUT_TIERS
+
+    def tier(target: Target) -> tuple[bool, int]:
+        return target.id not in manner.preferred, target.priority if has_tiers else 0
+
+    return [list(group) for _, group in groupby(sorted(targets, key=tier), key=tier)]
 
 
-def _key(weight: int, drawn: float) -> float:
-    return drawn ** (1 / weight) if weight > 0 else -1 + drawn
+def drawn(_: Target) -> float:
+    """A number in [0, 1), another each time."""
+    return random.random()
+
+
+def left_out(before: Sequence[Target], after: Sequence[Target], reason: str) -> list[Dropped]:
+    """What a step has dropped, for this reason."""
+    if len(before) == len(after):
+        return []
+    kept = {target.id for target in after}
+    return [Dropped(target, reason) for target in before if target.id not in kept]

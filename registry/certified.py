@@ -46,6 +46,13 @@ def missing(routes: Iterable[Route]) -> dict[int, list[str]]:
     }
 
 
+def passed(routes: Iterable[Route]) -> dict[int, frozenset[str]]:
+    """The traits that each of these routes is certified for, by the route's id."""
+    known = list(routes)
+    verdicts = standing({place_of(route) for route in known})
+    return {route.pk: _passed(verdicts[place_of(route)]) for route in known}
+
+
 def by_model(
     routes: Iterable[Route], lacking: Mapping[int, Sequence[str]]
 ) -> dict[int, tuple[str, ...]]:
@@ -62,5 +69,9 @@ def place_of(route: Route) -> Place:
 
 
 def _not_passed(demanded: Iterable[str], verdicts: dict[str, CertifiedTrait]) -> list[str]:
-    passed = {name for name, each in verdicts.items() if each.verdict == each.Verdict.PASSED}
-    return [name for name in demanded if name not in passed]
+    having = _passed(verdicts)
+    return [name for name in demanded if name not in having]
+
+
+def _passed(verdicts: Mapping[str, CertifiedTrait]) -> frozenset[str]:
+    return frozenset(name for name, each in verdicts.items() if each.verdict == each.Verdict.PASSED)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -23,7 +23,15 @@ from registry import certified
 from registry.capabilities import UNKNOWN, Capabilities, together
 from registry.kinds import is_offered
 from registry.models import Price as PriceRow
-from registry.models import Provider, Revision, Route, ServedModel, UpstreamKey
+from registry.models import (
+    Provider,
+    Revision,
+    Route,
+    RoutingPolicy,
+    ServedModel,
+    UpstreamKey,
+)
+from registry.policies import NO_ROUTE, Conditions, Policy, policy_of
 from registry.pricing import Price, in_force, price_of
 
 logger = logging.getLogger(__name__)
@@ -56,6 +64,11 @@ class Target:
     capabilities: Capabilities = UNKNOWN
     #: Whether a request is refused for what the route cannot do, instead of served without.
     refuses_unsupported: bool = False
+    tls_timeout_s: float = 5.0
+    #: How long an answer is read on after its client has left, where it is read on at all.
+    drain_timeout_s: float = 60.0
+    #: The traits that the route is certified for; known only where a policy asks for some.
+    certified: frozenset[str] = frozenset()
 
     @property
     def id(self) -> tuple[int, int | None]:
@@ -80,6 +93,10 @@ class Model:
     capabilities: Capabilities = UNKNOWN
     #: What routes are to be certified for, and are not used without.
     uncertified: tuple[str, ...] = ()
+    #: One of `ServedModel.Strategy`.
+    strategy: str = "priority"
+    #: Whether requests of one session go to one route.
+    is_sticky: bool = False
 
     def price_at(self, moment: datetime) -> Price | None:
         """The model's own price in force at `moment`; None where it has none."""
@@ -92,6 +109,18 @@ class Model:
         """
         own = self.route_prices.get(target.route_id)
         return (in_force(own, moment) if own else None) or self.price_at(moment)
+
+    def asked_as(self, name: str) -> Model:
+        """This model, asked for by that name: what its wildcard stands for is put into routes.
+
+        A route of `vendor/*` to the upstream model `*` passes `vendor/large` on as `large`.
+        """
+        if not self.name.endswith("*") or not name.startswith(self.name[:-1]):
+            return self
+        if not any("*" in target.upstream_model for target in self.targets):
+            return self
+        stands_for = name[len(self.name) - 1 :]
+        return replace(self, targets=tuple(_named(each, stands_for) for each in self.targets))
 
     def priced_targets(self, moment: datetime) -> tuple[Target, ...]:
         """The targets of which is known what their answers cost at `moment`."""
@@ -110,11 +139,18 @@ class Snapshot:
     names: Mapping[str, str]
     #: Names with a wildcard, the longest first.
     wildcards: tuple[str, ...]
+    #: In the order in which they are looked at.
+    policies: tuple[Policy, ...] = ()
 
     def model(self, asked: str) -> Model | None:
         """The model that serves this name: the name itself, an alias, or a wildcard."""
         fitting = (wildcard for wildcard in self.wildcards if fnmatchcase(asked, wildcard))
-        return self.models.get(self.names.get(asked) or next(fitting, ""))
+        model = self.models.get(self.names.get(asked) or next(fitting, ""))
+        return model.asked_as(asked) if model else None
+
+
+def _named(target: Target, stands_for: str) -> Target:
+    return replace(target, upstream_model=target.upstream_model.replace("*", stands_for))
 
 
 EMPTY = Snapshot(revision=-1, models={}, names={}, wildcards=())
@@ -178,7 +214,9 @@ def load(revision: int) -> Snapshot:
     """Read the whole configuration from the database."""
     routes = _routes()
     uncertified = certified.missing(routes)
-    targets = _targets_by_model(route for route in routes if route.pk not in uncertified)
+    rules = _policies()
+    usable = [route for route in routes if route.pk not in uncertified]
+    targets = _targets_by_model(usable, _certified(usable, rules))
     missing = certified.by_model(routes, uncertified)
     prices, route_prices = _prices()
     models: dict[str, Model] = {}
@@ -196,18 +234,20 @@ def load(revision: int) -> Snapshot:
             route_prices=route_prices.get(row.pk, {}),
             capabilities=together([each.capabilities for each in of_model] or [row.capabilities]),
             uncertified=missing.get(row.pk, ()),
+            strategy=row.strategy,
+            is_sticky=row.stickiness == ServedModel.Stickiness.SESSION,
         )
         names[row.name] = row.name
         for alias in row.aliases.all():
             names.setdefault(alias.name, row.name)
     wildcards = sorted((name for name in models if "*" in name), key=len, reverse=True)
-    return Snapshot(revision, models, names, tuple(wildcards))
+    return Snapshot(revision, models, names, tuple(wildcards), rules)
 
 
 def targets_to(provider: Provider, upstream_model: str) -> list[Target]:
     """Targets that no route leads to, for a test request: one for each usable key."""
     route = Route(pk=0, model=ServedModel(), provider=provider, upstream_model=upstream_model)
-    return [_target(route, key, secret) for key, secret in _usable_keys(provider)]
+    return [_target(route, key, secret, frozenset()) for key, secret in _usable_keys(provider)]
 
 
 def _routes() -> list[Route]:
@@ -217,14 +257,36 @@ def _routes() -> list[Route]:
     return [route for route in on if is_offered(route.provider.kind)]
 
 
-def _targets_by_model(routes: Iterable[Route]) -> dict[int, list[Target]]:
+def _policies() -> tuple[Policy, ...]:
+    found = []
+    for row in RoutingPolicy.objects.filter(enabled=True):
+        try:
+            found.append(policy_of(row.name, row.conditions, row.actions))
+        except ValueError:
+            # A policy that cannot be read excludes nothing by accident: it allows nothing.
+            logger.warning("routing policy %s cannot be read: no route is used", row.pk)
+            found.append(Policy(row.name, Conditions(), NO_ROUTE))
+    return tuple(found)
+
+
+def _certified(routes: Sequence[Route], rules: Iterable[Policy]) -> dict[int, frozenset[str]]:
+    """What each route is certified for, by its id; nothing if no policy asks."""
+    if not any(policy.actions.certified for policy in rules):
+        return {}
+    return certified.passed(routes)
+
+
+def _targets_by_model(
+    routes: Iterable[Route], certified_for: Mapping[int, frozenset[str]]
+) -> dict[int, list[Target]]:
     keys: dict[int, list[tuple[UpstreamKey | None, str]]] = {}
     targets: dict[int, list[Target]] = {}
     for route in routes:
         if route.provider_id not in keys:
             keys[route.provider_id] = _usable_keys(route.provider)
+        passed = certified_for.get(route.pk, frozenset())
         for key, secret in keys[route.provider_id]:
-            targets.setdefault(route.model_id, []).append(_target(route, key, secret))
+            targets.setdefault(route.model_id, []).append(_target(route, key, secret, passed))
     return targets
 
 
@@ -244,7 +306,7 @@ def _usable_keys(provider: Provider) -> list[tuple[UpstreamKey | None, str]]:
     return usable
 
 
-def _target(route: Route, key: UpstreamKey | None, secret: str) -> Target:
+def _target(route: Route, key: UpstreamKey | None, secret: str, passed: frozenset[str]) -> Target:
     provider = route.provider
     return Target(
         route_id=route.pk,
@@ -266,6 +328,9 @@ def _target(route: Route, key: UpstreamKey | None, secret: str) -> Target:
         options=provider.options,
         capabilities=route.capabilities.over(route.model.capabilities),
         refuses_unsupported=route.model.on_unsupported == ServedModel.OnUnsupported.REFUSE,
+        tls_timeout_s=provider.tls_timeout_s,
+        drain_timeout_s=provider.drain_timeout_s,
+        certified=passed,
     )
 
 

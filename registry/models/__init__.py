@@ -2,6 +2,7 @@
 
 from registry.models.base import MODEL_NAME, Capable, Managed, Revision, check_model_name
 from registry.models.certifications import Certification, CertifiedTrait
+from registry.models.policies import RoutingPolicy
 from registry.models.prices import Price, PriceQuerySet
 from registry.models.providers import Provider, UpstreamKey
 from registry.models.served import Alias, Route, ServedModel
@@ -18,6 +19,7 @@ __all__ = [
     "Provider",
     "Revision",
     "Route",
+    "RoutingPolicy",
     "ServedModel",
     "UpstreamKey",
     "check_model_name",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -35,6 +36,9 @@ class Provider(Managed):
     connect_timeout_s = models.FloatField(
         "connect", default=3, validators=[MinValueValidator(0.01), MaxValueValidator(60)]
     )
+    tls_timeout_s = models.FloatField(
+        "TLS", default=5, validators=[MinValueValidator(0.01), MaxValueValidator(60)]
+    )
     first_byte_timeout_s = models.FloatField(
         "first byte", default=60, validators=[MinValueValidator(0.01), MaxValueValidator(3600)]
     )
@@ -49,6 +53,12 @@ class Provider(Managed):
         max_length=8,
         choices=OnDisconnect,
         default=OnDisconnect.CANCEL,
+    )
+    drain_timeout_s = models.FloatField(
+        "reading on",
+        default=60,
+        validators=[MinValueValidator(0), MaxValueValidator(3600)],
+        help_text="How long an answer is read to its end after its client has left, in seconds.",
     )
     #: What only this kind of provider needs to know, such as a region. Never a secret.
     options = models.JSONField(default=dict, blank=True)
@@ -88,14 +98,52 @@ class Provider(Managed):
             raise ValidationError({"base_url": str(error)}) from error
 
 
+def _most(help_text: str) -> models.PositiveIntegerField[Any, Any]:
+    return models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=f"{help_text} Empty: any.",
+    )
+
+
 class UpstreamKey(models.Model):
     """A secret that Courier presents to a provider. Encrypted at rest; never shown again."""
+
+    class Period(models.TextChoices):
+        DAY = "day", "Day"
+        MONTH = "month", "Month"
+        TOTAL = "total", "Once and for all"
 
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="keys")
     name = models.CharField(max_length=64, default="default")
     sealed_secret = models.TextField(editable=False)
     weight = models.PositiveIntegerField(default=1, validators=[MaxValueValidator(1000)])
     enabled = models.BooleanField(default=True)
+    allowed_models = models.JSONField(
+        "models",
+        default=list,
+        blank=True,
+        help_text="Patterns of upstream models that this key may be used for. Empty: all.",
+    )
+    requests_per_minute = _most("Requests per minute at most, over all instances.")
+    tokens_per_minute = _most("Tokens per minute at most, over all instances.")
+    concurrency = _most("Requests at the same time at most, over all instances.")
+    budget = models.DecimalField(
+        "budget in US dollars",
+        max_digits=14,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="What may be spent with this key in a period, by the provider's prices.",
+    )
+    budget_period = models.CharField(
+        max_length=8, choices=Period, default=Period.MONTH, help_text="In UTC."
+    )
+    #: Since when the provider refuses the key itself, and what it said: a code of an error.
+    out_since = models.DateTimeField(null=True, editable=False)
+    out_reason = models.CharField(max_length=64, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     changed_at = models.DateTimeField("secret changed", default=timezone.now, editable=False)
 

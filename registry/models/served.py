@@ -16,6 +16,15 @@ class ServedModel(Managed, Capable):
 
     class Strategy(models.TextChoices):
         PRIORITY = "priority", "Fixed priority, then weight"
+        WEIGHTED = "weighted", "Weight alone; priorities are ignored"
+        LEAST_LATENCY = "least_latency", "Least latency"
+        LEAST_COST = "least_cost", "Least cost"
+        LEAST_BUSY = "least_busy", "Least busy"
+        MOST_QUOTA = "most_quota", "Most quota left"
+
+    class Stickiness(models.TextChoices):
+        NONE = "none", "None"
+        SESSION = "session", "Requests of one session go to one route, for its prompt cache"
 
     class OnUnsupported(models.TextChoices):
         DROP = "drop", "Leave it out, and say so in a header"
@@ -29,6 +38,7 @@ class ServedModel(Managed, Capable):
     description = models.CharField(max_length=300, blank=True)
     enabled = models.BooleanField(default=True)
     strategy = models.CharField(max_length=32, choices=Strategy, default=Strategy.PRIORITY)
+    stickiness = models.CharField(max_length=16, choices=Stickiness, default=Stickiness.NONE)
     max_attempts = models.PositiveSmallIntegerField(
         default=3,
         validators=[MinValueValidator(1), MaxValueValidator(10)],
@@ -41,6 +51,17 @@ class ServedModel(Managed, Capable):
         default=OnUnsupported.DROP,
         help_text="A parameter that the provider's format has no place for, or something in the "
         "request, such as an image, that no route can read.",
+    )
+
+    context_fallbacks = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Names of models that are tried where a request is too long for this one.",
+    )
+    content_fallbacks = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Names of models that are tried where this one's provider refuses the content.",
     )
 
     class Meta:

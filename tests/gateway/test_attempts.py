@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway import exchange
+from gateway import standing
+from gateway.routing import Out
 from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import CUT, DONE, HELLO, OPENING, STALL, STOP, Pause, completion
@@ -34,7 +35,8 @@ async def pair(courier, alpha):
 
 
 async def test_a_request_that_nobody_was_asked_for_cost_nothing(chat, pair, courier, monkeypatch):
-    monkeypatch.setattr(exchange.breakers, "asked_to_wait_s", lambda target: 60)
+    out = Out("rate_limited", 60, is_final=True)
+    monkeypatch.setattr(standing.breakers, "out", lambda target: out)
 
     record = await courier.record((await chat(model="pair")).request_id)
 

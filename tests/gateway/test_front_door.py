@@ -363,7 +363,7 @@ async def test_a_bug_is_logged_and_tells_nothing(chat, upstream, monkeypatch, qu
     def broken(*_):
         raise RuntimeError("the secret plan")
 
-    monkeypatch.setattr("gateway.routing.order", broken)
+    monkeypatch.setattr("gateway.routing.plan", broken)
 
     reply = await chat()
 
@@ -373,7 +373,7 @@ async def test_a_bug_is_logged_and_tells_nothing(chat, upstream, monkeypatch, qu
 
 
 async def test_a_bug_is_recorded_too(chat, courier, monkeypatch, quiet_logs):
-    monkeypatch.setattr("gateway.routing.order", None)
+    monkeypatch.setattr("gateway.routing.plan", None)
 
     record = await courier.record((await chat()).request_id)
 

@@ -1,0 +1,107 @@
+"""The routes of one request: which may serve it, which not and why, and in which order.
+
+Whoever answers a request and whoever explains one ask here, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+from accounts.principals import Principal
+from gateway import fitting, policies, routing, sessions
+from gateway.bill import Bill
+from gateway.errors import RefusedByPolicy, UpstreamRateLimited
+from gateway.interpreter import able
+from gateway.policies import Circumstances, Narrowed
+from gateway.question import Caller, Question
+from gateway.routing import Dropped, Manner, Plan, Standing, left_out
+from registry import snapshot
+from registry.snapshot import Model
+
+
+class Choice:
+    """The routes of one request, step by step.
+
+    Raises ModelNotPriced, UnsupportedParameter, NotCertified, ContextLengthExceeded or
+    RefusedByPolicy where nothing is left to try.
+    """
+
+    def __init__(
+        self, caller: Caller, principal: Principal, question: Question, model: Model, bill: Bill
+    ) -> None:
+        self._question = question
+        self._model = model
+        self._bill = bill
+        self._session = sessions.session_of(caller, question) if model.is_sticky else None
+        priced = bill.priced_targets()
+        keeping = able(question, priced)
+        self._fitting = fitting.fitting(model, keeping, question, bill.input_tokens)
+        #: Those that cannot serve this request, whatever policies say.
+        self.unfit: list[Dropped] = [
+            *left_out(model.targets, priced, "not_priced"),
+            *left_out(priced, keeping, "keeps_no_state"),
+            *left_out(keeping, self._fitting, "cannot_serve"),
+        ]
+        self._policies = snapshot.current().policies
+        self._circumstances = self._told(principal, caller) if self._policies else None
+        self.narrowed = self._narrowed()
+        self._refuse_if_empty()
+
+    @property
+    def targets(self) -> list[snapshot.Target]:
+        """Those that may serve the request, in no order yet."""
+        return self.narrowed.targets
+
+    @property
+    def depends_on_budget(self) -> bool:
+        return policies.asks_for_budget(self._policies)
+
+    def see_budget(self, used_percent: float) -> None:
+        """Look at the policies again, now that it is known how much of a budget is used."""
+        if self._circumstances is not None:
+            self._circumstances = self._circumstances.at_budget(used_percent)
+            self.narrowed = self._narrowed()
+            self._refuse_if_empty()
+
+    def plan(self, standing: Standing) -> Plan:
+        """The order in which routes are tried. Raises UpstreamRateLimited if all have to wait."""
+        manner = Manner(self._model.strategy, self._session, self.narrowed.preferred)
+        planned = routing.plan(self.targets, manner, standing)
+        if self.targets and not planned.targets:
+            raise self._all_wait(planned)
+        return planned
+
+    def _narrowed(self) -> Narrowed:
+        if self._circumstances is None:
+            return Narrowed(list(self._fitting))
+        return policies.narrow(
+            self._fitting, self._policies, self._circumstances, self._bill.estimate_nano
+        )
+
+    def _refuse_if_empty(self) -> None:
+        if self._fitting and not self.narrowed.targets:
+            names = ", ".join(dict.fromkeys(each.policy for each in self.narrowed.dropped))
+            raise RefusedByPolicy(
+                f"The routing policies of this installation leave no route of the model "
+                f"{self._model.name!r} for this request ({names}).",
+                param="model",
+            )
+
+    def _all_wait(self, planned: Plan) -> UpstreamRateLimited:
+        waits = [each.for_s for each in planned.dropped if each.for_s is not None]
+        return UpstreamRateLimited(
+            f"Every provider of the model {self._model.name!r} is at its rate limit.",
+            retry_after=min(waits, default=None),
+        )
+
+    def _told(self, principal: Principal, caller: Caller) -> Circumstances:
+        asks_for_needs = any(policy.conditions.needs for policy in self._policies)
+        return Circumstances(
+            team=principal.team_name,
+            key=principal.key_name,
+            tags=self._bill.tags.split(","),
+            model_asked=self._question.model,
+            model_served=self._model.name,
+            endpoint=self._question.dialect.operation,
+            input_tokens=self._bill.input_tokens,
+            needs=fitting.needs(self._question) if asks_for_needs else frozenset(),
+            moment=self._bill.moment,
+        )
