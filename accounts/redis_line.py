@@ -43,7 +43,7 @@ def packed(*parts: str | int) -> bytes:
 class Script:
     """A Lua script, called by its digest; by its source where Redis was told to forget it."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str | Path) -> None:
         self.source = "\n".join((SCRIPTS / name).read_text() for name in names)
         # SHA-1 is how Redis names scripts; it guards nothing.
         name = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()

@@ -12,6 +12,8 @@ from django.core.checks import CheckMessage, Error, Warning, register, run_check
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from gateway import idempotency
+
 logger = logging.getLogger(__name__)
 
 TAG = "courier"
@@ -114,6 +116,16 @@ def check_unpriced(**_: Any) -> Iterator[CheckMessage]:
             f'COURIER_UNPRICED cannot be "{settings.COURIER_UNPRICED}".',
             hint="Choose refuse, or allow, which serves requests that no budget holds.",
             id="courier.E008",
+        )
+
+
+@register(TAG)
+def check_idempotency(**_: Any) -> Iterator[CheckMessage]:
+    if settings.COURIER_IDEMPOTENCY not in idempotency.MODES:
+        yield Error(
+            f'COURIER_IDEMPOTENCY cannot be "{settings.COURIER_IDEMPOTENCY}".',
+            hint=f"Choose one of: {', '.join(idempotency.MODES)}.",
+            id="courier.E009",
         )
 
 

@@ -91,6 +91,7 @@ class Courier:
         health.stopping()
         if self._front_door:
             await self._end_open_requests(self._front_door)
+            await self._front_door.repeats.close()
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)

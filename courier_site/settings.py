@@ -270,6 +270,8 @@ COURIER_FIRST_BYTE_DEADLINE_S: float = env.float("COURIER_FIRST_BYTE_DEADLINE", 
 COURIER_KEEP_ALIVE_S: float = env.float("COURIER_KEEP_ALIVE", default=15)
 #: What becomes of a request whose price is unknown: "refuse", or "allow", which marks it.
 COURIER_UNPRICED: str = env.str("COURIER_UNPRICED", default="refuse").strip().lower()
+#: What is kept for a request that is sent again: "off", "digest", "memory" or "shared".
+COURIER_IDEMPOTENCY: str = env.str("COURIER_IDEMPOTENCY", default="memory").strip().lower()
 #: Whether what was certified before is certified again every night, which costs a little.
 COURIER_CERTIFY_NIGHTLY: bool = env.bool("COURIER_CERTIFY_NIGHTLY", default=False)
 #: Seconds until Redis counts as away. Short, for every request waits for it.

@@ -329,6 +329,7 @@ class Exchange:
             return
         self.has_ended = True
         self._leave()
+        self.caller.reply.was_charged = metered is not metering.NOTHING
         record, usage = self.record, metered.usage
         try:
             record.outcome, record.end_reason, record.status = outcome, end_reason, status

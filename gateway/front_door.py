@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import partial
 from io import BytesIO
 from typing import Any, cast
@@ -21,7 +21,8 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 
 from accounts.principals import Principal
-from gateway import auth, cors, errors, sse
+from gateway import auth, cors, errors, idempotency, sse
+from gateway.idempotency import Asked, First
 from gateway.question import Caller
 from gateway.refusal import Refusal, refusal
 from gateway.relay import Relay, pulse
@@ -52,6 +53,8 @@ class GatewayRequest(ASGIRequest):
     #: Of a form, which is not read before it is known what for.
     incoming: Incoming | None = None
     upload: Upload | None = None
+    #: Of a request with an Idempotency-Key.
+    asked: Asked | None = None
 
 
 class FrontDoor(ASGIHandler):
@@ -63,6 +66,7 @@ class FrontDoor(ASGIHandler):
         super().__init__()
         #: Requests being served, so that none is forgotten at shutdown.
         self.open: set[asyncio.Task[Any]] = set()
+        self.repeats = idempotency.Repeats()
 
     def load_middleware(self, is_async: bool = False) -> None:
         """None: see the module's docstring."""
@@ -101,12 +105,47 @@ class FrontDoor(ASGIHandler):
         except CourierError as error:
             await _send(refusal(error, scope["path"], caller), caller.reply)
         else:
-            await self._answer(request, receive)
+            if request.asked is None:
+                await self._answer(request, receive)
+            else:
+                await self._answer_once(request, request.asked, receive)
+
+    async def _answer_once(self, request: GatewayRequest, asked: Asked, receive: Receive) -> None:
+        """Answer, unless the same was asked before with the same Idempotency-Key."""
+        reply = request.caller.reply
+        departure = Departure(receive, reply)
+        try:
+            first = await self._first_or_repeated(asked, reply)
+        except CourierError as error:
+            await _send(refusal(error, request.path, request.caller), reply)
+            return
+        except asyncio.CancelledError:
+            if reply.client_is_gone:
+                raise ClientGone from None
+            _go_on_after_cancel()
+            await _send(refusal(errors.ShuttingDown(), request.path, request.caller), reply)
+            return
+        finally:
+            departure.stop_watching()
+        if first is not None:
+            async with self.repeats.recording(first, reply):
+                await self._answer(request, receive)
+
+    async def _first_or_repeated(self, asked: Asked, reply: Reply) -> First | None:
+        """The request's own turn; None if it was given another's answer."""
+        found = await self.repeats.join(asked)
+        if isinstance(found, First):
+            return found
+        if not await found.play(reply):
+            raise errors.OutcomeNotKept
+        return None
 
     async def _answer(self, request: GatewayRequest, receive: Receive) -> None:
         """Answer; but the moment the client leaves, cancel whatever is being done for it."""
         incoming = request.incoming
-        departure = Departure(incoming.after if incoming else receive, request.caller.reply)
+        departure = Departure(
+            incoming.after if incoming else receive, request.caller.reply, self.repeats.may_go_on
+        )
         try:
             response = await self._response_to(request)
             if isinstance(response, Relay):
@@ -147,16 +186,31 @@ class FrontDoor(ASGIHandler):
 class Departure:
     """Watches for the client's leaving, and then cancels the task that serves it."""
 
-    __slots__ = ("_reply", "_serving", "_watcher")
+    __slots__ = ("_may_go_on", "_reply", "_serving", "_watcher")
 
-    def __init__(self, receive: Receive, reply: Reply) -> None:
+    def __init__(
+        self, receive: Receive, reply: Reply, may_go_on: Callable[[], bool] = bool
+    ) -> None:
         self._reply = reply
+        #: Whether an answer that is recorded may go on for nobody.
+        self._may_go_on = may_go_on
         self._serving = asyncio.current_task()
         self._watcher = asyncio.ensure_future(self._watch(receive))
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        tape = self._reply.tape
+        if tape is None:
+            self._leave()
+        elif self._may_go_on():
+            tape.is_detached = True
+        elif tape.listeners:
+            tape.is_detached, tape.on_deserted = True, self._leave
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
         self._reply.client_is_gone = True
         if self._serving is not None:
             self._serving.cancel()
@@ -182,8 +236,21 @@ async def _pass_the_gate(scope: Scope, receive: Receive, caller: Caller) -> Gate
     request = GatewayRequest(scope, BytesIO())
     request.principal, request.caller, request.raw = principal, caller, raw
     request.incoming = incoming
+    request.asked = _asked(request)
     request.urlconf = "gateway.urls"
     return request
+
+
+def _asked(request: GatewayRequest) -> Asked | None:
+    """What is compared with what was asked before, of a request with an Idempotency-Key."""
+    key = request.caller.idempotency_key
+    if key is None or request.method != "POST" or settings.COURIER_IDEMPOTENCY == idempotency.OFF:
+        return None
+    if request.incoming is not None:
+        raise errors.IdempotencyNotSupported
+    key_id, scope = request.principal.key_id, request.scope
+    query = scope.get("query_string", b"")
+    return Asked(key_id, idempotency.key_of(key), request.path, query, request.raw)
 
 
 def _go_on_after_cancel() -> None:
@@ -195,6 +262,7 @@ def _go_on_after_cancel() -> None:
 def _caller(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
     """Marks of a request. The client's own are recorded if they are well-formed, never used."""
     client_id = trace_id = tags = session = b""
+    key = None
     for name, value in headers:
         if name == b"x-request-id" and _CLIENT_ID.fullmatch(value):
             client_id = value
@@ -205,6 +273,8 @@ def _caller(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
             tags = value
         elif name == b"x-courier-session" and _SESSION.fullmatch(value):
             session = value
+        elif name == idempotency.HEADER:
+            key = value if key is None else b""
     return Caller(
         request_id,
         reply.written_at,
@@ -213,6 +283,7 @@ def _caller(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
         trace_id.decode(),
         tags.decode("latin-1"),
         session.decode(),
+        key,
     )
 
 

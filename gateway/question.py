@@ -54,3 +54,5 @@ class Caller:
     tags_told: str = ""
     #: What the client calls the session that this belongs to.
     session: str = ""
+    #: What the header Idempotency-Key says, as it came; empty if it came twice.
+    idempotency_key: bytes | None = field(default=None, repr=False)

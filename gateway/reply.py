@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.http.response import HttpResponseBase
 
 from gateway.json_array import CONTENT_TYPE, JsonArray
+
+if TYPE_CHECKING:
+    from gateway.tape import Tape
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -54,6 +57,8 @@ class Reply:
         "has_begun",
         "is_over",
         "is_writing",
+        "tape",
+        "was_charged",
         "written_at",
     )
 
@@ -74,6 +79,20 @@ class Reply:
         self.written_at = self._now()
         #: What makes an array of a stream's events, where the client wants that.
         self.array: JsonArray | None = None
+        #: What records the answer for others who ask the same, where somebody may.
+        self.tape: Tape | None = None
+        #: Whether something was used for this request.
+        self.was_charged = False
+
+    def record_on(self, tape: Tape) -> None:
+        """Let everything that is sent from now on be recorded, too."""
+        self.tape = tape
+        self._send = tape.over(self._send)
+
+    async def begin_again(self, status: int, headers: Iterable[Header]) -> None:
+        """Send the head of an answer that was sent before. What is said of each is this one's."""
+        own = {name for name, _ in self._extra}
+        await self._start(status, [header for header in headers if header[0] not in own])
 
     async def send_whole(self, status: int, headers: Iterable[Header], content: bytes) -> None:
         """Send an answer that is all there."""

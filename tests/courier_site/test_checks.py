@@ -146,3 +146,16 @@ def test_another_word_for_it_is_refused(settings):
     settings.COURIER_UNPRICED = "alow"
 
     assert faults() == ["courier.E008"]
+
+
+@pytest.mark.parametrize("word", ["off", "digest", "memory", "shared"])
+def test_what_is_kept_for_repeats_may_be(settings, word):
+    settings.COURIER_IDEMPOTENCY = word
+
+    assert faults() == []
+
+
+def test_what_is_kept_for_repeats_is_one_of_four_words(settings):
+    settings.COURIER_IDEMPOTENCY = "redis"
+
+    assert faults() == ["courier.E009"]

@@ -7,7 +7,19 @@ import pytest
 from tests.e2e.client import ask
 from tests.e2e.courier import Courier
 from tests.e2e.manifests import manifest
+from tests.fakes.upstream import (
+    DONE,
+    HELLO,
+    OPENING,
+    STOP,
+    USAGE,
+    Answer,
+    Pause,
+    completion,
+    like_a_model,
+)
 
+CAREFUL = "e2e-careful-0123456789abcdef012345678901"
 LIMITED = "e2e-limited-0123456789abcdef0123456789"
 DOOMED = "e2e-doomed-0123456789abcdef01234567890"
 LIMIT = 600
@@ -25,11 +37,14 @@ def couriers(launch, shared_upstream, tmp_path_factory):
     """Two gateways that share one PostgreSQL and one Redis."""
     settings = manifest(shared_upstream.url)
     settings["keys"] = [
+        {"name": "careful", "team": "research", "secret": CAREFUL},
         {"name": "limited", "team": "research", "secret": LIMITED, "limits": {"rpm": LIMIT}},
         {"name": "doomed", "team": "research", "secret": DOOMED},
     ]
-    first = launch(settings, database="postgres")
-    second = Courier(tmp_path_factory.mktemp("second"), first.database)
+    first = launch(settings, database="postgres", COURIER_IDEMPOTENCY="shared")
+    second = Courier(
+        tmp_path_factory.mktemp("second"), first.database, COURIER_IDEMPOTENCY="shared"
+    )
     for name in ("secret_key", "courier_encryption_keys", "courier_key_pepper"):
         secret = (first.directory / "secrets" / name).read_text().strip()
         second.environment[name.upper()] = secret
@@ -51,7 +66,30 @@ async def test_r27_a_limit_is_shared_by_all_instances(couriers):
     assert by_status == {200: LIMIT, 429: 100}
 
 
-async def test_r30_a_revoked_key_is_refused_by_all_instances(couriers):
+@pytest.mark.parametrize("stream", [True, False])
+async def test_fifty_repeats_are_one_call_and_one_charge(couriers, shared_upstream, stream):
+    whole = Answer((completion("once"),), before=(Pause(0.5),))
+    streamed = Answer((OPENING, HELLO, Pause(0.5), STOP, USAGE, DONE))
+    shared_upstream.forget()
+    shared_upstream.default = lambda request: streamed if stream else whole
+    before = len(await asyncio.to_thread(couriers[0].settled))
+    headers = {"Idempotency-Key": f"order-{stream}"}
+
+    replies = await asyncio.gather(
+        *(
+            ask(couriers[number % 2], key=CAREFUL, headers=headers, stream=stream)
+            for number in range(50)
+        )
+    )
+
+    assert {reply.body for reply in replies} == {replies[0].body}
+    assert all(reply.whole for reply in replies)
+    assert len(shared_upstream.requests) == 1
+    assert len(await asyncio.to_thread(couriers[0].settled)) == before + 1
+
+
+async def test_r30_a_revoked_key_is_refused_by_all_instances(couriers, shared_upstream):
+    shared_upstream.default = like_a_model
     for courier in couriers:
         assert (await ask(courier, key=DOOMED)).status == 200
 

@@ -1,0 +1,124 @@
+"""Whose an idempotency key is, where several processes ask."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from gateway import claims
+from gateway.claims import RedisClaims, State
+from gateway.errors import IdempotencyUnavailable
+from tests.services import free_port
+
+
+@pytest.fixture
+async def both(redis_server):
+    """Two processes' ways to one Redis."""
+    url = redis_server.url(7)
+    made = RedisClaims(url), RedisClaims(url)
+    for one in made:
+        await one.claim(f"warm-{id(one)}", "", "")
+    yield made
+    for one in made:
+        await one.close()
+
+
+@pytest.fixture
+def frozen(redis_server):
+    """Freeze Redis for the rest of the test."""
+    process = redis_server._process.pid
+    yield lambda: os.kill(process, signal.SIGSTOP)
+    os.kill(process, signal.SIGCONT)
+
+
+@pytest.fixture
+def name(request):
+    return f"{request.node.name}-{os.getpid()}"
+
+
+async def test_one_of_many_has_the_key(both, name):
+    verdicts = await asyncio.gather(
+        *(both[number % 2].claim(name, "digest", f"token-{number}") for number in range(50))
+    )
+
+    assert sorted(verdict.state for verdict in verdicts) == ["new", *["running"] * 49]
+
+
+async def test_another_digest_is_another_request(both, name):
+    await both[0].claim(name, "digest", "mine")
+
+    assert (await both[1].claim(name, "other", "yours")).state is State.OTHER
+
+
+async def test_what_is_kept_is_told_to_all(both, name):
+    await both[0].claim(name, "digest", "mine")
+    both[0].keep(name, "mine", "sealed")
+    await both[0].claim("another", "", "")  # its answer comes behind what was posted
+
+    assert await both[1].claim(name, "digest", "yours") == (State.DONE, "sealed")
+
+
+async def test_what_is_released_can_be_had(both, name):
+    await both[0].claim(name, "digest", "mine")
+    both[0].release(name, "mine")
+    await both[0].claim("another", "", "")
+
+    assert (await both[1].claim(name, "digest", "yours")).state is State.NEW
+
+
+async def test_nobody_releases_or_keeps_what_is_not_theirs(both, name):
+    await both[0].claim(name, "digest", "mine")
+    both[1].release(name, "yours")
+    both[1].keep(name, "yours", "")
+    await both[1].claim("another", "", "")
+
+    assert (await both[1].claim(name, "digest", "yours")).state is State.RUNNING
+
+
+async def test_whoever_had_the_key_may_have_died(both, name, monkeypatch):
+    monkeypatch.setattr(claims, "LEASE_S", 0.05)
+    await both[0].claim(name, "digest", "mine")
+    await asyncio.sleep(0.1)
+
+    assert (await both[1].claim(name, "digest", "yours")).state is State.LOST
+
+
+async def test_whoever_renews_is_alive(both, name, monkeypatch):
+    monkeypatch.setattr(claims, "LEASE_S", 0.05)
+    await both[0].claim(name, "digest", "mine")
+    monkeypatch.setattr(claims, "LEASE_S", 60)
+    both[0].renew(name, "mine")
+    await asyncio.sleep(0.1)
+
+    assert (await both[1].claim(name, "digest", "yours")).state is State.RUNNING
+
+
+async def test_a_claim_that_nobody_waited_for_is_let_go(both, name, frozen, redis_server):
+    frozen()
+    claiming = asyncio.ensure_future(both[0].claim(name, "digest", "mine"))
+    await asyncio.sleep(0.05)
+    claiming.cancel()
+    os.kill(redis_server._process.pid, signal.SIGCONT)
+    await asyncio.sleep(0.2)
+
+    assert (await both[1].claim(name, "digest", "yours")).state is State.NEW
+
+
+async def test_a_claim_without_an_answer_is_let_go(both, name, frozen, redis_server):
+    frozen()
+    with pytest.raises(IdempotencyUnavailable):
+        await both[0].claim(name, "digest", "mine")
+    os.kill(redis_server._process.pid, signal.SIGCONT)
+    await asyncio.sleep(0.2)
+    await both[0].claim("another", "", "")
+
+    assert (await both[1].claim(name, "digest", "yours")).state is State.NEW
+
+
+async def test_without_redis_nobody_knows(name):
+    away = RedisClaims(f"redis://127.0.0.1:{free_port()}/0")
+
+    with pytest.raises(IdempotencyUnavailable):
+        await away.claim(name, "digest", "mine")
+    await away.close()

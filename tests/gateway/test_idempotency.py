@@ -1,0 +1,368 @@
+"""A request that is sent again with its Idempotency-Key."""
+
+import asyncio
+
+import httpx
+import pytest
+import redis
+
+from accounts.models import ApiKey
+from gateway import claims, idempotency, tape
+from gateway.claims import RedisClaims
+from tests import factories
+from tests.e2e.client import Call
+from tests.fakes.upstream import (
+    CUT,
+    DONE,
+    HELLO,
+    OPENING,
+    STOP,
+    USAGE,
+    Pause,
+    completion,
+)
+from tests.gateway.conftest import in_thread, until
+from tests.services import free_port
+from usage.models import UsageRecord
+
+KEY = {"idempotency-key": "order-4711"}
+OVERLOADED = b'{"error": {"message": "busy"}}'
+SLOW_STREAM = (OPENING, HELLO, Pause(0.3), STOP, USAGE, DONE)
+
+
+@pytest.fixture(params=["digest", "memory", "shared"])
+def mode(request, settings):
+    settings.COURIER_IDEMPOTENCY = request.param
+    return request.param
+
+
+@pytest.fixture
+def keeps_answers(settings):
+    settings.COURIER_IDEMPOTENCY = "shared" if settings.REDIS_URL else "memory"
+
+
+@pytest.fixture
+def call(courier, key):
+    def make(**body):
+        return Call(courier, key=key.secret, headers=KEY, **body)
+
+    return make
+
+
+async def records(courier, count):
+    """How many records there are once `count` have come."""
+    await asyncio.sleep(0.3)
+    async with asyncio.timeout(10):
+        while await in_thread(UsageRecord.objects.count) < count:
+            await asyncio.sleep(0.02)
+    return await in_thread(UsageRecord.objects.count)
+
+
+async def test_without_the_header_nothing_is_remembered(chat, upstream):
+    await chat()
+    await chat()
+
+    assert len(upstream.requests) == 2
+
+
+async def test_a_repeat_gets_the_same_answer(chat, courier, upstream, keeps_answers):
+    first, again = await chat(headers=KEY), await chat(headers=KEY)
+
+    assert again.content == first.content
+    assert (again.headers["x-courier-replayed"], again.status) == ("true", 200)
+    assert "x-courier-replayed" not in first.headers
+    assert again.request_id != first.request_id
+    assert len(upstream.requests) == await records(courier, 1) == 1
+
+
+async def test_a_repeated_stream_is_the_same_stream(chat, upstream, keeps_answers):
+    first, again = await chat(headers=KEY, stream=True), await chat(headers=KEY, stream=True)
+
+    assert again.content == first.content
+    assert again.headers["content-type"] == first.headers["content-type"]
+    assert len(upstream.requests) == 1
+
+
+async def test_many_repeats_at_once_make_one_call(chat, courier, upstream, mode):
+    upstream.will_answer(completion("mine"), delay=0.3)
+
+    replies = await asyncio.gather(*(chat(headers=KEY) for _ in range(50)))
+
+    assert len(upstream.requests) == await records(courier, 1) == 1
+    assert {reply.content for reply in replies} == {replies[0].content}
+    assert sum("x-courier-replayed" in reply.headers for reply in replies) == 49
+
+
+async def test_a_repeat_joins_a_stream_in_the_middle(chat, upstream, mode):
+    upstream.will_answer(*SLOW_STREAM)
+
+    asked = asyncio.ensure_future(chat(headers=KEY, stream=True))
+    await until(lambda: upstream.requests)
+    await asyncio.sleep(0.1)
+    joined = await chat(headers=KEY, stream=True)
+
+    assert joined.content == (await asked).content
+    assert joined.data[-1] == b"[DONE]"
+    assert len(upstream.requests) == 1
+
+
+async def test_where_answers_are_not_kept_a_repeat_is_refused(chat, upstream, settings):
+    settings.COURIER_IDEMPOTENCY = "digest"
+    await chat(headers=KEY)
+
+    again = await chat(headers=KEY)
+
+    assert (again.status, again.code) == (409, "idempotency_outcome_not_kept")
+    assert again.headers["x-should-retry"] == "false"
+    assert len(upstream.requests) == 1
+
+
+async def test_where_it_is_off_the_header_says_nothing(chat, upstream, settings):
+    settings.COURIER_IDEMPOTENCY = "off"
+    await chat(headers=KEY)
+    await chat(headers=KEY)
+
+    assert len(upstream.requests) == 2
+
+
+async def test_another_body_with_the_same_key_is_refused(chat, upstream, mode):
+    await chat(headers=KEY)
+
+    other = await chat(headers=KEY, temperature=0)
+
+    assert (other.status, other.code) == (422, "idempotency_conflict")
+    assert len(upstream.requests) == 1
+
+
+async def test_another_body_is_refused_while_the_first_is_answered(chat, upstream, mode):
+    upstream.will_answer(completion(), delay=0.3)
+    asked = asyncio.ensure_future(chat(headers=KEY))
+    await until(lambda: upstream.requests)
+
+    other = await chat(headers=KEY, temperature=0)
+
+    assert other.code == "idempotency_conflict"
+    assert (await asked).status == 200
+
+
+async def test_the_refusal_is_in_the_format_of_the_client(courier, key, upstream):
+    body = {"model": "tiny", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    await courier.post("/v1/messages", body, key=key, headers=KEY)
+
+    other = await courier.post("/v1/messages", body | {"max_tokens": 8}, key=key, headers=KEY)
+
+    assert (other.status, other.json["type"]) == (422, "error")
+    assert other.error["type"] == "invalid_request_error"
+
+
+async def test_keys_of_two_callers_have_nothing_to_do_with_each_other(chat, courier, upstream):
+    other = await courier.make(factories.make_key)
+    assert isinstance(other, ApiKey)
+
+    await chat(headers=KEY)
+    reply = await chat(headers=KEY, key=other)
+
+    assert "x-courier-replayed" not in reply.headers
+    assert len(upstream.requests) == 2
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_failure_that_cost_nothing_is_not_remembered(chat, upstream, status, mode):
+    upstream.always(OVERLOADED, status=status)
+    assert (await chat(headers=KEY)).status >= 429
+
+    upstream.always(completion("at last"))
+    again = await chat(headers=KEY)
+
+    assert (again.status, "x-courier-replayed" in again.headers) == (200, False)
+
+
+async def test_a_stream_that_was_charged_and_broke_off_is_the_outcome(
+    chat, courier, upstream, keeps_answers
+):
+    upstream.will_answer(OPENING, HELLO, CUT)
+    first = await chat(headers=KEY, stream=True)
+
+    again = await chat(headers=KEY, stream=True)
+
+    assert first.failure["code"] == "stream_interrupted"
+    assert again.content == first.content
+    assert len(upstream.requests) == await records(courier, 1) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_whoever_lost_the_connection_gets_the_answer_by_asking_again(
+    call, chat, courier, upstream, keeps_answers, stream
+):
+    upstream.will_answer(*(SLOW_STREAM if stream else (completion("mine"),)), delay=0.2)
+    async with call(stream=stream):
+        await until(lambda: upstream.requests)
+
+    again = await chat(headers=KEY, stream=stream)
+
+    assert again.status == 200
+    assert again.headers["x-courier-replayed"] == "true"
+    assert upstream.departures == []
+    assert len(upstream.requests) == 1
+    assert (await courier.last_record()).outcome == "ok"
+
+
+async def test_whoever_asked_first_may_leave_while_others_listen(
+    call, chat, courier, upstream, settings
+):
+    settings.COURIER_IDEMPOTENCY = "digest"
+    upstream.will_answer(*SLOW_STREAM)
+    async with call(stream=True) as first:
+        await first.read_head()
+        listening = asyncio.ensure_future(chat(headers=KEY, stream=True))
+        await asyncio.sleep(0.1)
+
+    assert (await listening).data[-1] == b"[DONE]"
+    assert (await courier.last_record()).outcome == "ok"
+
+
+async def test_when_the_last_listener_has_left_the_upstream_is_left(
+    call, courier, upstream, settings
+):
+    settings.COURIER_IDEMPOTENCY = "digest"
+    upstream.will_answer(OPENING, HELLO, Pause(30))
+    async with call(stream=True) as first, call(stream=True) as second:
+        await first.read_head()
+        await second.read_head()
+
+    await until(lambda: upstream.departures)
+    assert (await courier.last_record()).outcome == "client_disconnected"
+
+
+async def test_no_more_go_on_for_nobody_than_allowed(
+    call, chat, courier, upstream, keeps_answers, monkeypatch
+):
+    monkeypatch.setattr(idempotency, "MOST_DETACHED", 0)
+    upstream.will_answer(OPENING, HELLO, Pause(30))
+    async with call(stream=True) as first:
+        await first.read_head()
+
+    await until(lambda: upstream.departures)
+    await courier.last_record()
+    assert (await chat(headers=KEY, stream=True)).code == "idempotency_outcome_not_kept"
+
+
+async def test_an_answer_that_is_too_large_is_not_kept(chat, upstream, mode, monkeypatch):
+    monkeypatch.setattr(tape, "MOST_OF_ONE", 100)
+    first = await chat(headers=KEY)
+
+    again = await chat(headers=KEY)
+
+    assert first.status == 200
+    assert again.code == "idempotency_outcome_not_kept"
+    assert len(upstream.requests) == 1
+
+
+async def test_the_oldest_answers_make_room(chat, courier, upstream, monkeypatch, settings):
+    settings.COURIER_IDEMPOTENCY, settings.REDIS_URL = "memory", ""
+    size = len((await chat()).content)
+    monkeypatch.setattr(tape, "MOST_OF_ALL", 2 * size)
+
+    for number in range(3):
+        await chat(headers={"idempotency-key": str(number)})
+
+    assert (await chat(headers={"idempotency-key": "0"})).code == "idempotency_outcome_not_kept"
+    assert (await chat(headers={"idempotency-key": "2"})).status == 200
+    assert courier.application._front_door.repeats._answers.used <= 2 * size
+
+
+async def test_keys_are_forgotten_after_a_day(chat, upstream, monkeypatch, keeps_answers):
+    monkeypatch.setattr(claims, "KEPT_S", 0.2)
+    monkeypatch.setattr(idempotency, "KEPT_S", 0.2)
+    await chat(headers=KEY)
+    await asyncio.sleep(0.3)
+
+    await chat(headers=KEY)
+
+    assert len(upstream.requests) == 2
+
+
+@pytest.mark.parametrize("value", ["", "x" * 256, "white space", "umläut", '"half', '"a"b"'])
+async def test_a_key_that_cannot_be_one_is_refused(courier, key, chat, upstream, value):
+    headers = [("idempotency-key", value.encode())]
+    reply = await chat(headers=dict(headers))
+
+    assert (reply.status, reply.code) == (400, "invalid_idempotency_key")
+    assert upstream.requests == []
+
+
+async def test_quotes_around_a_key_are_no_part_of_it(chat, upstream, keeps_answers):
+    await chat(headers={"idempotency-key": '"order-4711"'})
+
+    assert (await chat(headers=KEY)).headers["x-courier-replayed"] == "true"
+
+
+async def test_the_key_is_not_passed_on(chat, upstream):
+    await chat(headers=KEY)
+
+    assert "idempotency-key" not in upstream.requests[0].headers
+
+
+async def test_forms_cannot_be_repeated_and_say_so(courier, key):
+    headers = {**KEY, "content-type": "multipart/form-data; boundary=x"}
+    reply = await courier.request(
+        "POST", "/v1/audio/transcriptions", key=key, headers=headers, content=b"--x--"
+    )
+
+    assert (reply.status, reply.code) == (400, "idempotency_not_supported")
+
+
+async def test_where_no_more_keys_can_be_remembered_nothing_is_called(
+    chat, upstream, monkeypatch, settings
+):
+    settings.REDIS_URL = ""
+    monkeypatch.setattr(claims, "MOST_CLAIMS", 0)
+
+    reply = await chat(headers=KEY)
+
+    assert (reply.status, reply.code) == (503, "idempotency_unavailable")
+    assert upstream.requests == []
+
+
+async def test_where_redis_is_away_nothing_is_called(chat, courier, upstream):
+    courier.application._front_door.repeats._claims = RedisClaims(
+        f"redis://127.0.0.1:{free_port()}/0"
+    )
+
+    reply = await chat(headers=KEY)
+
+    assert (reply.status, reply.code) == (503, "idempotency_unavailable")
+    assert reply.headers["retry-after"] == "1"
+    assert upstream.requests == []
+
+
+async def test_an_answer_in_redis_is_sealed(chat, courier, keeps_answers, redis_server, settings):
+    settings.COURIER_IDEMPOTENCY, settings.REDIS_URL = "shared", redis_server.url(8)
+    courier.application._front_door.repeats._claims = RedisClaims(settings.REDIS_URL)
+    first = await chat(headers=KEY)
+    again = await chat(headers=KEY)
+
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        (name,) = client.keys("courier:idempotency:*")
+        stored = b" ".join([name, *client.hgetall(name).values()])
+        assert 0 < client.ttl(name) <= 24 * 60 * 60
+        client.flushdb()
+    assert again.content == first.content
+    assert b"gAAAA" in stored
+    assert not any(word in stored for word in (b"Hello", b"order-4711", b"alpha"))
+    settings.REDIS_URL = ""
+
+
+async def test_a_stop_is_told_to_all_who_listen(chat, courier, upstream, quiet_logs):
+    upstream.will_answer(OPENING, HELLO, Pause(30))
+    streams = [asyncio.ensure_future(chat(headers=KEY, stream=True)) for _ in range(3)]
+    await until(lambda: len(courier.application._front_door.open) == 3)
+    await asyncio.sleep(0.1)
+    client, courier.client = courier.client, httpx.AsyncClient()
+
+    await courier.stop()
+
+    for reply in await asyncio.gather(*streams):
+        assert reply.failure["code"] == "shutting_down"
+    await client.aclose()
+    quiet_logs.clear()
