@@ -37,6 +37,8 @@ from lib.errors import CourierError
 RENEW_EVERY_S = 20
 PULSE_EVERY_S = 1.0
 DEGRADED = {"x-courier-limits": "degraded"}
+#: Of a request that is none: a store tells what it would say, and holds nothing.
+NO_LEASE = ""
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +144,7 @@ class Reservation:
             return
         self._is_open = False
         _open.discard(self)
-        if self._rules.is_empty:
+        if self._lease == NO_LEASE:
             return
         used = Need(max(input_tokens, 0), max(output_tokens, 0), max(cost_nano or 0, 0))
         end = Settlement(used, self._need, self._verdict.newest, self._verdict.windows)
@@ -238,13 +240,15 @@ async def admit(principal: Principal, request_id: UUID, model_name: str, need: N
     or LimitsUnavailable.
     """
     rules = principal.rules_for(model_name)
-    if rules.is_empty:
-        return Reservation(_fallback.store, rules, "", need, NOTHING_COUNTED)
-    _check_size(rules, need)
-    reservation = await _reserved(rules, request_id.hex, need)
+    reservation = await _weighed(rules, request_id.hex, need)
     if rules.is_leased:
         _open.add(reservation)
     return reservation
+
+
+async def preview(principal: Principal, model_name: str, need: Need) -> Reservation:
+    """What `admit` would return or raise at this moment. Nothing is held, nothing to settle."""
+    return await _weighed(principal.rules_for(model_name), NO_LEASE, need)
 
 
 async def limit_states(principal: Principal) -> list[LimitState]:
@@ -275,6 +279,13 @@ async def budget_states(principal: Principal) -> list[BudgetState]:
     with contextlib.suppress(LimitsUnavailable):
         look = await store().look(Rules((), principal.budgets))
     return budgets.states_of(principal.budgets, look, steady_us())
+
+
+async def _weighed(rules: Rules, lease: str, need: Need) -> Reservation:
+    if rules.is_empty:
+        return Reservation(_fallback.store, rules, NO_LEASE, need, NOTHING_COUNTED)
+    _check_size(rules, need)
+    return await _reserved(rules, lease, need)
 
 
 async def _reserved(rules: Rules, lease: str, need: Need) -> Reservation:

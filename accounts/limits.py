@@ -109,10 +109,13 @@ class Store(Protocol):
     late: int
 
     async def admit(self, rules: Rules, lease: str, need: Need) -> Verdict:
-        """Reserve in all limits and budgets or in none."""
+        """Reserve in all limits and budgets or in none. An empty lease: only tell what it says."""
 
     async def extend(self, rules: Rules, lease: str, held: int, more: int) -> int:
-        """Hold more in all budgets or in none: 1, 0 if one has no room, or UNKNOWN."""
+        """Hold more in all budgets or in none: 1, 0 if one has no room, or UNKNOWN.
+
+        An empty lease: only tell which.
+        """
 
     def settle(self, rules: Rules, lease: str, end: Settlement) -> None:
         """Put what was used in place of what was reserved, and end the lease. Soon."""
@@ -250,11 +253,13 @@ class LocalStore:
         if refused == RESERVED:
             newest = [self._reserve(limit, lease, need, now_us) for limit in limits]
             used = [one + need.of(limit.metric) for one, limit in zip(used, limits, strict=True)]
-            for purse in purses:
+            reserved = [one.reserved + need.cost_nano for one in purses]
+            for purse in purses if lease else ():
                 purse.hold(lease, need.cost_nano, now_us)
         else:
             newest = [self._newest(limit) for limit in limits]
-        spent, reserved = [one.spent for one in purses], [one.reserved for one in purses]
+            reserved = [one.reserved for one in purses]
+        spent = [one.spent for one in purses]
         windows = [one.window for one in purses]
         return Verdict(refused, wait_us, now_us, used, newest, spent, reserved, windows, amounts)
 
@@ -267,7 +272,7 @@ class LocalStore:
             whole = purse.spent + purse.reserved - purse.held(lease) + held + more
             if budget.hard and whole > budget.amount_at(now_us):
                 return 0
-        for purse in purses:
+        for purse in purses if lease else ():
             purse.hold(lease, held + more, now_us)
         return 1
 
@@ -397,11 +402,14 @@ class LocalStore:
         return self._window_of(limit).wait_us(excess, now_us)
 
     def _reserve(self, limit: Limit, lease: str, need: Need, now_us: int) -> int:
+        """Returns the slot that it is in."""
         if limit.metric == CONCURRENCY:
-            self._leases_of(limit).take(lease, now_us)
+            if lease:
+                self._leases_of(limit).take(lease, now_us)
             return 0
         window = self._window_of(limit)
-        window.add(window.slot, need.of(limit.metric))
+        if lease:
+            window.add(window.slot, need.of(limit.metric))
         return window.slot
 
     @staticmethod

@@ -20,8 +20,8 @@ from registry.snapshot import Model
 class Choice:
     """The routes of one request, step by step.
 
-    Raises ModelNotPriced, UnsupportedParameter, NotCertified, ContextLengthExceeded or
-    RefusedByPolicy where nothing is left to try.
+    Raises ModelNotPriced, UnsupportedParameter, NotCertified or ContextLengthExceeded where
+    no route can serve it.
     """
 
     def __init__(
@@ -43,7 +43,6 @@ class Choice:
         self._policies = snapshot.current().policies
         self._circumstances = self._told(principal, caller) if self._policies else None
         self.narrowed = self._narrowed()
-        self._refuse_if_empty()
 
     @property
     def targets(self) -> list[snapshot.Target]:
@@ -54,12 +53,25 @@ class Choice:
     def depends_on_budget(self) -> bool:
         return policies.asks_for_budget(self._policies)
 
+    def check(self) -> None:
+        """Raises RefusedByPolicy if policies have left nothing to try."""
+        if self._fitting and not self.narrowed.targets:
+            names = ", ".join(dict.fromkeys(each.policy for each in self.narrowed.dropped))
+            raise RefusedByPolicy(
+                f"The routing policies of this installation leave no route of the model "
+                f"{self._model.name!r} for this request ({names}).",
+                param="model",
+            )
+
     def see_budget(self, used_percent: float) -> None:
-        """Look at the policies again, now that it is known how much of a budget is used."""
+        """Look at the policies again, now that it is known how much of a budget is used.
+
+        Raises RefusedByPolicy.
+        """
         if self._circumstances is not None:
             self._circumstances = self._circumstances.at_budget(used_percent)
             self.narrowed = self._narrowed()
-            self._refuse_if_empty()
+            self.check()
 
     def plan(self, standing: Standing) -> Plan:
         """The order in which routes are tried. Raises UpstreamRateLimited if all have to wait."""
@@ -75,15 +87,6 @@ class Choice:
         return policies.narrow(
             self._fitting, self._policies, self._circumstances, self._bill.estimate_nano
         )
-
-    def _refuse_if_empty(self) -> None:
-        if self._fitting and not self.narrowed.targets:
-            names = ", ".join(dict.fromkeys(each.policy for each in self.narrowed.dropped))
-            raise RefusedByPolicy(
-                f"The routing policies of this installation leave no route of the model "
-                f"{self._model.name!r} for this request ({names}).",
-                param="model",
-            )
 
     def _all_wait(self, planned: Plan) -> UpstreamRateLimited:
         waits = [each.for_s for each in planned.dropped if each.for_s is not None]

@@ -15,9 +15,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from django.conf import settings
 from django.http.response import HttpResponseBase
 
-from accounts import admission
 from accounts.admission import Reservation
-from accounts.errors import BudgetExhausted, BudgetHeld, InvalidApiKey
+from accounts.errors import InvalidApiKey
 from accounts.principals import Principal
 from gateway import (
     attempt,
@@ -28,24 +27,17 @@ from gateway import (
     passage,
     relay,
 )
-from gateway.bill import Bill
 from gateway.breaker import breakers
-from gateway.choice import Choice
-from gateway.dialects.base import BodyDialect, ClientDialect
-from gateway.errors import BudgetUsedUp
+from gateway.dialects.base import BodyDialect
 from gateway.failover import Attempts, T
+from gateway.judgment import Judgment
 from gateway.load import load
 from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
 from gateway.reply import Whole
-from gateway.routing import Plan
-from gateway.standing import Now
-from gateway.tags import tags_of
 from lib import crash_points
 from lib.errors import CourierError
-from lib.ids import made_at
-from registry import snapshot
-from registry.snapshot import Model, Target
+from registry.snapshot import Target
 from usage import recorder
 from usage.recorder import Record
 
@@ -54,17 +46,16 @@ CLIENT_CLOSED_REQUEST = 499
 #: How many dropped parameters a header names, and how long a name may be.
 MOST_NAMED = 32
 LONGEST_NAME = 64
-#: Percent of a budget.
-USED_UP = 100.0
 _UNFIT = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 
 
 async def serve(caller: Caller, principal: Principal, question: Question) -> HttpResponseBase:
     """Answer `question` with one of the routes that serve its model."""
-    model = permitted_model(principal, question)
+    judgment = Judgment(caller, principal, question)
+    judgment.choose()
     recorder.check_writable()
-    exchange = Exchange(caller, principal, question, model)
-    exchange.reservation = await _admitted(exchange)
+    exchange = Exchange(judgment)
+    exchange.reservation = await judgment.admit()
     crash_points.reach("request.held")
     try:
         recorder.open_request(exchange.record)
@@ -75,58 +66,9 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
         raise
 
 
-def check_operation(principal: Principal, dialect: ClientDialect) -> None:
-    """Raises EndpointNotAllowed if this key may not ask in this format."""
-    if not principal.may_call(dialect.operation):
-        raise errors.EndpointNotAllowed(f"This API key may not call {dialect.operation}.")
-
-
-def permitted_model(principal: Principal, question: Question) -> Model:
-    """The model asked for. A key learns nothing about models that it may not use."""
-    check_operation(principal, question.dialect)
-    if not principal.may_use(question.model):
-        raise errors.NotAllowed(
-            f"This API key may not use the model {question.model!r}.", param="model"
-        )
-    if not snapshot.is_loaded():
-        raise errors.NotReady("Courier is starting. Try again in a moment.", retry_after=1)
-    model = snapshot.current().model(question.model)
-    if model is None:
-        raise errors.ModelNotFound(f"The model {question.model!r} does not exist.", param="model")
-    return model
-
-
-async def _admitted(exchange: Exchange) -> Reservation:
-    principal, request_id = exchange.principal, exchange.caller.request_id
-    choice, name = exchange.choice, exchange.model.name
-    try:
-        need = exchange.bill.need(choice.targets)
-        return await admission.admit(principal, request_id, name, need)
-    except (BudgetExhausted, BudgetHeld):
-        if not choice.depends_on_budget:
-            raise
-        # What policies leave when a budget is used up may be cheap enough for the rest of it.
-        choice.see_budget(USED_UP)
-        return await admission.admit(
-            principal, request_id, name, exchange.bill.need(choice.targets)
-        )
-
-
-async def _planned(exchange: Exchange) -> list[Target]:
-    """The targets in their order, under the policies that hold for what is left of budgets."""
-    choice, reservation = exchange.choice, exchange.reservation
-    if choice.depends_on_budget:
-        choice.see_budget(reservation.budget_used_percent)
-        missing = exchange.bill.need(choice.targets).cost_nano - reservation.held_nano
-        if missing > 0 and not await reservation.extend(missing):
-            raise BudgetUsedUp
-    exchange.plan = choice.plan(Now(exchange.bill.estimate_nano))
-    return exchange.plan.targets
-
-
 async def _answer(exchange: Exchange) -> HttpResponseBase:
     question = exchange.question
-    targets = await _planned(exchange)
+    targets = await exchange.judgment.order()
     if question.wants_stream:
         with relay.Waiting(exchange):
             stream = await exchange.first_success(targets, attempt.open_stream)
@@ -160,17 +102,14 @@ class Exchange:
     #: Given at admission, after which nothing may come between it and its settlement.
     reservation: Reservation
 
-    def __init__(
-        self,
-        caller: Caller,
-        principal: Principal,
-        question: Question,
-        model: Model,
-    ) -> None:
-        self.caller = caller
-        self.principal = principal
-        self.question = question
-        self.model = model
+    def __init__(self, judgment: Judgment) -> None:
+        self.judgment = judgment
+        self.caller = judgment.caller
+        self.principal = judgment.principal
+        self.question = question = judgment.question
+        self.model = model = judgment.model
+        self.bill = judgment.bill
+        self.choice = judgment.choice
         #: The one tried last: of an answer, the one that gave it.
         self.target: Target | None = None
         self.has_ended = False
@@ -180,12 +119,7 @@ class Exchange:
         #: Parameters that the target could not be given.
         self.dropped: Sequence[str] = ()
         self._loop = asyncio.get_running_loop()
-        self._started_at = made_at(caller.request_id)
-        tags = tags_of(caller.tags_told, question.body)
-        self.bill = Bill(question, principal, model, self._started_at, tags)
-        self.choice = Choice(caller, principal, question, model, self.bill)
-        #: In which order routes are tried; None before that is known.
-        self.plan: Plan | None = None
+        self._started_at = judgment.moment
         #: The attempt that is in flight.
         self._at: Target | None = None
         self.record = self._opened()

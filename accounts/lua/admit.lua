@@ -4,6 +4,7 @@
 -- Returns {refused, wait, now, used, newest, spent, reserved, windows, amounts}. `refused` is
 -- -1 (all reserved), -2 (a budget is unknown), or the index in KEYS, from 0, of what refuses:
 -- an exhausted budget before anything else, else whatever refuses for the longest.
+-- An empty lease asks what would be said: the answer is the same, and nothing is reserved.
 
 local input, output = tonumber(ARGV[#ARGV - 4]), tonumber(ARGV[#ARGV - 3])
 local cost, lease = tonumber(ARGV[#ARGV - 2]), ARGV[#ARGV - 1]
@@ -79,7 +80,9 @@ for index = 1, limits do
   local key, leased = KEYS[index], ARGV[3 * index - 1] == 'concurrency'
   if refused == -1 then
     used[index] = used[index] + needs[index]
-    if leased then
+    if lease == '' then
+      -- Only asked for.
+    elseif leased then
       take_lease(key, lease, now)
     else
       add(key, newest[index], needs[index])
@@ -91,7 +94,9 @@ end
 
 if refused == -1 then
   for index, b in ipairs(budgets) do
-    take_hold(b.key, lease, cost, now)
+    if lease ~= '' then
+      take_hold(b.key, lease, cost, now)
+    end
     reserved[index] = reserved[index] + cost
   end
 end

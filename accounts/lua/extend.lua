@@ -1,6 +1,7 @@
 -- Hold more in all budgets, or in none.
 -- KEYS: the budgets. ARGV: of each as in budgets.lua; then what is held, how much more, lease,
 -- clock. Returns 1 if it is held, 0 if a hard budget has no room, -2 if one is unknown.
+-- An empty lease asks which it would be, and holds nothing.
 
 local held, more = tonumber(ARGV[#ARGV - 3]), tonumber(ARGV[#ARGV - 2])
 local lease, now = ARGV[#ARGV - 1], clock(tonumber(ARGV[#ARGV]))
@@ -18,6 +19,9 @@ for _, key in ipairs(KEYS) do
   end
 end
 
+if lease == '' then
+  return 1
+end
 for _, key in ipairs(KEYS) do
   take_hold(key, lease, held + more, now)
 end

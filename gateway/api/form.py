@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from gateway import exchange
+from gateway import judgment
 from gateway.api.request import STEERING, read_as, refuse_steering
 from gateway.dialects.base import ClientDialect
 from gateway.errors import UnsupportedEncoding
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=FormIn)
 
 async def form_of(request: GatewayRequest, dialect: ClientDialect, schema: type[F]) -> Question:
     """What the form asks. Raises BadRequest, and whatever keeps a body from being read."""
-    exchange.check_operation(request.principal, dialect)
+    judgment.check_operation(request.principal, dialect)
     if request.incoming is None:
         raise UnsupportedEncoding("Send the fields and the file as multipart/form-data.")
     upload = request.upload = Upload(request.incoming, schema.needed, STEERING)

@@ -14,7 +14,7 @@ from django.urls import register_converter
 from django.urls.converters import StringConverter
 from ninja import Router
 
-from gateway import counting, errors, exchange
+from gateway import counting, errors, exchange, judgment
 from gateway.api import models
 from gateway.api.request import json_of, read_as, request_of
 from gateway.dialects.base import Json, mapping
@@ -101,7 +101,7 @@ async def _count(asked: GatewayRequest, name: str) -> HttpResponseBase:
     given = json_of(asked)
     body = dict(mapping(told(given, "generateContentRequest"))) or given
     read_as(GenerateContentIn, body)
-    model = exchange.permitted_model(
+    model = judgment.permitted_model(
         asked.principal, Question(gemini_generate, name, asked.raw, body)
     )
     vocabulary = model.targets[0].upstream_model if model.targets else model.name

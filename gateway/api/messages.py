@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Router
 
-from gateway import counting, exchange
+from gateway import counting, exchange, judgment
 from gateway.api.request import json_of, read_as, request_of, told_to
 from gateway.dialects.anthropic_messages import anthropic_messages
 from gateway.question import Question
@@ -42,7 +42,7 @@ async def count_tokens(request: HttpRequest) -> HttpResponse:
     body = json_of(asked)
     payload = read_as(TokensIn, body)
     question = Question(anthropic_messages, payload.model, asked.raw, body)
-    model = exchange.permitted_model(asked.principal, question)
+    model = judgment.permitted_model(asked.principal, question)
     conversation = anthropic_messages.read_request(body)
     names = [target.upstream_model for target in model.targets]
     counted = counting.count(conversation, names[0] if names else model.name)

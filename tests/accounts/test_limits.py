@@ -4,7 +4,8 @@ import pytest
 
 from accounts.limits import BUSY_US, RESERVED, RING, LocalStore, slot_us, steady_us, whole_after_us
 from accounts.rules import Need
-from tests.accounts.conftest import NOON_US, a_limit, by, rules_of, tokens
+from tests.accounts.conftest import NOON_US, a_budget, a_limit, by, costs, rules_of, tokens
+from tests.accounts.test_limits_model import known
 
 REQUESTS = a_limit("requests", 3)
 TOKENS = a_limit("tokens", 100)
@@ -237,3 +238,23 @@ async def test_a_closed_store_starts_from_nothing(clock):
     await granted(store, REQUESTS, CONCURRENCY)
     await store.close()
     assert await used(store, REQUESTS, CONCURRENCY) == [0, 0]
+
+
+async def test_what_is_only_asked_is_not_counted(store):
+    asked = rules_of(REQUESTS, TOKENS, CONCURRENCY)
+
+    for _ in range(5):
+        assert (await store.admit(asked, "", tokens(100))).refused == RESERVED
+
+    assert await used(store, *asked.limits) == [0, 0, 0]
+
+
+async def test_an_extension_that_is_only_asked_for_is_answered_as_one_that_is_made(store):
+    rules = rules_of(a_budget(100))
+    await known(store, rules.budgets)
+
+    foreseen = [await store.extend(rules, "", 40, more) for more in (60, 61)]
+    await store.admit(rules, "a", costs(40))
+
+    assert [await store.extend(rules, "a", 40, more) for more in (61, 60)] == [0, 1]
+    assert foreseen == [1, 0]

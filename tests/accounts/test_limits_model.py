@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from accounts.admission import NO_LEASE
 from accounts.limits import (
     LEASE_US,
     RESERVED,
@@ -137,7 +138,9 @@ class LimitsMachine(RuleBasedStateMachine):
             and self.running() + 1 <= self.limits[2].amount
             and all(one.has_room(need.cost_nano, now) for one in self.spending)
         )
+        foreseen = now_done(self.store.admit(self.rules, NO_LEASE, need))
         verdict = now_done(self.store.admit(self.rules, lease, need))
+        assert foreseen == verdict
         assert (verdict.refused == RESERVED) is expected
         if not expected:
             return
@@ -279,7 +282,9 @@ class Play:
 
     async def admit(self, need):
         lease = next(self.names)
+        foreseen = await self.store.admit(self.rules, NO_LEASE, need)
         verdict = await self.store.admit(self.rules, lease, need)
+        assert foreseen == verdict
         if verdict.refused == RESERVED:
             self.running.append((lease, verdict, need))
         return [list(part) if isinstance(part, list | tuple) else part for part in verdict]
