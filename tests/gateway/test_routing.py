@@ -5,6 +5,7 @@ import pytest
 
 from gateway import routing
 from gateway.routing import Manner, Out
+from gateway.strategies import session_number
 from tests.gateway.targets import make_target
 
 
@@ -181,8 +182,8 @@ def test_sessions_are_shared_by_weight():
     targets = [make_target(1, weight=3), make_target(2, weight=1)]
 
     firsts = Counter(
-        numbers(planned(targets, manner=Manner(session=session * 0x9E3779B97F4A7C15 % 2**64)))[0]
-        for session in range(8000)
+        numbers(planned(targets, manner=Manner(session=session_number(f"session {number}"))))[0]
+        for number in range(8000)
     )
 
     assert firsts[1] / 8000 == pytest.approx(0.75, abs=0.02)
