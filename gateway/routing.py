@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from gateway.strategies import STRATEGIES, WITHOUT_TIERS, Draw, Readings, kept_together
@@ -72,18 +71,20 @@ def plan(
     better than a refusal that surely does.
     """
     ordered = order(targets, manner, standing, draw or drawn)
-    outs = {target.id: standing.out(target) for target in ordered}
-    if not any(outs.values()):
+    outs = [(target, out) for target in ordered if (out := standing.out(target))]
+    if not outs:
         return Plan(ordered)
-    usable = [target for target in ordered if outs[target.id] is None]
-    dropped = [
-        Dropped(target, out.reason, out.for_s) for target in ordered if (out := outs[target.id])
-    ]
+    out_ids = {target.id for target, _ in outs}
+    usable = [target for target in ordered if target.id not in out_ids]
     if usable:
-        return Plan(usable, dropped)
-    hopes = [target for target in ordered if (out := outs[target.id]) and not out.is_final]
-    hopeless = [each for each in dropped if each.target not in hopes]
+        return Plan(usable, [_dropped(target, out) for target, out in outs])
+    hopes = [target for target, out in outs if not out.is_final]
+    hopeless = [_dropped(target, out) for target, out in outs if out.is_final]
     return Plan(hopes, hopeless, is_last_resort=bool(hopes))
+
+
+def _dropped(target: Target, out: Out) -> Dropped:
+    return Dropped(target, out.reason, out.for_s)
 
 
 def order(
@@ -104,12 +105,12 @@ def order(
 
 
 def _tiers(targets: Sequence[Target], manner: Manner) -> Iterable[list[Target]]:
+    tiers: dict[tuple[bool, int], list[Target]] = {}
     has_tiers = manner.strategy not in WITHOUT_TIERS
-
-    def tier(target: Target) -> tuple[bool, int]:
-        return target.id not in manner.preferred, target.priority if has_tiers else 0
-
-    return [list(group) for _, group in groupby(sorted(targets, key=tier), key=tier)]
+    for target in targets:
+        name = (target.id not in manner.preferred, target.priority if has_tiers else 0)
+        tiers.setdefault(name, []).append(target)
+    return [tiers[name] for name in sorted(tiers)]
 
 
 def drawn(_: Target) -> float:

@@ -7,6 +7,7 @@ by weight.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Protocol
 
@@ -16,7 +17,8 @@ from registry.snapshot import Target
 Draw = Callable[[Target], float]
 #: So many times the mean of its tier, and a few, may be in flight at the route of a session.
 HOT, FEW = 2, 4
-_WORD, _OF_KEYS = (1 << 64) - 1, 0xC2B2AE3D27D4EB4F
+_WORD = (1 << 64) - 1
+_GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 class Readings(Protocol):
@@ -48,16 +50,16 @@ def least_latency(tier: Sequence[Target], readings: Readings, draw: Draw) -> lis
     choices, not the best of all, keep instances from all running to one target at once.
     """
     drawn = by_weight(tier, readings, draw)
-    told = {target.id: readings.latency_s(target) for target in drawn}
-    known = [seconds for seconds in told.values() if seconds is not None]
+    told = [readings.latency_s(target) for target in drawn]
+    known = [seconds for seconds in told if seconds is not None]
     usual = sum(known) / len(known) if known else 1.0
-
-    def load(target: Target) -> float:
-        seconds = told[target.id]
-        return (usual if seconds is None else seconds) * (readings.in_flight(target) + 1)
-
-    first, *others = sorted(drawn[:2], key=load)
-    return [first, *sorted((*others, *drawn[2:]), key=load)]
+    loads = [
+        (usual if seconds is None else seconds) * (readings.in_flight(target) + 1)
+        for seconds, target in zip(told, drawn, strict=True)
+    ]
+    first = 0 if len(drawn) < 2 or loads[0] <= loads[1] else 1
+    others = [place for place in range(len(drawn)) if place != first]
+    return [drawn[place] for place in (first, *sorted(others, key=loads.__getitem__))]
 
 
 def least_cost(tier: Sequence[Target], readings: Readings, draw: Draw) -> list[Target]:
@@ -94,8 +96,11 @@ def kept_together(tier: Sequence[Target], session: int, readings: Readings) -> l
     ordered = by_weight(tier, readings, lambda target: _hashed(session, target))
     busy = [readings.in_flight(target) for target in ordered]
     most = HOT * sum(busy) / len(busy) + FEW
-    hot = [target for target, count in zip(ordered, busy, strict=True) if count > most]
-    return [target for target in ordered if target not in hot] + hot
+    if busy[0] <= most:
+        return ordered
+    # Stable: those that are hot come last, and all others keep their places.
+    places = sorted(range(len(ordered)), key=lambda place: busy[place] > most)
+    return [ordered[place] for place in places]
 
 
 def session_number(name: str) -> int:
@@ -105,13 +110,18 @@ def session_number(name: str) -> int:
 
 def _hashed(session: int, target: Target) -> float:
     """A number in [0, 1) that looks random and is the same in every process."""
-    # The last steps of SplitMix64 (Steele, Lea and Flood 2014). Python's own hash of a tuple is
-    # fast as well, and so far from even that one of two routes gets two thirds of the sessions.
-    mixed = session ^ target.route_id * 0x9E3779B97F4A7C15 ^ (target.key_id or 0) * _OF_KEYS
-    mixed &= _WORD
-    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & _WORD
-    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & _WORD
-    return (mixed ^ mixed >> 31) / (_WORD + 1)
+    mixed = (session ^ _seed(target.route_id, target.key_id or 0)) * _FIRST & _WORD
+    return ((mixed ^ mixed >> 32) * _SECOND & _WORD) / (_WORD + 1)
+
+
+@lru_cache(maxsize=10_000)
+def _seed(route_id: int, key_id: int) -> int:
+    # SplitMix64 (Steele, Lea and Flood 2014). Python's own hash of a tuple is so far from even
+    # that one of two equal routes would get two thirds of the sessions.
+    mixed = (route_id * _GOLDEN + key_id * _SECOND + _FIRST) & _WORD
+    mixed = (mixed ^ mixed >> 30) * _FIRST & _WORD
+    mixed = (mixed ^ mixed >> 27) * _SECOND & _WORD
+    return mixed ^ mixed >> 31
 
 
 def _lot(target: Target, draw: Draw) -> float:
