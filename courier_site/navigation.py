@@ -125,6 +125,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Providers", "cloud", "registry.provider"),
                     _item("Models", "neurology", "registry.servedmodel"),
+                    _item("Routing policies", "alt_route", "registry.routingpolicy"),
                     _item("Prices", "payments", "registry.price"),
                     _item("Certifications", "verified", "registry.certification"),
                 ],

@@ -30,7 +30,7 @@ class Choice:
         self._question = question
         self._model = model
         self._bill = bill
-        self._session = sessions.session_of(caller, question) if model.is_sticky else None
+        self._session = self._session_of(caller)
         priced = bill.priced_targets()
         keeping = able(question, priced)
         self._fitting = fitting.fitting(model, keeping, question, bill.input_tokens)
@@ -43,6 +43,10 @@ class Choice:
         self._policies = snapshot.current().policies
         self._circumstances = self._told(principal, caller) if self._policies else None
         self.narrowed = self._narrowed()
+
+    def _session_of(self, caller: Caller) -> int | None:
+        is_kept = self._model.is_sticky
+        return sessions.session_of(caller.session, self._question.body) if is_kept else None
 
     @property
     def targets(self) -> list[snapshot.Target]:

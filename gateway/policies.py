@@ -29,8 +29,8 @@ class Circumstances:
     budget_used: float | None = None
 
     def at_budget(self, used_percent: float) -> Circumstances:
-        """The same, now that it is known how much of a budget is used."""
-        return replace(self, budget_used=used_percent)
+        """The same, now that so much of a budget is known to be used, or more."""
+        return replace(self, budget_used=max(used_percent, self.budget_used or 0.0))
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from gateway.question import Caller, Question
 from gateway.strategies import session_number
 
 #: Where clients name what they would have cached together, in the order of preference.
@@ -18,10 +17,11 @@ OPENINGS = ("system", "instructions", "systemInstruction")
 TURNS = ("messages", "input", "contents")
 
 
-def session_of(caller: Caller, question: Question) -> int | None:
+def session_of(named: str, body: Mapping[str, Any]) -> int | None:
     """A number for the session: what the client names, else how the conversation begins."""
-    named = caller.session or next(_marks(question.body), "")
-    return session_number(named or _opening(question.body)) if question.body else None
+    if not body:
+        return session_number(named) if named else None
+    return session_number(named or next(_marks(body), "") or _opening(body))
 
 
 def _marks(body: Mapping[str, Any]) -> Iterator[str]:

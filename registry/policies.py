@@ -133,8 +133,21 @@ class Policy:
 
 def complaints(conditions: object, actions: object) -> dict[str, list[str]]:
     """Why these will not do, as sentences by field; empty if they will."""
-    found = {"conditions": _wrong(Conditions, conditions), "actions": _wrong(Actions, actions)}
-    return {field: sentences for field, sentences in found.items() if sentences}
+    found = {"conditions": faults(Conditions, conditions), "actions": faults(Actions, actions)}
+    return {
+        field: [f"{place}: {said}" if place else said for place, said in those]
+        for field, those in found.items()
+        if those
+    }
+
+
+def faults(words: type[Words], value: object) -> list[tuple[str, str]]:
+    """Which of the words is wrong, and why, as a sentence. Empty: all of them together."""
+    try:
+        words.model_validate(value)
+    except ValidationError as error:
+        return [_fault(each["loc"], each["msg"]) for each in error.errors()]
+    return []
 
 
 def policy_of(name: str, conditions: Mapping[str, Any], actions: Mapping[str, Any]) -> Policy:
@@ -142,18 +155,8 @@ def policy_of(name: str, conditions: Mapping[str, Any], actions: Mapping[str, An
     return Policy(name, Conditions.model_validate(conditions), Actions.model_validate(actions))
 
 
-def _wrong(words: type[Words], value: object) -> list[str]:
-    try:
-        words.model_validate(value)
-    except ValidationError as error:
-        return [_sentence(each["loc"], each["msg"]) for each in error.errors()]
-    return []
-
-
-def _sentence(place: tuple[int | str, ...], message: str) -> str:
-    named = ".".join(map(str, place))
-    said = message.removeprefix("Value error, ")
-    return f"{named}: {said}." if named else f"{said}."
+def _fault(place: tuple[int | str, ...], message: str) -> tuple[str, str]:
+    return str(place[0]) if place else "", f"{message.removeprefix('Value error, ')}."
 
 
 def _known(names: tuple[str, ...], known: Any) -> tuple[str, ...]:

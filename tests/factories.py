@@ -7,7 +7,15 @@ from itertools import count
 from django.utils import timezone
 
 from accounts.models import Budget, BudgetRaise, Membership, RateLimit, Team, User
-from registry.models import Alias, Price, Provider, Route, ServedModel, UpstreamKey
+from registry.models import (
+    Alias,
+    Price,
+    Provider,
+    Route,
+    RoutingPolicy,
+    ServedModel,
+    UpstreamKey,
+)
 
 #: Any price that a test adds to a model is newer.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -90,6 +98,12 @@ def make_route(model, provider, *, upstream_model=None, **fields):
     upstream_model = upstream_model or model.name
     return Route.objects.create(
         model=model, provider=provider, upstream_model=upstream_model, **fields
+    )
+
+
+def make_policy(name=None, *, when=None, then, **fields):
+    return RoutingPolicy.objects.create(
+        name=name or f"policy-{next(_numbers)}", conditions=when or {}, actions=then, **fields
     )
 
 

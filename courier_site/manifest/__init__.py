@@ -14,8 +14,9 @@ from courier_site.manifest.callables import put_model, put_provider
 from courier_site.manifest.callers import put_key, put_plan, put_team
 from courier_site.manifest.document import Document, Entry, ManifestError
 from courier_site.manifest.exporting import export
+from courier_site.manifest.policies import put_policy
 from courier_site.manifest.writing import KnownKey, Outcome, Writer
-from registry.models import Managed, Provider, ServedModel
+from registry.models import Managed, Provider, RoutingPolicy, ServedModel
 
 __all__ = ["Document", "KnownKey", "ManifestError", "Outcome", "apply", "export", "plan"]
 
@@ -23,6 +24,7 @@ __all__ = ["Document", "KnownKey", "ManifestError", "Outcome", "apply", "export"
 SECTIONS: tuple[tuple[type[Managed], str, Callable[[Writer, Entry], Managed]], ...] = (
     (Provider, "providers", put_provider),
     (ServedModel, "models", put_model),
+    (RoutingPolicy, "policies", put_policy),
     (Plan, "plans", put_plan),
     (Team, "teams", put_team),
     (ApiKey, "keys", put_key),

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from courier_site.manifest.document import Entry
 from courier_site.manifest.secrets import given_secret
-from courier_site.manifest.vocabulary import LATER_STRATEGIES, TIMEOUTS
+from courier_site.manifest.vocabulary import TIMEOUTS
 from courier_site.manifest.writing import Writer
 from lib import encryption
 from registry.capabilities import COUNTS, NAMES, TRAITS
@@ -107,7 +107,7 @@ def _holds(row: UpstreamKey, secret: str) -> bool:
 
 def put_model(writer: Writer, entry: Entry) -> ServedModel:
     entry.only(
-        *("name", "description", "enabled", "strategy", "max_attempts"),
+        *("name", "description", "enabled", "strategy", "stickiness", "max_attempts"),
         *("capabilities", "on_unsupported", "routes", "prices", "aliases"),
     )
     name = _model_name(entry)
@@ -140,8 +140,9 @@ def _model_fields(entry: Entry) -> dict[str, Any]:
     if "enabled" in entry:
         fields["enabled"] = entry.flag("enabled")
     if "strategy" in entry:
-        offered = ServedModel.Strategy.values
-        fields["strategy"] = entry.choice("strategy", offered, LATER_STRATEGIES)
+        fields["strategy"] = entry.choice("strategy", ServedModel.Strategy.values)
+    if "stickiness" in entry:
+        fields["stickiness"] = entry.choice("stickiness", ServedModel.Stickiness.values)
     if "max_attempts" in entry:
         fields["max_attempts"] = entry.whole("max_attempts")
     if "on_unsupported" in entry:

@@ -13,7 +13,7 @@ import yaml
 from accounts.models import ApiKey, Budget, Plan, RateLimit, Team, usual_thresholds
 from courier_site.manifest.document import REFERENCE
 from courier_site.manifest.vocabulary import LIMITS, TIMEOUTS
-from registry.models import Price, Provider, Route, ServedModel, UpstreamKey
+from registry.models import Price, Provider, Route, RoutingPolicy, ServedModel, UpstreamKey
 
 EXPLANATION = """\
 # Courier's configuration. Secrets are references to the environment: where a variable is
@@ -30,6 +30,7 @@ def export() -> str:
         "version": 1,
         "providers": [_provider(row, references) for row in Provider.objects.order_by("name")],
         "models": [_model(row) for row in ServedModel.objects.order_by("name")],
+        "policies": [_policy(row) for row in RoutingPolicy.objects.order_by("name")],
         "plans": [_plan(row) for row in Plan.objects.order_by("name")],
         "teams": [_team(row) for row in Team.objects.filter(archived_at=None).order_by("name")],
         "keys": [
@@ -87,6 +88,7 @@ def _model(row: ServedModel) -> Block:
     if row.description:
         block["description"] = _literal(row.description)
     block |= {"strategy": row.strategy, "max_attempts": row.max_attempts}
+    block |= _unless(ServedModel.Stickiness.NONE, stickiness=row.stickiness)
     block |= _unless(ServedModel.OnUnsupported.DROP, on_unsupported=row.on_unsupported)
     block |= _unless(True, enabled=row.enabled)
     block |= _unless({}, capabilities=row.capabilities.told())
@@ -96,6 +98,14 @@ def _model(row: ServedModel) -> Block:
         "aliases": [_literal(alias.name) for alias in row.aliases.order_by("name")],
     }
     return block | {name: items for name, items in lists.items() if items}
+
+
+def _policy(row: RoutingPolicy) -> Block:
+    block: Block = {"name": _literal(row.name), "position": row.position}
+    block |= _unless("", description=_literal(row.description))
+    block |= _unless(True, enabled=row.enabled)
+    block |= _unless({}, when=_without_references(row.conditions))
+    return block | {"then": _without_references(row.actions)}
 
 
 def _route(row: Route) -> Block:

@@ -5,10 +5,6 @@ from __future__ import annotations
 from accounts.models import RateLimit
 from registry.capabilities import NAMES
 
-#: Strategies of the manifest's contract that this version does not have yet.
-LATER_STRATEGIES = frozenset(
-    {"least_busy", "least_cost", "least_latency", "most_quota", "weighted"}
-)
 TIMEOUTS = {
     "connect": "connect_timeout_s",
     "first_byte": "first_byte_timeout_s",
@@ -37,4 +33,6 @@ KEYS_OF_FIELDS = {
     "allowed_endpoints": "endpoints",
     "allowed_models": "models",
     "starts_at": "from",
+    "conditions": "when",
+    "actions": "then",
 }

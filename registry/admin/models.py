@@ -135,7 +135,18 @@ class ServedModelAdmin(SwitchingAdmin):
     actions: ClassVar[list[str]] = [*SwitchingAdmin.actions, "take_prices"]
     form = CapabilityForm
     fieldsets = (
-        (None, {"fields": ("name", "description", "enabled", ("strategy", "max_attempts"))}),
+        (
+            None,
+            {
+                "fields": (
+                    "name",
+                    "description",
+                    "enabled",
+                    ("strategy", "stickiness"),
+                    "max_attempts",
+                )
+            },
+        ),
         (
             "What it can do",
             {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.core.exceptions import ValidationError
 from django.db import models
 
@@ -30,7 +32,10 @@ class RoutingPolicy(Managed):
     def __str__(self) -> str:
         return self.name
 
-    def clean(self) -> None:
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        super().clean_fields(exclude)
         wrong = policies.complaints(self.conditions, self.actions)
-        if wrong:
-            raise ValidationError(dict(wrong))
+        # The admin asks for each condition and action in a field of its own, and checks it there.
+        told = {name: those for name, those in wrong.items() if name not in (exclude or ())}
+        if told:
+            raise ValidationError(dict(told))

@@ -24,7 +24,7 @@ class ServedModel(Managed, Capable):
 
     class Stickiness(models.TextChoices):
         NONE = "none", "None"
-        SESSION = "session", "Requests of one session go to one route, for its prompt cache"
+        SESSION = "session", "Each session to one route"
 
     class OnUnsupported(models.TextChoices):
         DROP = "drop", "Leave it out, and say so in a header"
@@ -38,7 +38,13 @@ class ServedModel(Managed, Capable):
     description = models.CharField(max_length=300, blank=True)
     enabled = models.BooleanField(default=True)
     strategy = models.CharField(max_length=32, choices=Strategy, default=Strategy.PRIORITY)
-    stickiness = models.CharField(max_length=16, choices=Stickiness, default=Stickiness.NONE)
+    stickiness = models.CharField(
+        max_length=16,
+        choices=Stickiness,
+        default=Stickiness.NONE,
+        help_text="The session is what the client names (x-courier-session, prompt_cache_key, "
+        "user), or else how its conversation begins.",
+    )
     max_attempts = models.PositiveSmallIntegerField(
         default=3,
         validators=[MinValueValidator(1), MaxValueValidator(10)],
@@ -105,7 +111,9 @@ class Route(Capable):
     model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="routes")
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="routes")
     upstream_model = models.CharField(
-        max_length=200, help_text="The provider's own name for the model."
+        max_length=200,
+        help_text="The provider's own name for the model. A * stands for what the wildcard of the "
+        "model's name stands for.",
     )
     priority = models.PositiveSmallIntegerField(
         default=0, help_text="0 is tried first; the next is the fallback."

@@ -36,6 +36,7 @@ def model(*, routes=(), prices=(), aliases=(), **changed):
         "name": "gpt-4o",
         "enabled": "on",
         "strategy": "priority",
+        "stickiness": "none",
         "max_attempts": "3",
         "on_unsupported": "drop",
     }

@@ -53,6 +53,13 @@ models:
         search_unit: "0.01"
     aliases: [mini, small]
     max_attempts: 2
+    stickiness: session
+policies:
+  - name: night shift
+    position: 10
+    description: Cheap at night
+    when: {{teams: [research], hours: "22:00-06:00", time_zone: Europe/Paris, needs: [tools]}}
+    then: {{prefer: ["backup/*"], max_cost: "0.05"}}
 teams:
   - name: research
     budgets: [{{amount: "100.00", period: month, hard: false}}]

@@ -8,7 +8,15 @@ import pytest
 from accounts import keys
 from accounts.models import ApiKey, Budget, RateLimit, Team
 from courier_site import manifest
-from registry.models import Price, Provider, Revision, Route, ServedModel, UpstreamKey
+from registry.models import (
+    Price,
+    Provider,
+    Revision,
+    Route,
+    RoutingPolicy,
+    ServedModel,
+    UpstreamKey,
+)
 from tests import factories
 from tests.courier_site.manifests import KEY_SECRET, UPSTREAM_SECRET, WHOLE, apply, plan
 
@@ -477,3 +485,20 @@ def test_limits_of_upstream_keys_are_said_not_to_be_enforced():
     assert outcome.warnings == [
         "courier.yaml, line 5: Limits of upstream keys are not enforced by this version."
     ]
+
+
+def test_a_policy_is_made_of_what_it_asks_and_does():
+    apply(WHOLE)
+
+    policy = RoutingPolicy.objects.get()
+
+    assert (policy.name, policy.position, policy.managed_by) == ("night shift", 10, "courier.yaml")
+    assert policy.conditions["hours"] == "22:00-06:00"
+    assert policy.actions == {"prefer": ["backup/*"], "max_cost": "0.05"}
+
+
+def test_a_policy_that_asks_for_what_nobody_knows_is_refused():
+    text = WHOLE.replace("needs: [tools]", "needs: [legs]")
+
+    with pytest.raises(manifest.ManifestError, match=r"needs: These are some of: tools"):
+        apply(text)

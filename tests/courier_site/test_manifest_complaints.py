@@ -68,8 +68,8 @@ KEY = TEAM + "keys:\n  - name: demo\n    team: research\n"
             "line 5: A provider like this is given twice.",
         ),
         (
-            MODEL + "    strategy: weighted\n",
-            'line 7: strategy "weighted" is not available in this version.',
+            MODEL + "    strategy: weightd\n",
+            'line 7: strategy cannot be "weightd"; did you mean "weighted"?',
         ),
         (MODEL + "    max_attempts: 1.5\n", "line 7: max_attempts must be a whole number."),
         (

@@ -19,7 +19,7 @@ from django.db import connection
 from courier_site import health
 from courier_site.planes import Courier
 from courier_site.protocol import BoundedProtocol
-from gateway import breaker, exchange, failover
+from gateway import breaker, exchange, failover, standing
 from registry import snapshot
 from tests import factories
 from usage import ingest
@@ -193,7 +193,9 @@ def quiet_logs():
 @pytest.fixture
 async def courier(tiny, key, monkeypatch, quiet_logs):
     """A running Courier that serves the model `tiny` to `key`."""
-    monkeypatch.setattr(exchange, "breakers", breaker.Breakers())
+    fresh = breaker.Breakers()
+    monkeypatch.setattr(exchange, "breakers", fresh)
+    monkeypatch.setattr(standing, "breakers", fresh)
     monkeypatch.setattr(health, "_is_stopping", False)
     monkeypatch.setattr(ingest, "SHIP_EVERY_S", 0.02)
     if courier_settings.REDIS_URL:

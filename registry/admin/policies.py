@@ -1,0 +1,84 @@
+"""Routing policies in the admin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django.contrib import admin
+
+from registry.admin.managed import OriginFilter
+from registry.admin.policy_forms import PolicyForm
+from registry.admin.switching import SwitchingAdmin
+from registry.models import RoutingPolicy
+
+OF_CONDITIONS = "All that is filled in must hold. Nothing filled in: the policy always applies."
+OF_ACTIONS = (
+    "What becomes of the routes. If no route is left, the request is refused with "
+    "refused_by_policy, and nobody is called."
+)
+
+
+@admin.register(RoutingPolicy)
+class RoutingPolicyAdmin(SwitchingAdmin):
+    form = PolicyForm
+    list_display = ("position", "name", "asks", "does", "enabled", "origin")
+    list_display_links = ("name",)
+    list_filter = ("enabled", OriginFilter)
+    search_fields = ("name", "description")
+    search_help_text = "Name or description"
+    ordering = ("position", "name")
+    fieldsets: ClassVar[Any] = (
+        (None, {"fields": (("name", "position"), "description", "enabled")}),
+        (
+            "When",
+            {
+                "description": OF_CONDITIONS,
+                "fields": (
+                    ("when_teams", "when_keys"),
+                    ("when_models", "when_endpoints"),
+                    ("when_tags", "when_budget_used_at_least"),
+                    ("when_input_tokens_at_least", "when_input_tokens_at_most"),
+                    ("when_hours", "when_time_zone"),
+                    "when_days",
+                    "when_needs",
+                ),
+            },
+        ),
+        (
+            "Then",
+            {
+                "description": OF_ACTIONS,
+                "fields": (
+                    ("then_pin", "then_exclude"),
+                    ("then_prefer", "then_max_cost"),
+                    "then_certified",
+                    "then_last",
+                ),
+            },
+        ),
+    )
+
+    @admin.display(description="When")
+    def asks(self, policy: RoutingPolicy) -> str:
+        return _in_words(policy.conditions) or "always"
+
+    @admin.display(description="Then")
+    def does(self, policy: RoutingPolicy) -> str:
+        return _in_words(policy.actions)
+
+
+def _in_words(told: Any) -> str:
+    """Conditions or actions in a line."""
+    if not isinstance(told, Mapping):
+        return ""
+    return "; ".join(f"{name.replace('_', ' ')}: {_listed(value)}" for name, value in told.items())
+
+
+def _listed(value: Any) -> str:
+    match value:
+        case list():
+            return ", ".join(map(str, value))
+        case True:
+            return "yes"
+    return str(value)

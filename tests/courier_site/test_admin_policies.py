@@ -1,0 +1,87 @@
+"""Routing policies in the admin: every condition and action in a field of its own."""
+
+import pytest
+
+from registry.models import RoutingPolicy
+from tests.factories import make_policy
+
+pytestmark = pytest.mark.django_db
+
+ADD = "/admin/registry/routingpolicy/add/"
+LIST = "/admin/registry/routingpolicy/"
+
+
+def add(browser, **fields):
+    form = {"name": "night", "position": "10", "enabled": "on", "then_exclude": "alpha"}
+    return browser.post(ADD, {key: value for key, value in (form | fields).items() if value})
+
+
+def wrong(answer, field):
+    return answer.context["adminform"].form.errors.get(field)
+
+
+def test_what_is_filled_in_is_what_is_kept(browser):
+    answer = add(
+        browser,
+        when_teams="research, sales*",
+        when_hours="22:00-06:00",
+        when_days=["mon", "fri"],
+        when_budget_used_at_least="80",
+        then_exclude="",
+        then_pin="alpha/*",
+        then_max_cost="0.0500",
+        then_last="on",
+    )
+
+    assert answer.status_code == 302
+    policy = RoutingPolicy.objects.get()
+    assert policy.conditions == {
+        "teams": ["research", "sales*"],
+        "budget_used_at_least": 80,
+        "hours": "22:00-06:00",
+        "days": ["mon", "fri"],
+    }
+    assert policy.actions == {"pin": ["alpha/*"], "max_cost": "0.05", "last": True}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("when_hours", "9-17", "Write hours as 22:00-06:00."),
+        ("when_time_zone", "Mars", "Write a time zone such as Europe/Paris."),
+        ("when_teams", "x" * 300, "String should have at most 200 characters."),
+        ("then_max_cost", "-1", "Ensure this value is greater than or equal to 0."),
+    ],
+)
+def test_a_mistake_is_told_at_its_field(browser, field, value, said):
+    answer = add(browser, **{field: value})
+
+    assert wrong(answer, field) == [said]
+    assert not RoutingPolicy.objects.exists()
+
+
+def test_a_policy_that_does_nothing_is_refused(browser):
+    assert "A policy needs an action." in str(add(browser, then_exclude="").content)
+
+
+def test_a_policy_is_shown_in_the_form_as_it_is(browser):
+    policy = make_policy(
+        when={"teams": ["a", "b"], "needs": ["tools"]}, then={"max_cost": "0.5", "last": True}
+    )
+
+    form = browser.get(f"{LIST}{policy.pk}/change/").context["adminform"].form
+
+    assert form["when_teams"].value() == "a, b"
+    assert form["when_needs"].value() == ["tools"]
+    assert form["then_last"].value() is True
+
+
+def test_the_list_tells_what_a_policy_asks_and_does(browser):
+    make_policy(when={"teams": ["a", "b"]}, then={"pin": ["alpha"]})
+    make_policy(then={"last": True})
+
+    page = browser.get(LIST).content.decode()
+
+    assert "teams: a, b" in page
+    assert "always" in page
+    assert "pin: alpha" in page

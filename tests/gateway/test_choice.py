@@ -1,0 +1,169 @@
+"""Strategies, sessions, wildcards and policies, as requests meet them."""
+
+import pytest
+
+from gateway import load as load_module
+from tests import factories
+from tests.fakes.upstream import completion
+
+
+@pytest.fixture
+def pair(courier, alpha):
+    """Make a model `pair` with two routes at one provider, `dear` and `cheap`."""
+
+    async def make(*policies, **fields):
+        def rows():
+            model = factories.make_model("pair", priced=False, **fields)
+            for name, dollars in (("dear", "100"), ("cheap", "1")):
+                route = factories.make_route(model, alpha, upstream_model=name)
+                factories.make_price(model, route=route, input=dollars, output=dollars)
+            for policy in policies:
+                factories.make_policy(**policy)
+
+        await courier.make(rows)
+
+    return make
+
+
+def asked(upstream):
+    """The upstream models that were called, in order."""
+    return [request["model"] for request in upstream.requests]
+
+
+async def ask(chat, upstream, times=1, **body):
+    for _ in range(times):
+        for name in ("dear", "cheap"):
+            upstream.for_model(name, completion())
+        reply = await chat(model="pair", **body)
+    return reply
+
+
+async def test_the_cheapest_route_is_asked_first(chat, pair, upstream):
+    await pair(strategy="least_cost")
+
+    await ask(chat, upstream, 8)
+
+    assert set(asked(upstream)) == {"cheap"}
+
+
+async def test_a_session_stays_with_its_route(chat, pair, upstream):
+    await pair(stickiness="session")
+
+    for number in range(12):
+        await ask(chat, upstream, 3, user=f"user-{number}")
+
+    routes = asked(upstream)
+    assert all(len(set(routes[at : at + 3])) == 1 for at in range(0, 36, 3))
+    assert set(routes) == {"dear", "cheap"}
+
+
+async def test_a_session_may_be_named_in_a_header(chat, pair, upstream):
+    await pair(stickiness="session")
+
+    for number in range(12):
+        await ask(chat, upstream, headers={"x-courier-session": "s"}.items(), user=str(number))
+
+    assert len(set(asked(upstream))) == 1
+
+
+async def test_the_part_that_a_wildcard_stands_for_is_passed_on(chat, courier, alpha, upstream):
+    await courier.make(
+        lambda: factories.make_route(
+            factories.make_model("vendor/*"), alpha, upstream_model="hosted-*"
+        )
+    )
+    upstream.for_model("hosted-large-2", completion())
+
+    reply = await chat(model="vendor/large-2")
+
+    assert (reply.status, asked(upstream)) == (200, ["hosted-large-2"])
+    assert reply.headers["x-courier-model-served"] == "vendor/*"
+
+
+async def test_a_policy_sends_a_team_elsewhere(chat, pair, upstream):
+    await pair({"when": {"teams": ["research"]}, "then": {"pin": ["*/cheap"]}})
+
+    await ask(chat, upstream, 6)
+
+    assert set(asked(upstream)) == {"cheap"}
+
+
+async def test_a_policy_for_others_changes_nothing(chat, pair, upstream):
+    await pair({"when": {"teams": ["sales"]}, "then": {"exclude": ["*"]}})
+
+    assert (await ask(chat, upstream)).status == 200
+
+
+async def test_where_policies_leave_no_route_nobody_is_called(chat, pair, upstream):
+    await pair({"name": "cheap only", "then": {"max_cost": "0"}})
+
+    reply = await ask(chat, upstream)
+
+    assert (reply.status, reply.code) == (403, "refused_by_policy")
+    assert "cheap only" in reply.error["message"]
+    assert reply.headers["x-should-retry"] == "false"
+    assert asked(upstream) == []
+
+
+async def test_a_policy_by_tag_and_size(chat, pair, upstream):
+    when = {"tags": ["bulk"], "input_tokens_at_least": 1}
+    await pair({"when": when, "then": {"exclude": ["*/dear"]}})
+
+    await ask(chat, upstream, 6, metadata={"tags": "bulk"})
+
+    assert set(asked(upstream)) == {"cheap"}
+
+
+async def test_what_is_preferred_comes_first_and_the_other_is_its_fallback(chat, pair, upstream):
+    await pair({"then": {"prefer": ["*/cheap"]}}, strategy="priority")
+    upstream.for_model("cheap", b"{}", status=500)
+    upstream.for_model("dear", completion())
+
+    reply = await chat(model="pair")
+
+    assert (reply.status, asked(upstream)) == (200, ["cheap", "dear"])
+
+
+async def test_a_budget_that_is_nearly_used_up_leads_to_the_cheap_route(
+    chat, pair, upstream, team, courier
+):
+    policy = {"when": {"budget_used_at_least": 50}, "then": {"pin": ["*/cheap"]}}
+    await pair(policy, strategy="priority")
+    await courier.make(lambda: factories.make_budget(amount="0.20", team=team))
+    # What `dear` may cost with 1,000 tokens of output is half of it.
+    await ask(chat, upstream, max_tokens=1000)
+    before = len(asked(upstream))
+
+    reply = await ask(chat, upstream, 12, max_tokens=1500)
+
+    assert reply.status == 200
+    assert set(asked(upstream)[before:]) == {"cheap"}
+
+
+async def test_a_budget_too_small_for_the_dear_route_is_enough_for_the_cheap_one(
+    chat, pair, upstream, team, courier
+):
+    policy = {"when": {"budget_used_at_least": 90}, "then": {"pin": ["*/cheap"]}}
+    await pair(policy)
+    await courier.make(lambda: factories.make_budget(amount="0.05", team=team))
+
+    reply = await ask(chat, upstream, max_tokens=1000)
+
+    assert (reply.status, asked(upstream)) == (200, ["cheap"])
+
+
+async def test_without_such_a_policy_it_is_refused(chat, pair, upstream, team, courier):
+    await pair()
+    await courier.make(lambda: factories.make_budget(amount="0.05", team=team))
+
+    reply = await ask(chat, upstream, max_tokens=1000)
+
+    assert (reply.status, reply.code) == (429, "insufficient_quota")
+
+
+async def test_nothing_is_in_flight_when_all_have_answered(chat, pair, upstream):
+    await pair(strategy="least_busy")
+
+    await ask(chat, upstream, 4)
+
+    assert all(not known.in_flight for known in load_module.load._measured.values())
