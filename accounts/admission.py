@@ -239,8 +239,12 @@ async def admit(principal: Principal, request_id: UUID, model_name: str, need: N
     Raises RateLimited, TokensLimited, RequestTooLargeForLimit, BudgetExhausted, BudgetHeld
     or LimitsUnavailable.
     """
-    rules = principal.rules_for(model_name)
-    reservation = await _weighed(rules, request_id.hex, need)
+    return await reserve(principal.rules_for(model_name), request_id.hex, need)
+
+
+async def reserve(rules: Rules, lease: str, need: Need) -> Reservation:
+    """Hold `need` in all of `rules` or in none, for whoever they are of. Raises as `admit`."""
+    reservation = await _weighed(rules, lease, need)
     if rules.is_leased:
         _open.add(reservation)
     return reservation

@@ -20,7 +20,12 @@ from accounts.rules import BudgetRule, Limit, Need, Rules
 from lib.errors import CourierError
 
 WINDOWS = {int(window): str(label) for window, label in RateLimit.Window.choices}
-SCOPES = {"key": "this key", "team": "this key's team", "user": "this key's owner"}
+SCOPES = {
+    "key": "this key",
+    "team": "this key's team",
+    "user": "this key's owner",
+    "upstream": "an upstream key",
+}
 NOUNS = {"input_tokens": "input token", "output_tokens": "output token", "tokens": "token"}
 PERIODS = {"day": "daily", "week": "weekly", "month": "monthly", "total": "total"}
 LENGTHS = {"day": "24 hours", "week": "7 days", "month": "30 days"}

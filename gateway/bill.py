@@ -85,6 +85,15 @@ class Bill:
             cost = max(holds, default=0)
         return Need(self.input_tokens, self._bound, self._charged(cost))
 
+    def need_of_key(self, target: Target) -> Need:
+        """What to hold of the target's own key: tokens, and money by its provider's price."""
+        price, cost = self.price_of(target), 0
+        if price and target.terms.budget_nano is not None:
+            guess = self.input_tokens * 4 // 3 + MARKS
+            most = self._output_of(target, is_hard=True)
+            cost = price.hold_nano(guess, most, self._images, self._searches)
+        return Need(self.input_tokens, self._bound, min(cost, MOST_NANO))
+
     def estimate_nano(self, target: Target) -> int | None:
         """What an answer of `target` would cost, rather too much; None if its price is unknown."""
         price = self.price_of(target)
@@ -93,22 +102,21 @@ class Bill:
         beside = (self._images, self._searches)
         return self._charged(price.hold_nano(self.input_tokens, self._output_of(target), *beside))
 
-    def _output_of(self, target: Target) -> int:
+    def _output_of(self, target: Target, *, is_hard: bool = False) -> int:
         """The output tokens to hold for an answer of `target`.
 
         A stream's hold can be extended, so a usual answer will do. A whole answer's cannot:
         where a budget is hard and the model's limit is known, it is for all that may come.
         """
-        usual = self._question.dialect.usual_output(self._question.body, self._unbounded(target))
-        return self._bound or usual
+        is_hard = is_hard or any(each.hard for each in self._principal.budgets)
+        unbounded = self._unbounded(target, is_hard=is_hard)
+        return self._bound or self._question.dialect.usual_output(self._question.body, unbounded)
 
-    def _unbounded(self, target: Target) -> int:
+    def _unbounded(self, target: Target, *, is_hard: bool) -> int:
         most = target.capabilities.output_limit
         if most is None:
             return UNBOUNDED_HOLD
-        waits_to_the_end = not self._question.wants_stream and any(
-            each.hard for each in self._principal.budgets
-        )
+        waits_to_the_end = is_hard and not self._question.wants_stream
         return most if waits_to_the_end else min(most, UNBOUNDED_HOLD)
 
     def covered_tokens(self, target: Target) -> int | None:

@@ -276,6 +276,8 @@ class UpstreamError(CourierError):
     may_have_cost: ClassVar[bool] = False
     #: What has to be paid for all the same, where that is known better.
     paid: Metered | None = None
+    #: Whether the upstream was called at all: what was not is no attempt.
+    was_called: ClassVar[bool] = True
 
     def is_final(self) -> None:
         """Nothing else is tried: what was asked has left, and cannot be sent again."""
@@ -328,6 +330,21 @@ class UpstreamRateLimited(UpstreamError):
     type = "rate_limit_error"
     code = "upstream_rate_limited"
     recovery = Recovery.RETRY
+
+
+class KeyAtItsLimit(UpstreamRateLimited):
+    """A limit or the budget that administrators gave an upstream key has no room."""
+
+    recovery = Recovery.FALLBACK
+    was_called: ClassVar[bool] = False
+
+
+class KeyLimitsUnknown(UpstreamError):
+    """Nobody can tell what is left of an upstream key's limits or budget."""
+
+    status = 503
+    code = "limits_unavailable"
+    was_called: ClassVar[bool] = False
 
 
 class UpstreamUnavailable(UpstreamError):

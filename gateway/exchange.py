@@ -23,6 +23,7 @@ from gateway import (
     batches,
     errors,
     failover,
+    key_limits,
     metering,
     passage,
     relay,
@@ -122,6 +123,8 @@ class Exchange:
         self._started_at = judgment.moment
         #: The attempt that is in flight.
         self._at: Target | None = None
+        #: What it holds of its key's own limits and budget.
+        self._key_hold: Reservation | None = None
         self.record = self._opened()
         self.attempts = Attempts(
             most=model.max_attempts,
@@ -142,6 +145,7 @@ class Exchange:
         """The first answer of `targets`; what fails on the way is told to the breakers."""
 
         async def attempt_at(target: Target, limit_s: float) -> T:
+            self._key_hold = await key_limits.claim(target, self.bill)
             began_at = self.now()
             self._begin(target)
             try:
@@ -170,6 +174,7 @@ class Exchange:
         load.failed(target)
         breakers.failed(target, error)
         self.bill.fail(target, error, self.now())
+        self._settle_key()
         if not self.question.can_be_asked_again:
             error.is_final()
 
@@ -178,6 +183,12 @@ class Exchange:
         if self._at is not None:
             load.end(self._at)
             self._at = None
+
+    def _settle_key(self) -> None:
+        """What the attempt has used of its key is known."""
+        if self._key_hold is not None:
+            key_limits.settle(self._key_hold, self.bill.tries[-1])
+            self._key_hold = None
 
     def now(self) -> float:
         return self._loop.time()
@@ -271,6 +282,7 @@ class Exchange:
             recorder.close_request(record)
             crash_points.reach("request.recorded")
         finally:
+            self._settle_key()
             self.reservation.settle(
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ async def first_success(
     target, every attempt, or the time is used up.
     """
     line = [Candidate(target) for target in targets]
+    refusals: list[UpstreamError] = []
     last: UpstreamError = NoAvailableTarget("No route of this model is available at the moment.")
     while line and attempts.made < attempts.most:
         candidate = min(line, key=lambda each: each.ready_at)
@@ -67,6 +69,11 @@ async def first_success(
         try:
             won = await attempt(candidate.target, _share(candidate, line, attempts))
         except UpstreamError as error:
+            if not error.was_called:
+                attempts.made -= 1
+                refusals.append(error)
+                line.remove(candidate)
+                continue
             last = error
             attempts.log.append((candidate.target, error))
             if error.recovery is Recovery.NONE:
@@ -78,7 +85,14 @@ async def first_success(
             continue
         attempts.log.append((candidate.target, None))
         return won
+    if refusals and not attempts.made:
+        raise _soonest(refusals)
     raise _final(last, attempts)
+
+
+def _soonest(refusals: Sequence[UpstreamError]) -> UpstreamError:
+    """Of those that all refused without a call, the one that is open again first."""
+    return min(refusals, key=lambda error: error.retry_after or math.inf)
 
 
 def _share(candidate: Candidate, line: list[Candidate], attempts: Attempts) -> float:

@@ -21,6 +21,7 @@ from django.db import close_old_connections
 from lib.encryption import CannotDecrypt
 from registry import certified
 from registry.capabilities import UNKNOWN, Capabilities, together
+from registry.key_terms import FREE, KeyTerms, terms_of
 from registry.kinds import is_offered
 from registry.models import Price as PriceRow
 from registry.models import (
@@ -69,6 +70,8 @@ class Target:
     drain_timeout_s: float = 60.0
     #: The traits that the route is certified for; known only where a policy asks for some.
     certified: frozenset[str] = frozenset()
+    #: What its key may be used for and has to keep to.
+    terms: KeyTerms = FREE
 
     @property
     def id(self) -> tuple[int, int | None]:
@@ -120,7 +123,8 @@ class Model:
         if not any("*" in target.upstream_model for target in self.targets):
             return self
         stands_for = name[len(self.name) - 1 :]
-        return replace(self, targets=tuple(_named(each, stands_for) for each in self.targets))
+        named = (_named(each, stands_for) for each in self.targets)
+        return replace(self, targets=tuple(each for each in named if _is_allowed(each)))
 
     def priced_targets(self, moment: datetime) -> tuple[Target, ...]:
         """The targets of which is known what their answers cost at `moment`."""
@@ -285,8 +289,8 @@ def _targets_by_model(
         if route.provider_id not in keys:
             keys[route.provider_id] = _usable_keys(route.provider)
         passed = certified_for.get(route.pk, frozenset())
-        for key, secret in keys[route.provider_id]:
-            targets.setdefault(route.model_id, []).append(_target(route, key, secret, passed))
+        reached = (_target(route, key, secret, passed) for key, secret in keys[route.provider_id])
+        targets.setdefault(route.model_id, []).extend(filter(_is_allowed, reached))
     return targets
 
 
@@ -331,7 +335,12 @@ def _target(route: Route, key: UpstreamKey | None, secret: str, passed: frozense
         tls_timeout_s=provider.tls_timeout_s,
         drain_timeout_s=provider.drain_timeout_s,
         certified=passed,
+        terms=terms_of(key),
     )
+
+
+def _is_allowed(target: Target) -> bool:
+    return target.terms.allow(target.upstream_model)
 
 
 def _prices() -> tuple[dict[int, list[Price]], dict[int, dict[int, tuple[Price, ...]]]]:

@@ -18,7 +18,7 @@ import orjson
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 
-from accounts import admission, budgets
+from accounts import admission, budgets, upstream_keys
 from accounts.allowances import every_budget
 from accounts.budgets import counters
 from accounts.errors import LimitsUnavailable
@@ -140,7 +140,7 @@ class Keeper:
         store = admission.store()
         if not await store.lock(self._token, LOCK_S):
             return
-        known = await _known(await _in_thread(every_budget))
+        known = await _known(await _in_thread(_all_budgets))
         if not known:
             return
         since_us = known[0].look.now_us
@@ -184,6 +184,10 @@ class Keeper:
             return None
         # Made only if nothing was spent since the look before the ledger was read.
         return Mend(budget, seen.window, cut=excess, expected=seen.spent)
+
+
+def _all_budgets() -> list[BudgetRule]:
+    return [*every_budget(), *upstream_keys.every_budget()]
 
 
 async def _known(rules: Sequence[BudgetRule]) -> list[Seen]:

@@ -18,13 +18,18 @@ MILLISECONDS_FROM = 80
 MANY = 5_000
 
 
+#: By kind of scope, whom something counts for: a key, a team, a user, an upstream key.
+KINDS = ("key", "team", "user", "upstream")
+Holders = tuple[int | None, int | None, int | None, int | None]
+
+
 class Closed(NamedTuple):
-    """One closed request, and where in the spool it ends."""
+    """One closed request, or an attempt of it, and where in the spool it ends."""
 
     segment: Segment
     end: int
     quarter: int
-    holders: tuple[int, int, int | None]
+    holders: Holders
     cost_nano: int
 
 
@@ -55,11 +60,15 @@ class Pending:
         self._merge_at = MANY
 
     def add(self, record: Record, segment: Segment) -> None:
-        """Called for every request: a tuple, and no more."""
+        """Called for every request: a tuple for it and each paid attempt, and no more."""
+        quarter = (record.request_id.int >> MILLISECONDS_FROM) // QUARTER_MS
         if record.cost_nano:
-            quarter = (record.request_id.int >> MILLISECONDS_FROM) // QUARTER_MS
-            holders = (record.key_id, record.team_id, record.user_id)
+            holders = (record.key_id, record.team_id, record.user_id, None)
             self._new.append(Closed(segment, segment.written, quarter, holders, record.cost_nano))
+        for one in record.tries:
+            if one.cost_nano and one.upstream_key_id:
+                by_key = (None, None, None, one.upstream_key_id)
+                self._new.append(Closed(segment, segment.written, quarter, by_key, one.cost_nano))
 
     def sums(self) -> dict[str, int]:
         """What is pending now."""
@@ -78,7 +87,7 @@ class Pending:
 
     def _taken(self) -> Iterator[Unshipped]:
         """The new ones, those of one key and segment together."""
-        together: dict[tuple[int, int, tuple[int, int, int | None]], list[Closed]] = {}
+        together: dict[tuple[int, int, Holders], list[Closed]] = {}
         while self._new:
             one = self._new.popleft()
             if one.segment.shipped >= one.end:
@@ -107,6 +116,5 @@ class Pending:
 
 
 def _entries(closed: Closed) -> tuple[str, ...]:
-    key_id, team_id, user_id = closed.holders
-    scopes = [f"key:{key_id}", f"team:{team_id}", *([f"user:{user_id}"] if user_id else [])]
-    return tuple(f"{scope}@{closed.quarter}" for scope in scopes)
+    held = zip(KINDS, closed.holders, strict=True)
+    return tuple(f"{kind}:{number}@{closed.quarter}" for kind, number in held if number)

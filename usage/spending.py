@@ -12,13 +12,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
+from django.db.models import Sum
 
 from lib.ids import lowest_at
 from usage import transaction_window
-from usage.models import DailyUsage, HourlyUsage, StaleHour, UsageAdjustment, UsageRecord
+from usage.models import (
+    DailyUsage,
+    HourlyUsage,
+    StaleHour,
+    UsageAdjustment,
+    UsageAttempt,
+    UsageRecord,
+)
 from usage.sums import DAY, HOUR, midnight_of
 
 HOLDERS = {"key": "key_id", "team": "team_id", "user": "user_id"}
+#: An upstream key: not what was charged counts, but what its provider charges for attempts.
+UPSTREAM = "upstream"
 
 
 class Span(NamedTuple):
@@ -39,7 +49,10 @@ class Parts(NamedTuple):
 
 
 def spent_nano(scope: str, start: datetime, end: datetime) -> int:
-    """What `key:7`, `team:3` or `user:2` was charged for requests from `start` up to `end`."""
+    """What `key:7`, `team:3` or `user:2` was charged for requests from `start` up to `end`.
+
+    Of `upstream:5`, an upstream key: what the provider charges for attempts made with it.
+    """
     return spent_by_all([scope], start, end)[scope]
 
 
@@ -74,15 +87,28 @@ def _spent(scopes: Sequence[str], bounds: list[datetime]) -> dict[str, list[int]
 
 def _parsed(scope: str) -> tuple[str, int]:
     kind, _, number = scope.partition(":")
-    if kind not in HOLDERS:
-        raise ValueError(f"{scope} is no scope: use key:7, team:3 or user:2.")
+    if kind not in HOLDERS and kind != UPSTREAM:
+        raise ValueError(f"{scope} is no scope: use key:7, team:3, user:2 or upstream:5.")
     return kind, int(number)
 
 
 def _told(kind: str, ids: list[int], slots: list[Span]) -> list[tuple[int, int, int]]:
+    if kind == UPSTREAM:
+        return _told_of_attempts(ids, slots)
     if connection.vendor == "postgresql":
         return _told_by_postgresql(kind, ids, slots)
     return _told_by_sqlite(kind, ids, slots)
+
+
+def _told_of_attempts(ids: list[int], slots: list[Span]) -> list[tuple[int, int, int]]:
+    told: list[tuple[int, int, int]] = []
+    for start, end, slot in slots:
+        attempts = UsageAttempt.objects.filter(
+            upstream_key__in=ids, request_id__gte=lowest_at(start), request_id__lt=lowest_at(end)
+        )
+        by_key = attempts.order_by().values_list("upstream_key").annotate(spent=Sum("cost_nano"))
+        told += [(key_id, slot, int(nano or 0)) for key_id, nano in by_key]
+    return told
 
 
 def _told_by_postgresql(kind: str, ids: list[int], slots: list[Span]) -> list[tuple[int, int, int]]:

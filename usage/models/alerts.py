@@ -89,6 +89,8 @@ class Alert(models.Model):
         QUARANTINE = "quarantine", "A record was set aside"
         UNPRICED = "unpriced", "A model without a price was asked for"
         STRAY = "stray", "Records without a partition of their day"
+        KEY_OUT = "key_out", "An upstream key was refused"
+        KEY_BUDGET = "key_budget", "Part of an upstream key's budget used"
 
     #: What it is the only one of, such as "threshold:7:2026-11-01:80".
     identity = models.CharField(max_length=150, unique=True)

@@ -226,6 +226,14 @@ class UsageAttempt(models.Model):
     class Meta:
         verbose_name = "upstream attempt"
         ordering = ["request_id", "number"]
+        indexes = [
+            # What a key has spent is read from the index alone.
+            models.Index(
+                fields=["upstream_key", "request_id"],
+                include=["cost_nano"],
+                name="usage_attempt_key",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.request_id} attempt {self.number}"

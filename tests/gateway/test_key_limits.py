@@ -1,0 +1,145 @@
+"""Limits and the budget of an upstream key: a refusal is no failure, and the next key is tried."""
+
+import asyncio
+
+import pytest
+
+from registry.models import UpstreamKey
+from tests import factories
+from tests.fakes.upstream import HELLO, OPENING, STALL, Pause, completion
+from tests.gateway.conftest import in_thread, until
+from usage.models import UsageAttempt
+
+FIRST, SECOND = "sk-first-of-a-test", "sk-second-of-a-test"
+
+
+@pytest.fixture
+def keys(courier, alpha):
+    """Give the provider two keys. The second, with weight 0, is only tried after the first."""
+
+    async def make(other=None, **terms):
+        def rows():
+            UpstreamKey.objects.filter(provider=alpha).delete()
+            factories.make_upstream_key(alpha, FIRST, "first", **terms)
+            if other is not None:
+                factories.make_upstream_key(alpha, SECOND, "second", weight=0, **other)
+
+        await courier.make(rows)
+
+    return make
+
+
+def used(upstream):
+    return [each.headers["authorization"].removeprefix("Bearer ") for each in upstream.requests]
+
+
+async def test_a_key_without_room_is_passed_over_at_once(chat, keys, upstream):
+    await keys({}, requests_per_minute=1)
+
+    replies = [await chat() for _ in range(3)]
+
+    assert [each.status for each in replies] == [200, 200, 200]
+    assert used(upstream) == [FIRST, SECOND, SECOND]
+    assert {each.headers["x-courier-attempts"] for each in replies} == {"1"}
+
+
+async def test_if_no_key_has_room_the_client_is_told_when_one_will(chat, keys, upstream):
+    await keys({"requests_per_minute": 1}, requests_per_minute=1)
+    await asyncio.gather(chat(), chat())
+
+    reply = await chat()
+
+    assert (reply.status, reply.code) == (429, "upstream_rate_limited")
+    assert 1 <= int(reply.headers["retry-after"]) <= 61
+    assert len(upstream.requests) == 2
+
+
+async def test_a_refusal_for_a_limit_is_no_attempt(chat, keys, courier):
+    await keys(requests_per_minute=1)
+    await chat()
+
+    reply = await chat()
+
+    assert reply.headers["x-courier-attempts"] == "0"
+    await courier.record(reply.request_id)
+    assert await in_thread(UsageAttempt.objects.filter(request_id=reply.request_id).count) == 0
+
+
+async def test_one_request_too_many_at_once_goes_to_the_other_key(chat, keys, upstream):
+    await keys({}, concurrency=1)
+    upstream.will_answer(Pause(0.5), completion())
+
+    slow = asyncio.ensure_future(chat())
+    await until(lambda: upstream.requests)
+    await chat()
+    await slow
+    await chat()
+
+    assert used(upstream) == [FIRST, SECOND, FIRST]
+
+
+@pytest.mark.parametrize("how", ["failed", "left"])
+async def test_a_place_is_free_again_whatever_became_of_the_attempt(chat, keys, upstream, how):
+    await keys(concurrency=1)
+    if how == "failed":
+        upstream.will_answer(b"{}", status=400)
+        await chat()
+    else:
+        upstream.will_answer(OPENING, HELLO, STALL)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await chat(stream=True)
+
+    async with asyncio.timeout(5):
+        while (await chat()).status != 200:
+            await asyncio.sleep(0.05)
+
+
+async def test_tokens_that_were_not_used_are_given_back(chat, keys):
+    await keys(tokens_per_minute=150)
+
+    replies = [await chat(max_tokens=100) for _ in range(4)]
+
+    assert [each.status for each in replies] == [200] * 4
+
+
+async def test_a_request_larger_than_the_keys_tokens_goes_elsewhere(chat, keys, upstream):
+    await keys({}, tokens_per_minute=50)
+
+    await chat(max_tokens=100)
+
+    assert used(upstream) == [SECOND]
+
+
+async def test_an_exhausted_budget_takes_the_key_out(chat, keys, upstream):
+    await keys({}, budget="0.01")
+
+    await chat(max_tokens=20_000)
+    await chat(max_tokens=10)
+
+    assert used(upstream) == [SECOND, FIRST]
+
+
+async def test_a_budget_counts_what_the_provider_charges(chat, keys, courier, upstream):
+    upstream.always(completion(usage={"prompt_tokens": 7, "completion_tokens": 15_000}))
+    await keys({}, budget="0.01")
+    first = await chat(max_tokens=16_000)
+    await courier.record(first.request_id)
+
+    await chat(max_tokens=3_000)
+
+    assert used(upstream) == [FIRST, SECOND]
+
+
+async def test_a_key_is_used_for_its_models_only(chat, keys, upstream):
+    await keys({}, allowed_models=["other-*"])
+
+    await chat()
+
+    assert used(upstream) == [SECOND]
+
+
+async def test_a_key_for_no_model_of_the_route_leaves_none(chat, keys):
+    await keys(allowed_models=["other-*"])
+
+    assert (await chat()).code == "no_available_target"
