@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.http import HttpRequest
 
 from registry.admin.managed import OriginFilter
 from registry.admin.policy_forms import PolicyForm
@@ -58,6 +59,16 @@ class RoutingPolicyAdmin(SwitchingAdmin):
             },
         ),
     )
+
+    def get_fieldsets(self, request: HttpRequest, obj: RoutingPolicy | None = None) -> Any:
+        """Read-only, the conditions and actions are words: their fields are not the row's."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        return (fieldsets[0], ("What it does", {"fields": ("asks", "does")}))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: RoutingPolicy | None = None) -> Any:
+        return (*super().get_readonly_fields(request, obj), "asks", "does")
 
     @admin.display(description="When")
     def asks(self, policy: RoutingPolicy) -> str:

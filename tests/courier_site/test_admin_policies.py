@@ -85,3 +85,14 @@ def test_the_list_tells_what_a_policy_asks_and_does(browser):
     assert "teams: a, b" in page
     assert "always" in page
     assert "pin: alpha" in page
+
+
+def test_who_may_only_look_reads_what_a_policy_asks_and_does(browser):
+    policy = make_policy(
+        when={"hours": "22:00-06:00"}, then={"prefer": ["beta"]}, managed_by="courier.yaml"
+    )
+
+    page = browser.get(f"{LIST}{policy.pk}/change/").content.decode()
+
+    assert "hours: 22:00-06:00" in page
+    assert "prefer: beta" in page
