@@ -20,6 +20,7 @@ TAG = "courier"
 UNPRICED = ("refuse", "allow")
 ROLES = ("all", "gateway", "admin")
 SECRETS = ("SECRET_KEY", "COURIER_ENCRYPTION_KEYS", "COURIER_KEY_PEPPER")
+NETWORKS = ("COURIER_ALLOW_PRIVATE_UPSTREAMS", "COURIER_TRUSTED_PROXIES")
 SHORTEST_SECRET = 32
 #: Fewer different characters than this are a placeholder, not a random secret.
 FEWEST_CHARACTERS = 8
@@ -88,15 +89,22 @@ def check_secrets(**_: Any) -> Iterator[CheckMessage]:
 
 @register(TAG)
 def check_networks(**_: Any) -> Iterator[CheckMessage]:
-    for network in settings.COURIER_ALLOW_PRIVATE_UPSTREAMS:
-        try:
-            ipaddress.ip_network(network, strict=False)
-        except ValueError:
-            yield Error(
-                f'"{network}" in COURIER_ALLOW_PRIVATE_UPSTREAMS is not a network.',
-                hint="Write networks such as 10.0.0.0/8, separated by commas.",
-                id="courier.E006",
-            )
+    for setting in NETWORKS:
+        for network in getattr(settings, setting):
+            if not _is_network(network):
+                yield Error(
+                    f'"{network}" in {setting} is not a network.',
+                    hint="Write networks such as 10.0.0.0/8, separated by commas.",
+                    id="courier.E006",
+                )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 @register(TAG)

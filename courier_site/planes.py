@@ -13,12 +13,13 @@ from django.core.handlers.asgi import ASGIHandler
 from django.urls import resolve
 
 from accounts import admission
-from courier_site import health
+from courier_site import admin_gate, health, paths
 from courier_site.metrics import Metrics
 from gateway import upstream
 from gateway.front_door import FrontDoor, Scope
 from gateway.relay import pulse
 from gateway.reply import Receive, Send
+from gateway.shedding import load
 from lib import tokenizer
 from registry import snapshot
 from usage import budget_keeper, recorder
@@ -27,9 +28,6 @@ logger = logging.getLogger(__name__)
 
 #: How long requests may take to end after they were told to, in seconds.
 LAST_WORDS_S = 3.0
-#: What the API plane answers where both planes are served at one address.
-API_PATHS = ("/v1/", "/v1beta/", "/v2/")
-DOUBLED = tuple(f"/{path}" for path in API_PATHS)
 
 
 class Courier:
@@ -46,19 +44,19 @@ class Courier:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        path = _path_of(scope)
+        scope["path"] = path = paths.corrected(scope.get("path", ""))
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
-        elif path.startswith("/health/"):
+        elif path.startswith(paths.HEALTH):
             await health.answer(path, send, serves_api=self._serves_api)
-        elif path == "/metrics" and self._serves_api:
+        elif path == paths.METRICS and self._serves_api:
             await self._metrics.answer(scope, send)
         elif path == "/" and scope["method"] == "HEAD" and self._serves_api:
             await health.greet(send)
-        elif self._front_door and (path.startswith(API_PATHS) or self._admin is None):
+        elif self._front_door and (path.startswith(paths.API) or self._admin is None):
             await self._front_door(scope, receive, send)
         elif self._admin:
-            await self._admin(scope, receive, send)  # type: ignore[arg-type]  # stubs say dict
+            await admin_gate.serve(self._admin, scope, receive, send)  # type: ignore[arg-type]  # stubs say dict
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -85,6 +83,7 @@ class Courier:
         self._run(snapshot.watch())
         self._run(budget_keeper.watch())
         self._run(pulse.run())
+        self._run(load.watch())
 
     async def _stop(self) -> None:
         """After the server's grace time: end and settle what is still open."""
@@ -112,11 +111,3 @@ class Courier:
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> None:
         self._beside.append(asyncio.ensure_future(work))
-
-
-def _path_of(scope: Scope) -> str:
-    """The path that is asked for; one that clients joined with a slash too many is put right."""
-    path: str = scope.get("path", "")
-    if path.startswith(DOUBLED):
-        scope["path"] = path = path[1:]
-    return path

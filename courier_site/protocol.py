@@ -2,43 +2,77 @@
 
 from __future__ import annotations
 
-from asyncio import TimerHandle, Transport
+from asyncio import Event, TimerHandle, Transport
+from typing import cast
 from weakref import WeakMethod
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-MAX_HEAD = 32 * 1024
-MAX_HEADERS = 100
+from courier_site import heads, paths
+from courier_site.connections import connections
+from gateway import shedding
+from gateway.shedding import load
+
 #: How long a connection may take to send the head of a request, in seconds.
-HEAD_TIMEOUT_S = 10.0
+HEAD_TIMEOUT_S = 5.0
+#: How long the rest of a body is read that nobody wants, so that its sender sees the answer.
+LINGER_S = 5.0
 #: How long a client may leave what is sent to it unread. Longer than the gateway waits, which
 #: by then has written down how the answer ended.
 STALL_S = 45.0
-TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
-)
 
 
-class HeadTooLarge(Exception):
-    """The head of this request has too many bytes or fields."""
+class HeadRefused(Exception):
+    """The head of this request is too large or ambiguous, and was answered."""
+
+
+class TurnedAway:
+    """What the server takes for a request in progress where one was answered before it began."""
+
+    response_complete = True
+    response_started = True
+    more_body = False
+    message_event = Event()
+
+
+TURNED_AWAY = cast(RequestResponseCycle, TurnedAway())
+
+
+class Nowhere:
+    """Where fields go that come behind a body: nobody is to take them for the head's."""
+
+    def append(self, field: tuple[bytes, bytes]) -> None:
+        pass
+
+
+NOWHERE = cast("list[tuple[bytes, bytes]]", Nowhere())
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections whose request heads are too large or too slow, or that do not read."""
+    """Closes connections whose requests are too large, too slow or ambiguous, or do not read."""
 
-    _head_size = 0
+    #: Bytes since the last that made sense: the parser keeps an unfinished field to itself.
+    _unread = 0
     _head_timer: TimerHandle | None = None
+    _linger_timer: TimerHandle | None = None
     _stall_timer: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # Weak, for a request must not keep its connection: that would be a cycle.
         self._extensions = {"courier.break_off": WeakMethod(self.break_off)}
-        self._expect_head()
+        self._address = self.client[0] if self.client else ""
+        if connections.begin(self._address):
+            self._expect_head()
+        else:
+            self._refuse(heads.TOO_MANY)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_done()
+        self._stop_lingering()
+        connections.end(self._address)
         super().connection_lost(exc)
         self._is_read()
 
@@ -56,12 +90,22 @@ class BoundedProtocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._head_timer is not None:
-            # The parser keeps an unfinished field to itself, so all bytes so far are counted.
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD:
-                self._refuse()
+        # Not the base's, which writes a line into the log for each stranger's nonsense.
+        self._unset_keepalive_if_required()
+        self._unread += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Nobody agrees to an upgrade. What its sender took for another protocol is not read.
+            self.cycle.keep_alive = False
+        except httptools.HttpParserError:
+            self._refuse(heads.BAD_REQUEST)
+        else:
+            if self._unread > heads.MAX_HEAD:
+                self._refuse(heads.TOO_LARGE)
+
+    def _should_upgrade(self) -> bool:
+        return False
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -70,11 +114,34 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_is_done()
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > MAX_HEAD or len(self.headers) > MAX_HEADERS:
-            self._refuse()
-            raise HeadTooLarge
+        refused = heads.refused(self.parser.get_http_version(), self.url, self.headers)
+        if refused:
+            self._refuse(refused)
+            raise HeadRefused
+        if self._is_turned_away():
+            return
+        heads.without_underscores(self.headers)
         super().on_headers_complete()
+        self.headers = NOWHERE
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unread = 0
+        super().on_message_complete()
+        if self._linger_timer is not None:
+            self._stop_lingering()
+            if self.parser.should_keep_alive():
+                self._expect_another()
+            else:
+                self.transport.close()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body:
+            self._linger()
 
     def break_off(self) -> None:
         """Close the connection in the middle of an answer: without its end it looks cut."""
@@ -83,19 +150,48 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle.message_event.set()
         self.transport.close()
 
-    def send_400_response(self, msg: str) -> None:
-        if not self.transport.is_closing():
-            super().send_400_response(msg)
-
     def _expect_head(self) -> None:
-        self._head_size = 0
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
 
     def _head_is_done(self) -> None:
+        self._unread = 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _expect_another(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def _is_turned_away(self) -> bool:
+        """Whether this request is one too many. Then it is answered here, for next to nothing."""
+        is_full = connections.are_full or len(self.tasks) >= settings.COURIER_MAX_OPEN_REQUESTS
+        if not is_full and not load.turns_away(len(self.tasks)):
+            return False
+        path = paths.of_url(self.url)
+        if paths.is_urgent(path, serves_admin=settings.COURIER_ROLE == "all") or self._is_busy():
+            return False
+        load.turned_away += 1
+        self.transport.write(shedding.answer_to(path))
+        self.headers, self.cycle = NOWHERE, TURNED_AWAY
+        self._linger()
+        return True
+
+    def _is_busy(self) -> bool:
+        """Whether requests that came before this one are still to be answered."""
+        cycle = self.cycle
+        return bool(cycle) and not cycle.response_complete
+
+    def _linger(self) -> None:
+        if not self.transport.is_closing():
+            self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _stop_lingering(self) -> None:
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
 
     def _expect_reading(self) -> None:
         unread = self.transport.get_write_buffer_size()
@@ -113,7 +209,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stall_timer.cancel()
             self._stall_timer = None
 
-    def _refuse(self) -> None:
+    def _refuse(self, answer: bytes) -> None:
+        """Close the connection, with this answer if no other one is on its way."""
+        if self.transport.is_closing():
+            return
         self._head_is_done()
-        self.transport.write(TOO_LARGE)
+        if self._is_free():
+            self.transport.write(answer)
         self.transport.close()
+
+    def _is_free(self) -> bool:
+        if not self._is_busy():
+            return True
+        # Of a request whose own body is nonsense nothing has been answered yet.
+        return not self.pipeline and self.cycle.more_body and not self.cycle.response_started

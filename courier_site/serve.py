@@ -62,8 +62,10 @@ def run(listener: socket.socket) -> None:
     """Serve until a signal, then let open streams end for as long as they may."""
     from django.conf import settings
 
+    from courier_site.connections import connections
     from courier_site.protocol import BoundedProtocol
 
+    connections.take_limits()
     config = uvicorn.Config(
         "courier_site.asgi:application",
         loop="uvloop",
@@ -76,7 +78,7 @@ def run(listener: socket.socket) -> None:
         timeout_graceful_shutdown=math.ceil(settings.COURIER_DRAIN_S),
         access_log=False,
         server_header=False,
-        # Nothing here uses the client's address; Django reads the scheme where it is told to.
+        # `gateway.client_address` and `admin_gate` know whom to believe.
         proxy_headers=False,
         log_config=None,
     )

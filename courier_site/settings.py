@@ -259,7 +259,17 @@ COURIER_PUBLIC_URL: str = env.str("COURIER_PUBLIC_URL", default="").rstrip("/")
 #: An hour is unusual if it cost so many times the usual one, and at least so many dollars.
 COURIER_SLOPE_FACTOR: float = env.float("COURIER_SLOPE_FACTOR", default=8)
 COURIER_SLOPE_MINIMUM: float = env.float("COURIER_SLOPE_MINIMUM", default=1)
+#: Proxies that are believed who asks, and whether by HTTPS: networks.
+COURIER_TRUSTED_PROXIES: list[str] = env.list(
+    "COURIER_TRUSTED_PROXIES", default=["127.0.0.0/8", "::1/128"]
+)
 COURIER_CORS_ORIGINS: list[str] = env.list("COURIER_CORS_ORIGINS", default=[])
+#: Connections of a server process, 0: as many as it may have files open; and of one address
+#: that is no proxy's, 0: any number.
+COURIER_MAX_CONNECTIONS: int = env.int("COURIER_MAX_CONNECTIONS", default=0)
+COURIER_MAX_CONNECTIONS_PER_ADDRESS: int = env.int("COURIER_MAX_CONNECTIONS_PER_ADDRESS", default=0)
+#: Requests that a server process serves at the same time.
+COURIER_MAX_OPEN_REQUESTS: int = env.int("COURIER_MAX_OPEN_REQUESTS", default=4000)
 #: Bytes of a request body, and of a whole upstream answer.
 COURIER_MAX_BODY: int = env.int("COURIER_MAX_BODY", default=10 * 1024 * 1024)
 #: Bytes of a form with its files.

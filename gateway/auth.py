@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 
-from accounts.errors import InvalidApiKey, KeyInUrl
+from accounts.errors import IdentityUnavailable, InvalidApiKey, KeyInUrl
 from accounts.principals import Principal, authenticate, authenticate_cached
+from lib.errors import CourierError
+
+logger = logging.getLogger(__name__)
 
 #: Where a key may stand. Only the first of these that is present counts.
 _BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
@@ -23,7 +27,13 @@ async def principal_of(headers: Headers, query: bytes = b"") -> Principal:
     if query and _KEY_IN_URL.search(query):
         raise KeyInUrl
     secret = _secret_in(headers)
-    return authenticate_cached(secret) or await authenticate(secret)
+    try:
+        return authenticate_cached(secret) or await authenticate(secret)
+    except CourierError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is no reason to let anyone in
+        logger.error("an API key could not be checked: %s", type(error).__name__)  # noqa: TRY400
+        raise IdentityUnavailable from None
 
 
 def _secret_in(headers: Headers) -> str:

@@ -23,6 +23,18 @@ class UnsupportedParameter(BadRequest):
     code = "unsupported_parameter"
 
 
+class HostNotAllowed(BadRequest):
+    """The request names another server than this one."""
+
+    code = "host_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server does not answer to that name. Correct the base URL, or have it added "
+            "to COURIER_ALLOWED_HOSTS."
+        )
+
+
 class ResponseNotKept(CourierError):
     """Somebody asks for an answer that was given before."""
 
@@ -214,6 +226,16 @@ class NotReady(CourierError):
 
     status = 503
     code = "not_ready"
+
+
+class Overloaded(CourierError):
+    """More is asked than this process can answer in time."""
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("Courier is overloaded. Ask again.", retry_after=retry_after)
 
 
 class LedgerUnavailable(CourierError):

@@ -22,6 +22,7 @@ from django.http.response import HttpResponseBase
 
 from accounts.principals import Principal
 from gateway import auth, cors, errors, idempotency, sse
+from gateway.hosts import check_host
 from gateway.idempotency import Asked, First
 from gateway.question import Caller
 from gateway.refusal import Refusal, refusal
@@ -33,8 +34,9 @@ from lib.ids import uuid7
 
 Scope = MutableMapping[str, Any]
 
-#: How long a client may take to send its body, in seconds.
+#: How long a client may take to send its body, and may pause in between, in seconds.
 BODY_TIMEOUT_S = 30.0
+BODY_IDLE_S = 10.0
 _SESSION = re.compile(rb"[\x21-\x7e]{1,128}")
 _CLIENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -226,6 +228,7 @@ class Departure:
 
 async def _pass_the_gate(scope: Scope, receive: Receive, caller: Caller) -> GatewayRequest:
     """The request, once its key is known to be good and its body is there."""
+    check_host(scope["headers"])
     try:
         principal = await auth.principal_of(scope["headers"], scope.get("query_string", b""))
         incoming = _form(scope, receive)
@@ -322,13 +325,15 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
     most = settings.COURIER_MAX_BODY
     _declared_length(scope, most)
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read_body(receive, most)
+        async with asyncio.timeout(BODY_IDLE_S) as patience:
+            return await _read_body(receive, most, patience)
     except TimeoutError as error:
         raise errors.RequestTimeout("The request's body did not arrive in time.") from error
 
 
-async def _read_body(receive: Receive, most: int) -> bytes:
+async def _read_body(receive: Receive, most: int, patience: asyncio.Timeout) -> bytes:
+    now = asyncio.get_running_loop().time
+    deadline = now() + BODY_TIMEOUT_S
     pieces = []
     size = 0
     while True:
@@ -341,6 +346,7 @@ async def _read_body(receive: Receive, most: int) -> bytes:
             raise _too_large(most)
         if not message.get("more_body"):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        patience.reschedule(min(now() + BODY_IDLE_S, deadline))
 
 
 def _too_large(most: int) -> CourierError:

@@ -1,12 +1,17 @@
 """What a stranger may send before anything is read."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
-import uvicorn
 
-from courier_site import protocol
-from courier_site.protocol import BoundedProtocol
+from courier_site import heads, protocol
+from courier_site.connections import Connections
+from gateway import shedding
+from gateway.shedding import Load
+from tests.courier_site.servers import serving, until
+from tests.fakes.upstream import Pause
+from tests.faults.raw import Talk, talk
 
 HELLO = b"GET / HTTP/1.1\r\nhost: here\r\n"
 END = b"connection: close\r\n\r\n"
@@ -24,19 +29,17 @@ async def answer_ok(scope, receive, send):
 
 
 @pytest.fixture
-async def send():
+async def server():
+    async with serving(answer_ok) as server:
+        yield server
+
+
+@pytest.fixture
+def send(server):
     """Sends bytes to a server, and returns its whole answer."""
-    config = uvicorn.Config(
-        answer_ok, port=0, http=BoundedProtocol, ws="none", lifespan="off", log_config=None
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server._serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
 
     async def send(*pieces):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         try:
             for piece in pieces:
                 writer.write(piece)
@@ -48,9 +51,7 @@ async def send():
         finally:
             writer.close()
 
-    yield send
-    server.should_exit = True
-    await running
+    return send
 
 
 async def test_a_usual_request_is_answered(send):
@@ -62,7 +63,7 @@ async def test_a_request_in_pieces_is_answered(send):
 
 
 async def test_a_body_does_not_count_as_head(send):
-    body = b"x" * (4 * protocol.MAX_HEAD)
+    body = b"x" * (4 * heads.MAX_HEAD)
     head = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: %d\r\n" % len(body)
 
     answer = await send(head + END + body)
@@ -72,28 +73,28 @@ async def test_a_body_does_not_count_as_head(send):
 
 
 async def test_one_huge_field_is_refused_while_it_comes(send):
-    answer = await send(HELLO + b"x: " + b"a" * (protocol.MAX_HEAD + 1))
+    answer = await send(HELLO + b"x: " + b"a" * (heads.MAX_HEAD + 1))
 
     assert answer.startswith(b"HTTP/1.1 431")
 
 
 async def test_a_large_head_that_is_complete_is_refused(send):
-    answer = await send(HELLO + b"x: " + b"a" * (protocol.MAX_HEAD + 1) + b"\r\n" + END)
+    answer = await send(HELLO + b"x: " + b"a" * (heads.MAX_HEAD + 1) + b"\r\n" + END)
 
     assert answer.startswith(b"HTTP/1.1 431")
     assert answer.count(b"HTTP/1.1") == 1
 
 
 async def test_too_many_fields_are_refused(send):
-    fields = b"".join(b"x-%d: 1\r\n" % number for number in range(protocol.MAX_HEADERS))
+    fields = b"".join(b"x-%d: 1\r\n" % number for number in range(heads.MAX_HEADERS))
 
     assert (await send(HELLO + fields + END)).startswith(b"HTTP/1.1 431")
 
 
 async def test_a_long_address_is_refused(send):
-    request = HELLO.replace(b"/ ", b"/" + b"a" * protocol.MAX_HEAD + b" ") + END
+    request = HELLO.replace(b"/ ", b"/" + b"a" * heads.MAX_HEAD + b" ") + END
 
-    assert (await send(request)).startswith(b"HTTP/1.1 431")
+    assert (await send(request)).startswith(b"HTTP/1.1 414")
 
 
 async def test_nonsense_is_refused(send):
@@ -136,27 +137,12 @@ async def answer_much(scope, receive, send):
 async def much(monkeypatch):
     """A server of large answers that is quick to lose patience, and its connections."""
     monkeypatch.setattr(protocol, "STALL_S", 0.1)
-    config = uvicorn.Config(
-        answer_much,
-        port=0,
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        timeout_keep_alive=60,
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server._serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    yield server
-    server.should_exit = True
-    await running
+    async with serving(answer_much, timeout_keep_alive=60) as server:
+        yield server
 
 
 async def connection_to(server):
-    port = server.servers[0].sockets[0].getsockname()[1]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1000)
     writer.write(HELLO + b"\r\n")
     return reader, writer
 
@@ -182,3 +168,162 @@ async def test_a_client_that_reads_slowly_is_waited_for(much):
 
     writer.close()
     assert read > LARGE
+
+
+async def answer_at_once(scope, receive, send):
+    """As a gate does that refuses a request by its head."""
+    await send({"type": "http.response.start", "status": 401, "headers": []})
+    await send({"type": "http.response.body", "body": b"no"})
+
+
+@pytest.fixture
+async def gate():
+    async with serving(answer_at_once) as server:
+        yield server
+
+
+UNWANTED = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 5\r\n\r\n"
+
+
+@pytest.mark.parametrize("drip", [(), (b"a", Pause(0.05), b"b", Pause(0.05), b"c")])
+async def test_s02_a_body_that_nobody_wants_keeps_no_connection(gate, monkeypatch, drip):
+    monkeypatch.setattr(protocol, "LINGER_S", 0.1)
+
+    replies = await talk(gate.port, UNWANTED, *drip, quiet_s=5)
+
+    assert [reply.status for reply in replies] == [401]
+    assert replies.was_closed
+
+
+async def test_a_body_that_nobody_wants_is_read_so_that_its_sender_sees_the_answer(gate):
+    body = UNWANTED.replace(b"5", b"3000000") + b"x" * 3_000_000
+
+    replies = await talk(gate.port, body + UNWANTED + b"abcde", quiet_s=0.1)
+
+    assert [reply.status for reply in replies] == [401, 401]
+    assert not replies.was_closed
+
+
+async def test_a_connection_is_not_kept_for_who_does_not_want_it(gate):
+    request = UNWANTED.replace(b"5\r\n", b"5\r\nconnection: close\r\n") + b"abcde"
+
+    assert (await talk(gate.port, request)).was_closed
+
+
+@pytest.fixture
+def places(monkeypatch):
+    """The count of connections, with room for two and nobody counted."""
+    fresh = Connections()
+    fresh.most = 2
+    monkeypatch.setattr(protocol, "connections", fresh)
+    monkeypatch.setattr("courier_site.connections.RESERVE", 1)
+    return fresh
+
+
+API = b"POST /v1/chat/completions HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n\r\n{}"
+HEALTH = b"GET /health/live HTTP/1.1\r\nhost: here\r\n\r\n"
+
+
+async def test_s46_beyond_the_connections_that_there_may_be_new_ones_are_told_and_closed(
+    server, places
+):
+    async with Talk(server.port), Talk(server.port), Talk(server.port):
+        await until(lambda: places.open == 3)
+        replies = await talk(server.port)
+
+    assert ([reply.status for reply in replies], replies.was_closed) == ([503], True)
+    assert replies[0].header("retry-after") == "1"
+    await until(lambda: places.open == 0)
+
+
+async def test_s46_the_last_connections_are_for_health(server, places):
+    async with Talk(server.port), Talk(server.port), Talk(server.port) as last:
+        await until(lambda: places.open == 3)
+        await last.send(API)
+        refused = await last.read_reply()
+        await last.send(HEALTH)
+        served = await last.read_reply()
+
+    assert (refused.status, refused.code, served.status) == (503, "overloaded", 200)
+
+
+async def test_s46_an_address_may_have_so_many_connections(server, places, settings):
+    settings.COURIER_TRUSTED_PROXIES = []
+    places.most, places.most_per_address = 0, 1
+    async with Talk(server.port):
+        await until(lambda: places.open == 1)
+        replies = await talk(server.port)
+
+    assert [reply.status for reply in replies] == [503]
+    await until(lambda: places.open == 0)
+    assert not places._of
+
+
+async def test_s46_a_proxy_may_have_any_number_of_connections(server, places, settings):
+    settings.COURIER_TRUSTED_PROXIES = ["127.0.0.0/8"]
+    places.most, places.most_per_address = 0, 1
+    async with Talk(server.port):
+        (reply,) = await talk(server.port, HEALTH, quiet_s=0.05)
+
+    assert reply.status == 200
+
+
+@pytest.fixture
+def overloaded(monkeypatch):
+    """A load under which everything is turned away that may be."""
+    heavy = Load()
+    heavy.share = 1.0
+    monkeypatch.setattr(protocol, "load", heavy)
+    monkeypatch.setattr(shedding, "FEW", 0)
+    return heavy
+
+
+async def test_r35_under_too_much_load_a_request_is_told_when_to_come_back(server, overloaded):
+    (reply,) = await talk(server.port, API, quiet_s=0.05)
+
+    assert (reply.status, reply.code) == (503, "overloaded")
+    assert 1 <= int(reply.header("retry-after")) <= 3
+    assert UUID(reply.header("x-request-id")).version == 7
+    assert overloaded.turned_away == 1
+
+
+@pytest.mark.parametrize("body", [b"{}", b"x" * 200_000])
+async def test_r35_the_connection_of_who_was_turned_away_can_be_used_again(
+    server, overloaded, body
+):
+    request = API.replace(b"2\r\n\r\n{}", b"%d\r\n\r\n" % len(body)) + body
+    async with Talk(server.port) as connection:
+        await connection.send(request)
+        first = await connection.read_reply()
+        overloaded.share = 0.0
+        await connection.send(request)
+        second = await connection.read_reply()
+
+    assert (first.status, second.status, second.body) == (503, 200, b"%d" % len(body))
+
+
+async def test_r35_health_and_the_admin_are_served_under_any_load(server, overloaded, settings):
+    settings.COURIER_ROLE = "all"
+    for path in (b"/health/live", b"/metrics", b"/admin/"):
+        (reply,) = await talk(server.port, HEALTH.replace(b"/health/live", path), quiet_s=0.05)
+        assert reply.status == 200
+
+
+@pytest.mark.parametrize("path", [b"/%76%31/models", b"//v1/models", b"/v1/../admin/"])
+async def test_s45_no_spelling_of_a_path_gets_around_that(server, overloaded, path):
+    (reply,) = await talk(server.port, HEALTH.replace(b"/health/live", path), quiet_s=0.05)
+
+    assert reply.status == 503
+
+
+async def test_s46_so_many_requests_are_served_at_once_and_no_more(server, settings):
+    settings.COURIER_MAX_OPEN_REQUESTS = 1
+    begun = API.removesuffix(b"}")
+    async with Talk(server.port) as slow:
+        await slow.send(begun)
+        await until(lambda: server.server_state.tasks)
+        (refused,) = await talk(server.port, API, quiet_s=0.05)
+        await slow.send(b"}")
+        served = await slow.read_reply()
+
+    assert (refused.status, served.status) == (503, 200)

@@ -1,7 +1,14 @@
+import asyncio
+import itertools
+
 import pytest
 
-from accounts.errors import InvalidApiKey, KeyInUrl
+from accounts import principals
+from accounts.errors import IdentityUnavailable, InvalidApiKey, KeyInUrl
+from accounts.principals import Known, Principal
+from gateway import auth
 from gateway.auth import _secret_in, principal_of
+from lib.errors import CourierError
 
 
 @pytest.mark.parametrize(
@@ -55,3 +62,54 @@ async def test_other_queries_are_let_through(query):
         await principal_of([], query)
 
     assert type(refused.value) is InvalidApiKey
+
+
+#: Each step of authentication that may fail.
+STEPS = [
+    (auth, "authenticate_cached"),
+    (auth, "authenticate"),
+    (principals, "digest"),
+    (principals, "is_wellformed"),
+    (principals, "_read"),
+    (principals, "_look_up"),
+    (principals, "_read_and_let_go"),
+    (principals, "Allowances"),
+    (Known, "get"),
+    (Known, "is_unknown"),
+    (Known, "learn"),
+    (Principal, "is_expired"),
+]
+FAULTS = [RuntimeError, KeyError, OSError, TimeoutError, MemoryError, AttributeError, ValueError]
+
+
+async def test_s06_whatever_fails_nobody_comes_in(transactional_db, key, monkeypatch):
+    headers = [(b"x-api-key", key.secret.encode())]
+
+    for (owner, step), fault in itertools.product(STEPS, FAULTS):
+        with monkeypatch.context() as patch:
+            patch.setattr(principals, "_known", Known())
+            patch.setattr(owner, step, failing(step, fault))
+            with pytest.raises(IdentityUnavailable):
+                await principal_of(headers)
+    assert await principal_of(headers)
+
+
+def failing(step, fault):
+    def broken(*_):
+        raise fault("x")
+
+    return property(broken) if step == "is_expired" else broken
+
+
+async def test_s06_who_stops_asking_is_not_let_in(transactional_db, key, monkeypatch):
+    async def never(*_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(principals, "_look_up", never)
+    asking = asyncio.create_task(principal_of([(b"x-api-key", key.secret.encode())]))
+    await asyncio.sleep(0.01)
+    asking.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert not issubclass(asyncio.CancelledError, CourierError)

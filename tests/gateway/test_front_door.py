@@ -11,10 +11,14 @@ from gateway import front_door
 from registry import snapshot
 from tests import factories
 from tests.e2e.client import Call
+from tests.fakes.upstream import Pause
+from tests.faults.raw import Talk, talk
 from tests.gateway.conftest import HELLO, in_thread, until
 from usage.models import UsageRecord
 
 CHAT = "/v1/chat/completions"
+TRANSCRIBE = "/v1/audio/transcriptions"
+ENCODINGS = ("gzip", "br", "zstd", "deflate", "x", "GZIP", "identity, gzip", "gzip, identity")
 BAD_KEY = {
     "error": {
         "message": "Incorrect API key provided.",
@@ -23,6 +27,27 @@ BAD_KEY = {
         "code": "invalid_api_key",
     }
 }
+
+
+SAME_AS_CHAT = ("/v1/%63hat/completions", "/v1%2Fchat/completions", "//v1/chat/completions")
+OTHER_PATHS = (
+    "/v1/./chat/completions",
+    "/v1/x/../chat/completions",
+    "/v1//chat/completions",
+    "/v1/chat/completions;a=b",
+    "/v1/chat;a=b/completions",
+    "/v1/chat/completions%00",
+    "/v1/chat/completions%20",
+    "/v1/chat/completions%0d%0a",
+    "/v1/chat/completions%3f",
+    "/v1/chat%252fcompletions",
+    "/V1/chat/completions",
+    "/v1/Chat/Completions",
+    "/v1\\chat/completions",
+    "/v1/%2e%2e/admin/",
+    "/v1/../admin/",
+    "///v1/chat/completions",
+)
 
 
 async def raw(courier, *lines, body=b""):
@@ -61,7 +86,7 @@ async def secrets_of_bad_keys(team):
     return [*bad, good[:-1], good + "x", good.swapcase(), "nonsense", "sk-" + "x" * 4000]
 
 
-async def test_every_bad_key_is_answered_with_the_same_bytes(chat, courier, team):
+async def test_s10_every_bad_key_is_answered_with_the_same_bytes(chat, courier, team):
     bodies = set()
     for secret in await secrets_of_bad_keys(team):
         reply = await courier.post(CHAT, {}, headers={"authorization": f"Bearer {secret}"})
@@ -173,7 +198,7 @@ async def test_a_body_in_chunks_is_read(courier, tiny, key):
 
 
 async def test_a_body_that_does_not_arrive_is_not_waited_for(courier, key, monkeypatch):
-    monkeypatch.setattr(front_door, "BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(front_door, "BODY_IDLE_S", 0.05)
 
     status, content = await raw(
         courier,
@@ -186,11 +211,31 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for(courier, key, monke
     assert (status, json.loads(content)["error"]["code"]) == (408, "request_timeout")
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "x"])
-async def test_a_compressed_body_is_refused(chat, encoding):
-    reply = await chat(headers={"content-encoding": encoding})
+async def test_s02_a_body_that_drips_is_not_waited_for_either(courier, key, monkeypatch):
+    monkeypatch.setattr(front_door, "BODY_TIMEOUT_S", 0.2)
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {key.secret}\r\n"
 
-    assert (reply.status, reply.code) == (415, "unsupported_media_type")
+    async with Talk(courier.port) as slow:
+        await slow.send(f"{head}content-length: 1000\r\n\r\n".encode())
+        for _ in range(20):
+            await slow.send(b"x")
+            await slow.send(Pause(0.03))
+        reply = await slow.read_reply()
+
+    assert (reply.status, reply.code) == (408, "request_timeout")
+
+
+async def test_s43_a_compressed_body_is_refused(chat, courier, key):
+    form = {"content-type": "Multipart/Form-Data; boundary=x"}
+    for encoding in ENCODINGS:
+        headers = {"content-encoding": encoding}
+        replies = [
+            await chat(headers=headers),
+            await courier.request("POST", TRANSCRIBE, key=key, headers=headers | form),
+        ]
+
+        told = {(encoding, reply.status, reply.code) for reply in replies}
+        assert told == {(encoding, 415, "unsupported_media_type")}
 
 
 async def test_a_body_that_is_not_compressed_may_say_so(chat):
@@ -223,6 +268,59 @@ async def test_a_wrong_method_is_told_the_right_one(courier, key, method, path, 
 
     assert (reply.status, reply.code) == (405, "method_not_allowed")
     assert reply.headers["allow"] == allowed
+
+
+async def test_s05_a_path_is_decoded_once_for_the_gate_and_for_what_is_behind_it(
+    courier, upstream, key
+):
+    body = json.dumps({"model": "tiny", "messages": [HELLO]}).encode()
+    told = f"x-api-key: {key.secret}", f"content-length: {len(body)}"
+    for path in SAME_AS_CHAT:
+        without, _ = await raw(courier, f"POST {path} HTTP/1.1")
+        status, _ = await raw(courier, f"POST {path} HTTP/1.1", *told, body=body)
+        assert (path, without, status) == (path, 401, 200)
+
+    assert len(upstream.requests) == len(SAME_AS_CHAT)
+
+
+async def test_s05_what_is_not_exactly_a_path_is_none(courier, upstream, settings, key):
+    for path in OTHER_PATHS:
+        without, _ = await raw(courier, f"POST {path} HTTP/1.1")
+        status, _ = await raw(courier, f"POST {path} HTTP/1.1", f"x-api-key: {key.secret}")
+        assert (path, without, status) in {(path, 401, 404), (path, 404, 404)}
+
+    assert upstream.requests == []
+
+
+HOSTS = {
+    "gateway.example.com": 401,
+    "GATEWAY.example.COM:8000": 401,
+    "gateway.example.com.": 401,
+    "other.example.com": 400,
+    "gateway.example.com.evil.com": 400,
+    "evil.com:gateway.example.com": 400,
+    "gateway.example.com:80:80": 400,
+    "": 400,
+    "127.0.0.1": 400,
+    "[::1]": 400,
+}
+
+
+async def test_s05_only_names_of_this_server_are_answered_to(courier, settings):
+    settings.ALLOWED_HOSTS = ["gateway.example.com"]
+    for host, status in HOSTS.items():
+        request = f"POST {CHAT} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode()
+
+        (reply,) = await talk(courier.port, request, quiet_s=0.02)
+
+        code = "host_not_allowed" if status == 400 else "invalid_api_key"
+        assert (host, reply.status, reply.code) == (host, status, code)
+
+
+async def test_health_is_told_under_any_name(courier, settings):
+    settings.ALLOWED_HOSTS = ["gateway.example.com"]
+
+    assert (await courier.request("GET", "/health/live")).status == 200
 
 
 async def test_every_answer_has_an_id_that_tells_its_time(chat):
@@ -334,7 +432,7 @@ async def test_a_model_that_does_not_exist_is_told(chat):
     assert (reply.status, reply.code, reply.error["param"]) == (404, "model_not_found", "model")
 
 
-async def test_a_key_learns_nothing_about_models_that_it_may_not_use(chat, courier, team):
+async def test_s10_a_key_learns_nothing_about_models_that_it_may_not_use(chat, courier, team):
     key = await courier.make(lambda: factories.make_key(team, allowed_models=["other-*"]))
 
     replies = [await chat(key=key, model=name) for name in ("tiny", "nothing")]
