@@ -296,6 +296,8 @@ class UpstreamError(CourierError):
     recovery: Recovery = Recovery.FALLBACK
     #: Whether the provider had begun to work, and may charge for it although it failed.
     may_have_cost: ClassVar[bool] = False
+    #: Whether somebody may be at the provider's place, or at Courier's keys.
+    concerns_security: ClassVar[bool] = False
     #: What has to be paid for all the same, where that is known better.
     paid: Metered | None = None
     #: Whether the upstream was called at all: what was not is no attempt.
@@ -345,6 +347,7 @@ class UpstreamAuthFailed(UpstreamError):
     """The provider refused Courier's own key: never the client's problem to fix."""
 
     code = "upstream_auth_failed"
+    concerns_security = True
 
 
 class UpstreamRateLimited(UpstreamError):
@@ -388,6 +391,7 @@ class UpstreamUnreachable(UpstreamError):
 
 class UpstreamTlsFailed(UpstreamError):
     code = "upstream_tls"
+    concerns_security = True
 
 
 class UpstreamTimeout(UpstreamError):
@@ -414,6 +418,7 @@ class UpstreamRedirect(UpstreamError):
     """The provider pointed elsewhere. Courier goes only where its configuration says."""
 
     code = "upstream_redirect"
+    concerns_security = True
 
 
 class StreamInterrupted(UpstreamError):

@@ -38,6 +38,7 @@ from gateway.question import Caller, Question
 from gateway.reply import Whole
 from lib import crash_points
 from lib.errors import CourierError
+from lib.logs import SECURITY
 from registry.snapshot import Target
 from usage import recorder
 from usage.recorder import Record
@@ -175,6 +176,15 @@ class Exchange:
         breakers.failed(target, error)
         self.bill.fail(target, error, self.now())
         self._settle_key()
+        if error.concerns_security:
+            # Not the error's words: those are the client's, and some are the provider's.
+            SECURITY.warning(
+                "%s at provider %r, key %s, request %s",
+                error.code,
+                target.provider_name,
+                target.key_id,
+                self.caller.request_id,
+            )
         if not self.question.can_be_asked_again:
             error.is_final()
 

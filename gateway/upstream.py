@@ -165,7 +165,7 @@ def _mapped(error: BaseException, target: Addressee) -> BaseException:
     if not isinstance(error, httpx.TransportError | aiohttp.ClientError | OSError):
         return error
     name = target.provider_name
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError) or _broke_off_tls(error):
         return errors.UpstreamTlsFailed(f"Provider {name!r} could not be reached safely by TLS.")
     if isinstance(error, asyncio.TimeoutError | httpx.TimeoutException):
         return errors.UpstreamConnectTimeout(f"Connecting to provider {name!r} took too long.")
@@ -174,3 +174,10 @@ def _mapped(error: BaseException, target: Addressee) -> BaseException:
     if isinstance(error, aiohttp.ClientResponseError):
         return errors.UpstreamBadResponse(f"Provider {name!r} did not answer in proper HTTP.")
     return errors.UpstreamUnreachable(f"Provider {name!r} could not be reached.")
+
+
+def _broke_off_tls(error: BaseException) -> bool:
+    """Whether there was a connection, and it ended before it was secured."""
+    return isinstance(error, aiohttp.ClientConnectorError) and isinstance(
+        error.os_error, ConnectionResetError
+    )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import structlog
+
+#: Events that concern security: certificates that do not hold, keys that are refused.
+SECURITY = logging.getLogger("courier.security")
 
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,

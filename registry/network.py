@@ -6,11 +6,17 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 import httpx
-from aiohttp.abc import ResolveResult
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 from yarl import URL
 
 from registry import outbound
@@ -19,13 +25,16 @@ from registry import outbound
 KEEP_ALIVE_S = 45
 #: Name resolution, waiting for a connection and connecting, together, over the connect limit.
 POOL_GRACE_S = 2.0
+#: Names looked up at the same time. One that hangs holds a thread until the system gives it up;
+#: these are nobody else's.
+LOOK_UPS = ThreadPoolExecutor(16, "look-up")
 
 
 class NoAnswer(Exception):
     """Nothing came back. Says why, and quotes neither an address nor the other side."""
 
 
-class GuardedResolver(aiohttp.ThreadedResolver):
+class GuardedResolver(AbstractResolver):
     """Resolves names, and drops every address that Courier may not connect to.
 
     The connection is made to the very addresses that were checked, so that a name cannot
@@ -35,11 +44,32 @@ class GuardedResolver(aiohttp.ThreadedResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await super().resolve(host, port, family)
-        allowed = [result for result in found if _is_allowed(result["host"])]
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(LOOK_UPS, _look_up, host, port, family)
+        allowed = [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=kind,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, address in found
+            if _is_allowed(address)
+        ]
         if not allowed:
             raise OSError(f"{host} resolves to forbidden addresses only.")
         return allowed
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+def _look_up(host: str, port: int, family: int) -> list[tuple[socket.AddressFamily, str]]:
+    """What the system knows of a name, in the order in which it wants to be tried."""
+    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return [(kind, str(address[0])) for kind, _, _, _, address in found]
 
 
 def _is_allowed(address: str) -> bool:
@@ -50,13 +80,66 @@ def _is_allowed(address: str) -> bool:
     return True
 
 
+@dataclass(slots=True)
+class Line:
+    """The connection of one request: what is wanted of it, and what it turned out to be."""
+
+    must_be_fresh: bool = False
+    was_used_before: bool = False
+
+
+_line: ContextVar[Line] = ContextVar("line")
+
+
+class Connector(aiohttp.TCPConnector):
+    """Gives out connections on which nothing has come since they were last used.
+
+    What a server sends unasked would be read as the answer to the next request, which is
+    somebody else's.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._used: WeakSet[Any] = WeakSet()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        line = _line.get()
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            line.was_used_before = protocol in self._used
+            if not line.was_used_before:
+                self._used.add(protocol)
+                return connection
+            if not line.must_be_fresh and protocol is not None and not protocol.should_close:
+                return connection
+            connection.close()
+
+
 class Network(httpx.AsyncBaseTransport):
-    """httpx's interface on aiohttp's engine, and nothing in between (decision 4)."""
+    """httpx's interface on aiohttp's engine (decision 4)."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it, on a fresh connection if one that was used before turns out to be dead.
+
+        A server closes what is idle without asking, and a request may be on its way then.
+        """
+        line = Line()
+        _line.set(line)
+        try:
+            return await self._answered(request)
+        except aiohttp.ClientConnectionError as error:
+            if not line.was_used_before or _has_begun(error) or not _can_be_sent_again(request):
+                raise
+        line.must_be_fresh = True
+        return await self._answered(request)
+
+    async def _answered(self, request: httpx.Request) -> httpx.Response:
         limits = request.extensions["timeout"]
         answer = await self._session.request(
             request.method,
@@ -104,6 +187,15 @@ def _body(request: httpx.Request) -> bytes | AsyncIterable[bytes]:
     return request.content
 
 
+def _can_be_sent_again(request: httpx.Request) -> bool:
+    return isinstance(_body(request), bytes)
+
+
+def _has_begun(error: aiohttp.ClientConnectionError) -> bool:
+    """Whether something of an answer had come."""
+    return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
+
+
 @lru_cache(maxsize=1024)
 def _engine_url(url: str) -> URL:
     return URL(url, encoded=True)
@@ -119,7 +211,7 @@ def transport() -> Network:
 
     It follows no redirect, keeps no cookie and asks no proxy of the environment.
     """
-    connector = aiohttp.TCPConnector(
+    connector = Connector(
         limit=0,
         keepalive_timeout=KEEP_ALIVE_S,
         resolver=GuardedResolver(),

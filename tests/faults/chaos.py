@@ -14,6 +14,7 @@ import ssl
 import struct
 import sys
 import time
+import warnings
 from collections import defaultdict, deque
 
 from tests.fakes import upstream as fake
@@ -78,7 +79,7 @@ class Chaos:
 def _context(certificate, key, oldest="TLSv1_2", newest="TLSv1_3"):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError), warnings.catch_warnings(action="ignore"):
         # Old versions are refused by OpenSSL itself at the usual level of security.
         context.set_ciphers("DEFAULT@SECLEVEL=0")
         context.minimum_version = ssl.TLSVersion[oldest]

@@ -22,6 +22,7 @@ from courier_site.protocol import BoundedProtocol
 from gateway import breaker, exchange, failover, standing
 from registry import snapshot
 from tests import factories
+from tests.faults.pairs import Pair
 from usage import ingest
 from usage.models import UsageRecord
 
@@ -232,3 +233,9 @@ def chat(key, courier):
         return await courier.post("/v1/chat/completions", body, key=key, headers=headers)
 
     return ask
+
+
+@pytest.fixture
+def pair(courier, chaos, key):
+    """A model with two routes to the chaos upstream, `sick` and `well`: `await pair.make()`."""
+    return Pair(courier, chaos, key)

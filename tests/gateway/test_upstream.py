@@ -60,12 +60,8 @@ async def test_a_change_of_what_is_allowed_is_heeded_at_once(settings, upstream)
 
 
 def resolving_to(monkeypatch, *addresses):
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 80)) for each in addresses]
-
-    async def getaddrinfo(self, *args, **options):
-        return found
-
-    monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", getaddrinfo)
+    found = [(socket.AF_INET, each) for each in addresses]
+    monkeypatch.setattr(network, "_look_up", lambda *_: found)
 
 
 async def test_a_name_is_called_only_at_addresses_that_are_allowed(monkeypatch, settings):

@@ -9,6 +9,7 @@ from standardwebhooks import Webhook as Receiver
 from standardwebhooks import WebhookVerificationError
 
 from lib.ids import uuid7
+from registry import network
 from tests.factories import make_webhook
 from tests.fakes.upstream import CUT, STALL
 from tests.gateway.servers import self_signed_server
@@ -221,12 +222,7 @@ def test_a_private_address_is_refused_unless_allowed(receiver, settings):
 
 def test_a_name_that_means_a_private_address_is_refused(receiver, settings, monkeypatch):
     settings.COURIER_ALLOW_PRIVATE_UPSTREAMS = []
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", receiver.port))]
-
-    async def getaddrinfo(self, *args, **options):
-        return found
-
-    monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(network, "_look_up", lambda *_: [(socket.AF_INET, "127.0.0.1")])
 
     with pytest.raises(Undelivered, match="not allowed"):
         send(make_webhook(f"http://hooks.example.com:{receiver.port}"))
