@@ -22,6 +22,8 @@ LINGER_S = 5.0
 #: How long a client may leave what is sent to it unread. Longer than the gateway waits, which
 #: by then has written down how the answer ended.
 STALL_S = 45.0
+#: How long a connection that was accepted just before a stop may take to send its request.
+LAST_CHANCE_S = 1.0
 
 
 class HeadRefused(Exception):
@@ -55,6 +57,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     #: Bytes since the last that made sense: the parser keeps an unfinished field to itself.
     _unread = 0
+    #: Whether every answer is the last of its connection, for the process is about to stop.
+    is_stopping = False
+
+    #: Whether a request has begun on this connection.
+    _was_asked = False
     _head_timer: TimerHandle | None = None
     _linger_timer: TimerHandle | None = None
     _stall_timer: TimerHandle | None = None
@@ -109,6 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._was_asked = True
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]  # one of ours
         self._expect_head()
 
@@ -123,6 +131,8 @@ class BoundedProtocol(HttpToolsProtocol):
         heads.without_underscores(self.headers)
         super().on_headers_complete()
         self.headers = NOWHERE
+        if self.is_stopping:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
@@ -142,6 +152,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.more_body:
             self._linger()
+
+    def shutdown(self) -> None:
+        if not self._was_asked:
+            # Accepted a moment ago: its request is on the way, and nobody else will answer it.
+            self.loop.call_later(LAST_CHANCE_S, self._close_unused)
+        else:
+            super().shutdown()
 
     def break_off(self) -> None:
         """Close the connection in the middle of an answer: without its end it looks cut."""
@@ -192,6 +209,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = None
+
+    def _close_unused(self) -> None:
+        if not self._was_asked:
+            self.transport.close()
 
     def _expect_reading(self) -> None:
         unread = self.transport.get_write_buffer_size()

@@ -9,12 +9,20 @@ import os
 import signal
 import socket
 import sys
+import time
+from collections.abc import Callable
+from types import FrameType
 
 import django
 import uvicorn
 from django.core.exceptions import ImproperlyConfigured
 
 BACKLOG = 2048
+#: Data that a client has not acknowledged for so long, or that long without a sign of life, means
+#: that its machine is gone.
+DEAD_PEER_S = 30
+#: How long open requests may take to end after Ctrl-C, for somebody is waiting, in seconds.
+HASTY_DRAIN_S = 1.5
 #: Idle connections are kept longer than balancers keep theirs, which then close first.
 KEEP_ALIVE_S = 75
 #: Names the socket that a supervisor opened and its server processes share.
@@ -36,6 +44,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _notice_dead_peers(listener)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:
@@ -48,8 +57,44 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _notice_dead_peers(listener: socket.socket) -> None:
+    """Let the kernel end connections whose peer is gone. Those that are accepted inherit it."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", DEAD_PEER_S // 2),
+        ("TCP_KEEPINTVL", DEAD_PEER_S // 6),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", DEAD_PEER_S * 1000),
+    ):
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 class Server(uvicorn.Server):
-    """Keeps the garbage collector away from what lives as long as the process."""
+    """Stops in an order that balancers can follow; keeps the garbage collector from pausing it."""
+
+    def __init__(self, config: uvicorn.Config, delay_s: float, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._delay_s = delay_s
+        self._on_stop = on_stop
+        #: When the listener closes: a time of the monotonic clock.
+        self._closes_at = math.inf
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Be not ready from now on; close the listener when balancers have seen that."""
+        super().handle_exit(sig, frame)
+        self._on_stop()
+        if sig == signal.SIGINT:
+            most = self.config.timeout_graceful_shutdown or 0
+            self.config.timeout_graceful_shutdown = min(most, HASTY_DRAIN_S)  # type: ignore[assignment]  # waits for any number of seconds
+        else:
+            self._closes_at = min(self._closes_at, time.monotonic() + self._delay_s)
+            self.should_exit = False
+
+    async def on_tick(self, counter: int) -> bool:
+        if time.monotonic() >= self._closes_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -62,10 +107,16 @@ def run(listener: socket.socket) -> None:
     """Serve until a signal, then let open streams end for as long as they may."""
     from django.conf import settings
 
+    from courier_site import health
     from courier_site.connections import connections
     from courier_site.protocol import BoundedProtocol
 
     connections.take_limits()
+
+    def stopping() -> None:
+        health.stopping()
+        BoundedProtocol.is_stopping = True
+
     config = uvicorn.Config(
         "courier_site.asgi:application",
         loop="uvloop",
@@ -85,7 +136,7 @@ def run(listener: socket.socket) -> None:
     # uvicorn raises the signal again when all is done: a stop that was asked for is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    server = Server(config)
+    server = Server(config, settings.COURIER_STOP_DELAY_S, stopping)
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(3)

@@ -290,7 +290,10 @@ COURIER_REDIS_DEADLINE_S: float = env.float("COURIER_REDIS_DEADLINE", default=0.
 COURIER_REDIS_MAY_EVICT: bool = env.bool("COURIER_REDIS_MAY_EVICT", default=False)
 #: What a scrape of /metrics has to show. Empty: there is no /metrics.
 COURIER_METRICS_TOKEN: str = env.str("COURIER_METRICS_TOKEN", default="").strip()
-#: Seconds that open streams get after SIGTERM.
+#: Seconds after SIGTERM in which new requests are still answered, so that a balancer that asks
+#: for readiness has stopped sending them when the listener closes.
+COURIER_STOP_DELAY_S: float = env.float("COURIER_STOP_DELAY", default=0)
+#: Seconds that open streams get after that.
 COURIER_DRAIN_S: float = env.float("COURIER_DRAIN", default=30)
 SPOOL_DIR = DATA_DIR / "spool"
 #: Uploads that have to be kept before they can be sent are here, in files without a name.

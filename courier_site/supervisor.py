@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import signal
 import subprocess
@@ -12,7 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-#: Children have this long after SIGTERM, in seconds; then they are killed.
+#: Children have this long to end, in seconds, where nothing else is said; then they are killed.
+#: After Ctrl-C none has more: somebody is waiting.
 GRACE_S = 3.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -31,8 +31,10 @@ class Child:
     environ: Mapping[str, str]
     #: File descriptors that it inherits.
     inherits: Sequence[int] = ()
-    #: How long it has after SIGTERM, in seconds, if less than the others.
-    grace_s: float = math.inf
+    #: How long it has to end, in seconds.
+    grace_s: float = GRACE_S
+    #: Whether it knows SIGINT as a wish to end soon, and not merely to end.
+    hurries: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     pause_s: float = FIRST_PAUSE_S
     started_at: float = 0.0
@@ -69,7 +71,7 @@ class Supervisor:
     def __init__(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
         self.children = children
         self._say = say
-        self._is_stopping = False
+        self._told: int | None = None
 
     def start(self) -> None:
         """Start all children; SIGTERM and SIGINT to this process stop them from now on."""
@@ -80,7 +82,7 @@ class Supervisor:
 
     def watch(self, until: Callable[[], bool] = lambda: False) -> bool:
         """Start again what dies. Returns True once `until` does, False when told to stop."""
-        while not self._is_stopping:
+        while self._told is None:
             if until():
                 return True
             for child in self.children:
@@ -92,7 +94,8 @@ class Supervisor:
         """Stop all children: politely, and after the grace time by force."""
         for child in self.children:
             if child.runs:
-                child.signal(signal.SIGTERM)
+                hurry = self._is_hasty and child.hurries
+                child.signal(signal.SIGINT if hurry else signal.SIGTERM)
         told_at = time.monotonic()
         while any(self._may_go_on(child, time.monotonic() - told_at) for child in self.children):
             time.sleep(CHECK_EVERY_S)
@@ -101,11 +104,16 @@ class Supervisor:
             if child.process is not None:
                 child.process.wait()
 
-    def _may_go_on(self, child: Child, waited_s: float) -> bool:
-        return child.runs and waited_s < min(child.grace_s, GRACE_S)
+    @property
+    def _is_hasty(self) -> bool:
+        return self._told == signal.SIGINT
 
-    def _stop(self, *_: object) -> None:
-        self._is_stopping = True
+    def _may_go_on(self, child: Child, waited_s: float) -> bool:
+        grace_s = min(child.grace_s, GRACE_S) if self._is_hasty else child.grace_s
+        return child.runs and waited_s < grace_s
+
+    def _stop(self, number: int, _: object) -> None:
+        self._told = number
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()

@@ -132,8 +132,9 @@ class Relay(HttpResponseBase, ABC):
 
     async def _drain(self) -> None:
         """Read an answer that is paid for anyway to its end, for its usage."""
+        target = self._opened.target
         try:
-            async with asyncio.timeout(self._opened.target.total_timeout_s):
+            async with asyncio.timeout(min(target.drain_timeout_s, target.total_timeout_s)):
                 await self._read_on()
         except (CourierError, TimeoutError, ValueError):
             pass  # what was seen until now is what can be counted

@@ -239,3 +239,22 @@ def test_a_broken_manifest_is_told_with_its_line(up, tmp_path):
 
     assert started.process.wait(30) == 1
     assert 'courier.yaml, line 2: kind cannot be "ecko"; did you mean "echo"?' in started.printed
+
+
+@pytest.mark.fault
+def test_r12_several_servers_let_their_streams_end_after_sigterm(up, redis_server):
+    started = up(COURIER_WORKERS="2", REDIS_URL=redis_server.url(9)).wait_for_banner()
+    words = " ".join(["word"] * 25)
+    slow = started.curl.replace('"echo"', '"chaos-slow"').replace('"Hello"', f'"{words}"')
+    streams = [subprocess.Popen(["bash", "-c", slow], stdout=subprocess.PIPE) for _ in range(8)]
+    first = [stream.stdout.readline() for stream in streams]
+    started.process.terminate()
+
+    said = [
+        line + stream.communicate(timeout=40)[0]
+        for line, stream in zip(first, streams, strict=True)
+    ]
+
+    assert all(b"data: [DONE]" in one for one in said)
+    assert started.process.wait(20) == 0
+    assert started.processes() == []

@@ -20,8 +20,8 @@ from courier_site.preparation import Preparation, prepare
 from courier_site.serve import LISTENER, CannotListen, listen
 from courier_site.supervisor import Child, Supervisor
 
-#: Open streams may take this long when all is stopped, so that Ctrl-C takes less than 5 s.
-LONGEST_DRAIN_S = 1.5
+#: How long a server may take to settle what is left after the drain, in seconds.
+SETTLING_S = 5.0
 WORKER_GRACE_S = 1.5
 QUIET = {
     # On a laptop people may well be root; Celery's sermon about it is many lines long.
@@ -64,12 +64,12 @@ class Command(BaseCommand):
 
 
 def _children(listener: socket.socket) -> list[Child]:
-    drain = min(settings.COURIER_DRAIN_S, LONGEST_DRAIN_S)
+    grace_s = settings.COURIER_STOP_DELAY_S + settings.COURIER_DRAIN_S + SETTLING_S
     descriptor = listener.fileno()
-    serving = {**os.environ, LISTENER: str(descriptor), "COURIER_DRAIN": f"{drain:g}"}
+    serving = {**os.environ, LISTENER: str(descriptor)}
     server = [sys.executable, "-m", "courier_site.serve"]
     servers = [
-        Child(f"server {number}", server, serving, inherits=[descriptor])
+        Child(f"server {number}", server, serving, [descriptor], grace_s=grace_s, hurries=True)
         for number in range(1, settings.COURIER_WORKERS + 1)
     ]
     # Its tasks are idempotent and come again; left alone, it takes five seconds to stop.

@@ -1,0 +1,137 @@
+"""SIGTERM, as a balancer and clients see it."""
+
+import asyncio
+import collections
+import contextlib
+import time
+
+import pytest
+
+from tests.e2e.client import BROKEN, DONE, Call, ask
+from tests.e2e.manifests import manifest
+from tests.fakes.upstream import DONE as LAST
+from tests.fakes.upstream import HELLO, OPENING, STALL, STOP, USAGE, Answer, Pause, like_a_model
+from tests.faults.figures import figure
+from tests.services import wait_for
+from tests.soak import trials
+
+READY = "/health/ready"
+STREAMS = trials(100, 200)
+LONG_S = 1.5
+DRAIN_S = 2
+ENDS_IN_TIME = (OPENING, HELLO, Pause(LONG_S), HELLO, STOP, USAGE, LAST)
+NEVER_ENDS = (OPENING, HELLO, STALL)
+
+
+@pytest.fixture
+def start(launch, shared_upstream):
+    shared_upstream.default = like_a_model
+
+    def start(**environment):
+        settings = manifest(shared_upstream.url)
+        return launch(settings, COURIER_DRAIN=str(DRAIN_S), **environment)
+
+    return start
+
+
+async def open_streams(stack, courier, count):
+    """So many streams, each with its first piece."""
+    calls = [Call(courier, stream=True) for _ in range(count)]
+    for some in range(0, count, 50):
+        await asyncio.gather(*(begin(stack, call) for call in calls[some : some + 50]))
+    return calls
+
+
+async def begin(stack, call):
+    await stack.enter_async_context(call)
+    await call.read_head()
+    await call.read_piece()
+
+
+async def read_to_the_end(call):
+    """Whether the body ended properly, and when."""
+    with contextlib.suppress(*BROKEN):
+        await call.read_rest()
+    return time.monotonic()
+
+
+async def stopped_within(courier, since):
+    await asyncio.to_thread(courier._process.wait, 30)
+    return time.monotonic() - since
+
+
+async def test_r12_r13_f52_a_stop_is_orderly(start, shared_upstream):
+    courier = start(COURIER_STOP_DELAY="1")
+    async with contextlib.AsyncExitStack() as stack:
+        shared_upstream.default = lambda request: Answer(ENDS_IN_TIME)
+        short = await open_streams(stack, courier, 20)
+        shared_upstream.default = lambda request: Answer(NEVER_ENDS)
+        long = await open_streams(stack, courier, 20)
+        late = Call(courier)
+        request, late.request = late.request, b""
+        await stack.enter_async_context(late)
+        courier._process.terminate()
+        since = time.monotonic()
+        await asyncio.to_thread(wait_for, lambda: courier.status(READY) == 503, "red", 2, 0.01)
+        red_after = time.monotonic() - since
+        shared_upstream.default = like_a_model
+        meanwhile = await ask(courier)
+        await asyncio.to_thread(wait_for, lambda: courier.status(READY) is None, "silence", 5, 0.01)
+        late.writer.write(request)
+        await late.read()
+        await asyncio.gather(*(read_to_the_end(call) for call in short + long))
+        await stopped_within(courier, since)
+
+    figure("R12", f"readiness 503 after {red_after * 1000:.0f} ms", "<= 100 ms")
+    for reply in (meanwhile, late.reply):
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+    assert all(call.reply.whole for call in short)
+    assert all(b'"code":"shutting_down"' in call.reply.body for call in long)
+    assert all(call.reply.ended and DONE not in call.reply.body for call in long)
+    outcomes = collections.Counter(courier.records("outcome"))
+    assert outcomes == {"ok": 22, "shutting_down": 20}
+
+
+@pytest.mark.fault
+async def test_r12_f52_streams_that_fit_the_drain_end_well(start, shared_upstream):
+    courier = start()
+    shared_upstream.default = lambda request: Answer(ENDS_IN_TIME)
+    async with contextlib.AsyncExitStack() as stack:
+        calls = await open_streams(stack, courier, STREAMS)
+        courier._process.terminate()
+        since = time.monotonic()
+        ends = await asyncio.gather(*(read_to_the_end(call) for call in calls))
+        took = await stopped_within(courier, since)
+
+    whole = sum(call.reply.ended and DONE in call.reply.body for call in calls)
+    after_last = since + took - max(ends)
+    figure("R12", f"{whole}/{STREAMS} [DONE], exit {after_last:.1f} s after the last", "all, 2 s")
+    print(f"\n{whole}/{STREAMS} whole, exit {after_last:.2f} s after the last")
+    assert whole == STREAMS
+    assert after_last < 8
+    assert courier._process.returncode == 0
+    assert set(courier.records("outcome")) == {"ok"}
+    assert len(courier.records()) == STREAMS
+
+
+@pytest.mark.fault
+async def test_r13_f52_streams_that_do_not_fit_are_told_and_settled(start, shared_upstream):
+    courier = start()
+    shared_upstream.default = lambda request: Answer(NEVER_ENDS)
+    async with contextlib.AsyncExitStack() as stack:
+        calls = await open_streams(stack, courier, STREAMS)
+        courier._process.terminate()
+        since = time.monotonic()
+        await asyncio.gather(*(read_to_the_end(call) for call in calls))
+        took = await stopped_within(courier, since)
+
+    told = sum(b'"code":"shutting_down"' in call.reply.body for call in calls)
+    ended = sum(call.reply.ended for call in calls)
+    figure("R13", f"{told}/{STREAMS} told, exit {took - DRAIN_S:.1f} s after the drain", "all, 3 s")
+    print(f"\n{told}/{STREAMS} told, {ended} ended, exit {took:.2f} s after the signal")
+    assert told == ended == STREAMS
+    assert not any(DONE in call.reply.body for call in calls)
+    assert took < DRAIN_S + 12
+    rows = courier.records("outcome, usage_source")
+    assert set(rows) == {("shutting_down", "estimated")}
+    assert len(rows) == STREAMS
