@@ -15,6 +15,10 @@ class CourierSiteConfig(AppConfig):
             celery,
             checks,
         )
+        from courier_site.revising import recording
+        from registry import revisions
+
+        revisions.on_revision(recording.record, recording.catch_up)
 
 
 class CourierAdminConfig(admin_apps.AdminConfig):

@@ -17,7 +17,9 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from accounts import keys as api_keys
 from accounts.models import ApiKey, User
 from courier_site import demonstration, manifest
-from registry.models import Revision, ServedModel
+from courier_site.revising import recording
+from registry.models import RecordedRevision, Revision, ServedModel
+from registry.revisions import made_by
 
 #: A number of our own, so that no other program waits for this lock.
 LOCK = 0x436F757269657221
@@ -52,7 +54,9 @@ def prepare() -> Preparation:
                 _apply_manifest(preparation)
             elif is_first:
                 admin = User.objects.get(username=preparation.username)
-                demonstration.set_up(admin, os.environ)
+                with made_by(RecordedRevision.Origin.COMMAND, "the demonstration"):
+                    demonstration.set_up(admin, os.environ)
+        recording.catch_up()
     if not settings.COURIER_MANIFEST:
         _find_demonstration_key(preparation)
     return preparation

@@ -263,6 +263,8 @@ COURIER_SLOPE_MINIMUM: float = env.float("COURIER_SLOPE_MINIMUM", default=1)
 COURIER_TRUSTED_PROXIES: list[str] = env.list(
     "COURIER_TRUSTED_PROXIES", default=["127.0.0.0/8", "::1/128"]
 )
+#: Whether a prepared change is approved by somebody else than who made it.
+COURIER_SECOND_APPROVER: bool = env.bool("COURIER_SECOND_APPROVER", default=False)
 COURIER_CORS_ORIGINS: list[str] = env.list("COURIER_CORS_ORIGINS", default=[])
 #: Connections of a server process, 0: as many as it may have files open; and of one address
 #: that is no proxy's, 0: any number.
@@ -304,4 +306,6 @@ COURIER_TEAM_TAGS: int = env.int("COURIER_TEAM_TAGS", default=1000)
 COURIER_KEEP_RECORDS_DAYS: int = env.int("COURIER_KEEP_RECORDS_DAYS", default=0)
 COURIER_KEEP_ROLLUPS_DAYS: int = env.int("COURIER_KEEP_ROLLUPS_DAYS", default=0)
 COURIER_KEEP_EXPORTS_DAYS: int = env.int("COURIER_KEEP_EXPORTS_DAYS", default=30)
+#: Days that the whole configuration of a revision is kept; what it changed is kept for good.
+COURIER_KEEP_REVISIONS_DAYS: int = env.int("COURIER_KEEP_REVISIONS_DAYS", default=400)
 DATA_UPLOAD_MAX_MEMORY_SIZE = COURIER_MAX_BODY

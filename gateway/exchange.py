@@ -112,6 +112,7 @@ class Exchange:
         self.model = model = judgment.model
         self.bill = judgment.bill
         self.choice = judgment.choice
+        self.caller.reply.revision = model.revision
         #: The one tried last: of an answer, the one that gave it.
         self.target: Target | None = None
         self.has_ended = False
@@ -340,6 +341,7 @@ class Exchange:
             streamed=question.wants_stream,
             model_asked=question.model,
             model_served=self.model.name,
+            revision=self.model.revision,
             input_tokens=self.bill.input_tokens,
             usage_source=UsageSource.ESTIMATED,
             price_id=price.id if price else None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.http.response import HttpResponseBase
 
 from gateway.json_array import CONTENT_TYPE, JsonArray
+from registry import snapshot
 
 if TYPE_CHECKING:
     from gateway.tape import Tape
@@ -24,6 +25,7 @@ STREAM_HEADERS = (
 )
 
 
+REVISION = b"x-courier-revision"
 #: Of an answer that is neither whole nor made of events.
 BODY_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"x-accel-buffering", b"no"))
 
@@ -57,6 +59,7 @@ class Reply:
         "has_begun",
         "is_over",
         "is_writing",
+        "revision",
         "tape",
         "was_charged",
         "written_at",
@@ -77,6 +80,8 @@ class Reply:
         self.is_over = False
         self.is_writing = False
         self.written_at = self._now()
+        #: That of the configuration by which the request is served.
+        self.revision = snapshot.current().recorded
         #: What makes an array of a stream's events, where the client wants that.
         self.array: JsonArray | None = None
         #: What records the answer for others who ask the same, where somebody may.
@@ -91,7 +96,7 @@ class Reply:
 
     async def begin_again(self, status: int, headers: Iterable[Header]) -> None:
         """Send the head of an answer that was sent before. What is said of each is this one's."""
-        own = {name for name, _ in self._extra}
+        own = {REVISION, *(name for name, _ in self._extra)}
         await self._start(status, [header for header in headers if header[0] not in own])
 
     async def send_whole(self, status: int, headers: Iterable[Header], content: bytes) -> None:
@@ -141,6 +146,6 @@ class Reply:
 
     async def _start(self, status: int, headers: list[Header]) -> None:
         self.has_begun = True
-        await self._send(
-            {"type": "http.response.start", "status": status, "headers": [*headers, *self._extra]}
-        )
+        revision = (REVISION, b"%d" % self.revision)
+        told = [*headers, revision, *self._extra]
+        await self._send({"type": "http.response.start", "status": status, "headers": told})

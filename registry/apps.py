@@ -9,6 +9,8 @@ from django.db.models.signals import post_delete, post_save
 
 #: A change in any table of these apps is a change of the configuration.
 CONFIGURATION = frozenset({"registry", "accounts"})
+#: What is kept about changes is none.
+ABOUT_ITSELF = frozenset({"revision", "recordedrevision", "preparedchange"})
 
 
 class RegistryConfig(AppConfig):
@@ -25,8 +27,8 @@ def bump_revision(sender: Any, update_fields: frozenset[str] | None = None, **_:
     """Number the change, in its own transaction, so that every process loads it anew."""
     from registry.models import Revision
 
-    if sender._meta.app_label not in CONFIGURATION or sender is Revision:
+    if sender._meta.app_label not in CONFIGURATION or sender._meta.model_name in ABOUT_ITSELF:
         return
-    if update_fields == frozenset({"last_login"}) or sender._meta.model_name == "revision":
+    if update_fields == frozenset({"last_login"}):
         return
     Revision.bump()

@@ -100,6 +100,8 @@ class Model:
     strategy: str = "priority"
     #: Whether requests of one session go to one route.
     is_sticky: bool = False
+    #: The recorded revision of the configuration that this is of.
+    revision: int = 0
 
     def price_at(self, moment: datetime) -> Price | None:
         """The model's own price in force at `moment`; None where it has none."""
@@ -145,6 +147,8 @@ class Snapshot:
     wildcards: tuple[str, ...]
     #: In the order in which they are looked at.
     policies: tuple[Policy, ...] = ()
+    #: The newest `RecordedRevision` that is in it: the number that people see.
+    recorded: int = 0
 
     def model(self, asked: str) -> Model | None:
         """The model that serves this name: the name itself, an alias, or a wildcard."""
@@ -180,14 +184,20 @@ def on_change(listener: Callable[[], None]) -> None:
 def refresh() -> bool:
     """Load a new snapshot if the configuration changed. Returns whether it did. Synchronous."""
     global _current  # noqa: PLW0603  # the one place where the snapshot is replaced
-    revision = Revision.objects.filter(pk=1).values_list("number", flat=True).first() or 0
+    revision, recorded = _numbers()
     if revision == _current.revision:
         return False
-    loaded = load(revision)
+    loaded = load(revision, recorded)
     for listener in _listeners:
         listener()
     _current = loaded
     return True
+
+
+def _numbers() -> tuple[int, int]:
+    """The number of the last change, and that of the newest recorded revision."""
+    row = Revision.objects.filter(pk=1).values_list("number", "recorded").first()
+    return row or (0, 0)
 
 
 async def watch() -> None:
@@ -214,7 +224,7 @@ def _refresh_and_let_go() -> None:
             close_old_connections()
 
 
-def load(revision: int) -> Snapshot:
+def load(revision: int, recorded: int = 0) -> Snapshot:
     """Read the whole configuration from the database."""
     routes = _routes()
     uncertified = certified.missing(routes)
@@ -240,12 +250,13 @@ def load(revision: int) -> Snapshot:
             uncertified=missing.get(row.pk, ()),
             strategy=row.strategy,
             is_sticky=row.stickiness == ServedModel.Stickiness.SESSION,
+            revision=recorded,
         )
         names[row.name] = row.name
         for alias in row.aliases.all():
             names.setdefault(alias.name, row.name)
     wildcards = sorted((name for name in models if "*" in name), key=len, reverse=True)
-    return Snapshot(revision, models, names, tuple(wildcards), rules)
+    return Snapshot(revision, models, names, tuple(wildcards), rules, recorded)
 
 
 def targets_to(provider: Provider, upstream_model: str) -> list[Target]:

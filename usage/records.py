@@ -82,6 +82,8 @@ class Record:
     trace_id: str = ""
     #: Labels, sorted, with commas between.
     tags: str = ""
+    #: The revision of the configuration that it was served under.
+    revision: int | None = None
     #: The upstream calls that were made for it, in their order.
     tries: list[Attempt] = field(default_factory=list)
 

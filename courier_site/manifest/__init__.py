@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from accounts.models import ApiKey, Plan, Team
 from courier_site.manifest.callables import put_model, put_provider
@@ -15,10 +16,22 @@ from courier_site.manifest.callers import put_key, put_plan, put_team
 from courier_site.manifest.document import Document, Entry, ManifestError
 from courier_site.manifest.exporting import export
 from courier_site.manifest.policies import put_policy
+from courier_site.manifest.restoring import Restorer, Rows
 from courier_site.manifest.writing import KnownKey, Outcome, Writer
-from registry.models import Managed, Provider, RoutingPolicy, ServedModel
+from registry.models import Managed, Provider, RecordedRevision, RoutingPolicy, ServedModel
+from registry.revisions import made_by
 
-__all__ = ["Document", "KnownKey", "ManifestError", "Outcome", "apply", "export", "plan"]
+__all__ = [
+    "Document",
+    "KnownKey",
+    "ManifestError",
+    "Outcome",
+    "apply",
+    "export",
+    "plan",
+    "plan_restoring",
+    "restore",
+]
 
 #: Each section may refer to those before it, and is pruned before them.
 SECTIONS: tuple[tuple[type[Managed], str, Callable[[Writer, Entry], Managed]], ...] = (
@@ -37,7 +50,7 @@ def apply(document: Document, *, mark: str, prune: bool = False) -> Outcome:
     `mark` is what the rows that it makes or changes say about where they come from.
     `prune` deletes what has this mark and is no longer named.
     """
-    with transaction.atomic():
+    with made_by(RecordedRevision.Origin.MANIFEST, document.name):
         return _applied(document, mark, prune)
 
 
@@ -49,19 +62,65 @@ def plan(document: Document, *, mark: str, prune: bool = False) -> Outcome:
     return outcome
 
 
+def restore(document: Document, rows: Rows) -> Outcome:
+    """Make the configuration what an export was, or raise ManifestError and change nothing.
+
+    `rows` say which rows had which names then. Keys that were issued since are left, and keys
+    that are closed now stay closed.
+    """
+    with transaction.atomic():
+        return _restored(document, rows)
+
+
+def plan_restoring(document: Document, rows: Rows) -> Outcome:
+    """What `restore` would do: it is done, and undone."""
+    with transaction.atomic():
+        outcome = _restored(document, rows)
+        transaction.set_rollback(True)
+    return outcome
+
+
+def _restored(document: Document, rows: Rows) -> Outcome:
+    before = export().splitlines()
+    writer = Restorer(document)
+    _check_version(document.root)
+    writer.clear_the_way(rows)
+    named = _put_all(writer)
+    for kind, _, _ in reversed(SECTIONS):
+        writer.drop(_standing(kind).exclude(pk__in=named[kind]))
+    return _told(writer, before)
+
+
+def _standing(kind: type[Managed]) -> QuerySet[Any]:
+    """The rows that an export shows."""
+    if kind is ApiKey:
+        return ApiKey.objects.filter(revoked_at=None)
+    return Team.objects.filter(archived_at=None) if kind is Team else kind._default_manager.all()
+
+
 def _applied(document: Document, mark: str, prune: bool) -> Outcome:
     before = export().splitlines()
     writer = Writer(document, mark, prune)
     _check_version(document.root)
-    named: dict[type[Managed], list[Any]] = {}
-    for kind, key, put in SECTIONS:
-        entries = document.root.entries(key, str(kind._meta.verbose_name))
-        named[kind] = writer.each(entries, partial(put, writer))
+    named = _put_all(writer)
     if prune:
         for kind, _, _ in reversed(SECTIONS):
             writer.drop(kind._default_manager.filter(managed_by=mark).exclude(pk__in=named[kind]))
+    return _told(writer, before)
+
+
+def _put_all(writer: Writer) -> dict[type[Managed], list[Any]]:
+    """Put the entries of all sections. Returns the primary keys of what they are now."""
+    root = writer.document.root
+    return {
+        kind: writer.each(root.entries(key, str(kind._meta.verbose_name)), partial(put, writer))
+        for kind, key, put in SECTIONS
+    }
+
+
+def _told(writer: Writer, before: list[str]) -> Outcome:
     after = export().splitlines()
-    diff = difflib.unified_diff(before, after, "present", document.name, lineterm="")
+    diff = difflib.unified_diff(before, after, "present", writer.document.name, lineterm="")
     writer.outcome.diff = "\n".join(diff)
     return writer.outcome
 

@@ -79,17 +79,15 @@ def _put_upstream_key(writer: Writer, entry: Entry, provider: Provider) -> Upstr
     wanted: dict[str, Any] = {"weight": entry.whole("weight") if "weight" in entry else 1}
     if "enabled" in entry:
         wanted["enabled"] = entry.flag("enabled")
-    secret = _seal_fields(row, entry)
+    secret = _seal_fields(writer, row, entry)
     return writer.put(row, wanted, entry, f"upstream key {row}", secret)
 
 
-def _seal_fields(row: UpstreamKey, entry: Entry) -> dict[str, Any]:
+def _seal_fields(writer: Writer, row: UpstreamKey, entry: Entry) -> dict[str, Any]:
     """The fields that hold the secret of the manifest; none if the row holds it already."""
     secret = given_secret(entry)
     if secret is None:
-        if row._state.adding:
-            raise entry.error("A new upstream key needs a secret.", "secret")
-        return {}
+        return writer.without_secret(entry) if row._state.adding else {}
     if _holds(row, secret):
         return {}
     sealed = encryption.encrypt(secret, encryption.Purpose.UPSTREAM_KEY)

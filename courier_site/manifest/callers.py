@@ -11,7 +11,7 @@ from accounts.models import ApiKey, Plan, Team
 from courier_site.manifest.allotting import put_budgets, put_limits
 from courier_site.manifest.document import Entry
 from courier_site.manifest.secrets import given_secret
-from courier_site.manifest.writing import KnownKey, Writer
+from courier_site.manifest.writing import KnownKey, NoSecret, Writer
 
 
 def put_plan(writer: Writer, entry: Entry) -> Plan:
@@ -29,8 +29,7 @@ def put_team(writer: Writer, entry: Entry) -> Team:
     entry.only("name", "time_zone", "markup_percent", "limits", "budgets")
     name = entry.text("name")
     row = Team.objects.filter(name=name).first() or Team(name=name)
-    if row.archived_at:
-        writer.warn(entry, "name", f"The team {name} was archived, and stays so.")
+    if row.archived_at and not writer.brings_back(row, entry):
         return row
     writer.put(row, _team_fields(entry), entry, f"team {name}")
     put_limits(writer, entry, row)
@@ -74,7 +73,8 @@ def _issue(writer: Writer, entry: Entry, team: Team, secret: str | None) -> ApiK
     if team.archived_at:
         raise entry.error(f"The team {team.name} is archived. Restore it first.", "team")
     if secret is None and "if_unset" in entry:
-        raise entry.error("There is no such key yet whose secret could be kept.", "secret")
+        text = "There is no such key yet whose secret could be kept."
+        raise NoSecret([str(entry.error(text, "secret"))])
     row = ApiKey(team=team, name=entry.text("name"))
     plain = _equip(entry, row, secret)
     writer.put(row, _key_fields(writer, entry, row), entry, f"key {row.name} of team {team.name}")

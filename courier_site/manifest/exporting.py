@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import yaml
+from django.db.models import F
 
 from accounts.models import ApiKey, Budget, Plan, RateLimit, Team, usual_thresholds
 from courier_site.manifest.document import REFERENCE
@@ -21,6 +22,14 @@ EXPLANATION = """\
 """
 NAMES_OF_LIMITS = {meaning: name for name, meaning in LIMITS.items()}
 Block = dict[str, Any]
+#: What is allotted to a plan, team or key, read for all of them at once.
+OF_EACH = ("ratelimits", "budgets")
+#: By content alone, and a model's own first.
+ORDER_OF_PRICES = (
+    "starts_at",
+    F("route__provider__name").asc(nulls_first=True),
+    F("route__upstream_model").asc(nulls_first=True),
+)
 
 
 def export() -> str:
@@ -31,12 +40,18 @@ def export() -> str:
         "providers": [_provider(row, references) for row in Provider.objects.order_by("name")],
         "models": [_model(row) for row in ServedModel.objects.order_by("name")],
         "policies": [_policy(row) for row in RoutingPolicy.objects.order_by("name")],
-        "plans": [_plan(row) for row in Plan.objects.order_by("name")],
-        "teams": [_team(row) for row in Team.objects.filter(archived_at=None).order_by("name")],
+        "plans": [_plan(row) for row in Plan.objects.prefetch_related(*OF_EACH).order_by("name")],
+        "teams": [
+            _team(row)
+            for row in Team.objects.filter(archived_at=None)
+            .prefetch_related(*OF_EACH)
+            .order_by("name")
+        ],
         "keys": [
             _key(row, references)
             for row in ApiKey.objects.filter(revoked_at=None)
             .select_related("team", "plan")
+            .prefetch_related(*OF_EACH)
             .order_by("team__name", "name")
         ],
     }
@@ -93,7 +108,7 @@ def _model(row: ServedModel) -> Block:
     block |= _unless(True, enabled=row.enabled)
     block |= _unless({}, capabilities=row.capabilities.told())
     lists = {
-        "routes": [_route(route) for route in row.routes.select_related("provider")],
+        "routes": [_route(route) for route in _routes(row)],
         "prices": _prices(row),
         "aliases": [_literal(alias.name) for alias in row.aliases.order_by("name")],
     }
@@ -106,6 +121,12 @@ def _policy(row: RoutingPolicy) -> Block:
     block |= _unless(True, enabled=row.enabled)
     block |= _unless({}, when=_without_references(row.conditions))
     return block | {"then": _without_references(row.actions)}
+
+
+def _routes(row: ServedModel) -> Iterable[Route]:
+    """In an order that their content tells, so that the same routes make the same text."""
+    rows = row.routes.select_related("provider")
+    return rows.order_by("priority", "provider__name", "upstream_model")
 
 
 def _route(row: Route) -> Block:
@@ -135,7 +156,7 @@ def _price(row: Price) -> Block:
 
 def _prices(row: ServedModel) -> list[Block]:
     rows = row.prices.standing().select_related("route__provider")
-    return [_price(price) for price in rows.order_by("starts_at", "route_id")]
+    return [_price(price) for price in rows.order_by(*ORDER_OF_PRICES)]
 
 
 def _plan(row: Plan) -> Block:
@@ -169,9 +190,17 @@ def _key(row: ApiKey, references: References) -> Block:
 
 
 def _limits_and_budgets(owner: Team | ApiKey | Plan) -> Block:
-    limits = _limits(owner.ratelimits.order_by("model", "metric", "window_s"))
-    budgets = [_budget(row) for row in owner.budgets.order_by("period", "window")]
+    limits = _limits(sorted(owner.ratelimits.all(), key=_order_of_limit))
+    budgets = [_budget(row) for row in sorted(owner.budgets.all(), key=_order_of_budget)]
     return _unless({}, limits=limits) | _unless([], budgets=budgets)
+
+
+def _order_of_limit(row: RateLimit) -> tuple[str, str, int]:
+    return row.model, row.metric, row.window_s
+
+
+def _order_of_budget(row: Budget) -> tuple[str, str]:
+    return row.period, row.window
 
 
 def _limits(rows: Iterable[RateLimit]) -> Block:

@@ -21,6 +21,10 @@ from registry.models import Managed
 Row = TypeVar("Row", bound=models.Model)
 
 
+class NoSecret(ManifestError):
+    """An API key is named that is not there, and no secret is given to make it with."""
+
+
 @dataclass
 class KnownKey:
     """An API key whose secret is known now: it was given, or has just been issued."""
@@ -77,10 +81,27 @@ class Writer:
 
     def save(self, row: models.Model, entry: Entry) -> None:
         """Save a row that is valid; complain about the lines of one that is not."""
-        if isinstance(row, Managed):
-            row.managed_by = self.mark
+        self.claim(row)
         _check(row, entry)
         row.save()
+
+    def claim(self, row: models.Model) -> None:
+        """Say where the row comes from."""
+        if isinstance(row, Managed):
+            row.managed_by = self.mark
+
+    def without_secret(self, entry: Entry) -> dict[str, Any]:
+        """The fields of a new upstream key to which no secret is given."""
+        raise entry.error("A new upstream key needs a secret.", "secret")
+
+    def brings_back(self, team: Team, entry: Entry) -> bool:
+        """Whether a team that was archived is one of those in use again."""
+        self.warn(entry, "name", f"The team {team} was archived, and stays so.")
+        return False
+
+    def complaints_of(self, error: ManifestError) -> list[str]:
+        """What is wrong with an entry that cannot be put."""
+        return error.complaints
 
     def each(self, entries: Iterable[Entry], put: Callable[[Entry], models.Model]) -> list[Any]:
         """The primary keys of what `put` makes of the entries. Raises all complaints at once."""
@@ -93,7 +114,7 @@ class Writer:
                     raise entry.error(f"{entry.subject} like this is given twice.")
                 present.append(row.pk)
             except ManifestError as error:
-                complaints += error.complaints
+                complaints += self.complaints_of(error)
         if complaints:
             raise ManifestError(complaints)
         return present

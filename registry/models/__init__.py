@@ -5,6 +5,7 @@ from registry.models.certifications import Certification, CertifiedTrait
 from registry.models.policies import RoutingPolicy
 from registry.models.prices import Price, PriceQuerySet
 from registry.models.providers import Provider, UpstreamKey
+from registry.models.revisions import PreparedChange, RecordedRevision
 from registry.models.served import Alias, Route, ServedModel
 
 __all__ = [
@@ -14,9 +15,11 @@ __all__ = [
     "Certification",
     "CertifiedTrait",
     "Managed",
+    "PreparedChange",
     "Price",
     "PriceQuerySet",
     "Provider",
+    "RecordedRevision",
     "Revision",
     "Route",
     "RoutingPolicy",

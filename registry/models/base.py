@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import F
 from django.utils import timezone
 
+from registry import revisions
 from registry.capabilities import COUNTS, TRAITS, Capabilities
 
 #: What clients may put into a URL path and into logs: no spaces, no control characters.
@@ -85,6 +86,9 @@ class Revision(models.Model):
     """The number that changes with every change of the configuration. One row."""
 
     number = models.BigIntegerField(default=0)
+    #: The newest `RecordedRevision`, and the number up to which changes are in it.
+    recorded = models.BigIntegerField(default=0)
+    covers = models.BigIntegerField(default=0)
 
     def __str__(self) -> str:
         return str(self.number)
@@ -95,3 +99,4 @@ class Revision(models.Model):
         changed = Revision.objects.filter(pk=1).update(number=F("number") + 1)
         if not changed:
             Revision.objects.create(pk=1, number=1)
+        revisions.changed()

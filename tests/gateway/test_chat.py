@@ -7,8 +7,9 @@ import pytest
 from accounts.models import Team
 from lib import tokenizer
 from lib.tokens import TokenUsage
-from registry.models import Price, Provider, Revision
+from registry.models import Price, Provider, RecordedRevision, Revision
 from registry.pricing import charged_nano, price_of
+from registry.revisions import made_by
 from tests import factories
 from tests.fakes.upstream import (
     DONE,
@@ -317,6 +318,31 @@ async def test_an_answer_tells_about_itself(chat):
     assert reply.headers["x-courier-model-served"] == "tiny"
     assert reply.headers["x-courier-attempts"] == "1"
     assert float(reply.headers["x-courier-overhead-ms"]) >= 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_and_its_record_tell_the_revision_that_served_it(chat, courier, stream):
+    number = await courier.make(revise)
+
+    reply = await chat(stream=stream)
+
+    record = await courier.record(reply.request_id)
+    assert int(reply.headers["x-courier-revision"]) == record.revision == number
+
+
+async def test_a_refusal_tells_the_revision_as_well(courier, chat):
+    number = await courier.make(revise)
+
+    reply = await chat(model="unknown")
+
+    assert int(reply.headers["x-courier-revision"]) == number
+
+
+def revise():
+    """Change something. Returns the number of the revision that it makes."""
+    with made_by("command", "test"):
+        factories.make_provider("another")
+    return RecordedRevision.objects.first().number
 
 
 async def test_a_model_may_be_asked_for_by_a_wildcard(chat, courier, upstream):

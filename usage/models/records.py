@@ -162,6 +162,9 @@ class UsageRecord(models.Model):
     #: Labels of the request, sorted, with commas between. None has a comma in it.
     tags = models.CharField(max_length=300, blank=True, default="")
 
+    #: That of the configuration which it was served under. Null in records from before there were.
+    revision = models.PositiveBigIntegerField(null=True)
+
     objects = UsageRecordQuerySet.as_manager()
 
     class Meta:

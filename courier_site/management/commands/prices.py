@@ -10,8 +10,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 
 from registry import price_list
-from registry.models import ServedModel
+from registry.models import RecordedRevision, ServedModel
 from registry.price_list import Comparison, Proposal
+from registry.revisions import made_by
 
 
 class Command(BaseCommand):
@@ -29,7 +30,8 @@ class Command(BaseCommand):
         comparison = price_list.compare(_models(options["models"]), _start(options["start"]))
         self._show(comparison)
         if options["apply"]:
-            written = price_list.write(comparison.writable)
+            with made_by(RecordedRevision.Origin.COMMAND, "manage.py prices"):
+                written = price_list.write(comparison.writable)
             self.stdout.write(f"{len(written)} prices were taken from the list.")
         elif comparison.writable:
             raise SystemExit(2)

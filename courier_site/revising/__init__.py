@@ -1,0 +1,1 @@
+"""Revisions of the configuration: recorded, shown, restored, and prepared beforehand."""
