@@ -21,6 +21,7 @@ from gateway.relay import pulse
 from gateway.reply import Receive, Send
 from gateway.shedding import load
 from lib import tokenizer
+from registry import health as breaker_states
 from registry import snapshot
 from usage import budget_keeper, recorder
 
@@ -81,6 +82,7 @@ class Courier:
         budget_keeper.start()
         await admission.start()
         self._run(snapshot.watch())
+        self._run(breaker_states.watch())
         self._run(budget_keeper.watch())
         self._run(pulse.run())
         self._run(load.watch())

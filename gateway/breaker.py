@@ -1,41 +1,65 @@
 """Which targets are left alone for now: open after failures, half-open after a pause.
 
 State is per process and lives on the event loop. Transitions are reported to
-`registry.health`, so that the admin and other processes learn of them.
+`registry.health`, so that the admin and other processes learn of them; what they have learned
+is heeded in `gateway.standing`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
-from gateway.errors import Recovery, UpstreamError, UpstreamRateLimited
+from gateway import errors
+from gateway.errors import UpstreamError
+from gateway.recovery import asked_pause_s, is_the_targets
 from gateway.routing import Out
+from gateway.window import Window
 from registry import health
 from registry.snapshot import Target
 
-#: Failures in a row that open a breaker, and how long it stays open, in seconds.
+#: Failures in a row that open a breaker.
 FAILURES_TO_OPEN = 5
+#: Or so large a part of at least so many calls in so many seconds.
+RATE_TO_OPEN = 0.5
+LEAST_CALLS = 20
+WINDOW_S = 10
+#: How long it stays open, in seconds.
 OPEN_FOR_S = 10.0
-#: How long a rate-limited target is left alone when it does not say, and how long at most.
-DEFAULT_COOLING_S = 5.0
-LONGEST_COOLING_S = 3600.0
 
 
 @dataclass(slots=True)
 class State:
+    """What is known of one target. Times are of the breakers' clock; 0: never."""
+
+    #: Failures since the last success.
     failures: int = 0
+    #: Calls of the last seconds, and those of them that failed.
+    calls: Window = field(default_factory=lambda: Window(WINDOW_S))
+    opened_at: float = 0.0
+    #: Until when it stays open; behind that it is half-open.
     open_until: float = 0.0
-    #: Until when the provider itself has asked to be left alone.
+    #: Until when the provider itself has asked to be left alone, and by which failure.
     asked_until: float = 0.0
-    #: While half-open: until when the one probe may take before another is let through.
-    probing_until: float = 0.0
+    asked_by: str = ""
+    #: While half-open: whether the one probe is under way.
+    is_probing: bool = False
+
+
+class Begun(NamedTuple):
+    """An attempt that is under way."""
+
+    #: A time of the breakers' clock.
+    at: float
+    #: Whether it is the one that shows if a half-open target works again.
+    is_probe: bool = False
 
 
 class Breakers:
-    """The breakers of all targets that failed lately. Forgets a target that succeeds."""
+    """The breakers of the targets that this process has called."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -44,61 +68,119 @@ class Breakers:
     def out(self, target: Target) -> Out | None:
         """Why `target` is left alone. Half-open, it is not until `begin` claims the probe."""
         state = self._states.get(target.id)
-        if state is None:
+        if state is None or not (state.open_until or state.asked_until):
             return None
         now = self._clock()
         if state.asked_until > now:
-            return Out("rate_limited", state.asked_until - now, is_final=True)
+            return Out(state.asked_by, state.asked_until - now, is_final=True)
         if state.open_until > now:
             return Out("breaker_open", state.open_until - now)
-        if state.probing_until > now:
-            return Out("probing", state.probing_until - now)
-        return None
+        return Out("probing") if state.is_probing else None
 
-    def begin(self, target: Target) -> None:
-        """An attempt begins. Half-open, it is the probe: others wait for what becomes of it."""
+    def is_failing(self, target: Target) -> bool:
+        """Whether it failed the last time."""
         state = self._states.get(target.id)
-        if state is None or not state.open_until or self._clock() < state.open_until:
-            return
-        state.probing_until = self._clock() + OPEN_FOR_S
-        _report(target, "half_open", "probe")
+        return state is not None and state.failures > 0
 
-    def succeeded(self, target: Target) -> None:
-        state = self._states.get(target.id)
-        if state is None or state.open_until > self._clock():
-            # During the pause only what began before it can succeed: that ends no pause.
+    def begin(self, target: Target) -> Begun:
+        """An attempt begins now. Half-open, it is the probe: others wait for its outcome.
+
+        Each attempt ends with one of `succeeded`, `failed` and `gave_up`.
+        """
+        state, now = self._states.get(target.id), self._clock()
+        if state and state.open_until and state.open_until <= now and not state.is_probing:
+            state.is_probing = True
+            _report(target, "half_open", "probe")
+            return Begun(now, is_probe=True)
+        return Begun(now)
+
+    def succeeded(self, target: Target, begun: Begun) -> None:
+        """It answered. What began before the breaker opened ends no pause."""
+        state = self._state(target)
+        state.calls.add(self._clock(), 1, 0)
+        if begun.at < state.open_until:
             return
-        del self._states[target.id]
+        state.failures, state.asked_until = 0, 0.0
         if state.open_until:
-            _report(target, "closed", "")
+            self._close(target, state)
 
-    def failed(self, target: Target, error: UpstreamError) -> None:
+    def failed(self, target: Target, error: UpstreamError, begun: Begun) -> None:
         """Count a failure of the target's. The client's own faults never count."""
-        if error.recovery is Recovery.NONE:
+        if not is_the_targets(error):
+            self.gave_up(target, begun)
             return
-        state = self._states.setdefault(target.id, State())
+        state, now = self._state(target), self._clock()
         state.failures += 1
-        if isinstance(error, UpstreamRateLimited) and error.retry_after is not None:
-            asked = min(error.retry_after, LONGEST_COOLING_S)
-            state.asked_until = max(state.asked_until, self._clock() + asked)
-        pause = self._pause_after(state, error)
+        state.calls.add(now, 1, 1)
+        pause = asked_pause_s(error)
+        if pause is not None and error.retry_after is not None:
+            self._heed(state, now + pause, error)
+        if pause is None and self._has_to_open(state, begun):
+            pause = OPEN_FOR_S
         if pause:
-            # A longer pause that was already agreed is never shortened.
-            state.open_until = max(state.open_until, self._clock() + pause)
-            state.probing_until = 0.0
-            _report(target, "open", error.code or "")
+            self._open(target, state, pause, error)
 
-    def _pause_after(self, state: State, error: UpstreamError) -> float:
-        if isinstance(error, UpstreamRateLimited):
-            told = error.retry_after
-            return DEFAULT_COOLING_S if told is None else min(told, LONGEST_COOLING_S)
-        if state.failures >= FAILURES_TO_OPEN or state.open_until:
-            return OPEN_FOR_S
-        return 0.0
+    def gave_up(self, target: Target, begun: Begun) -> None:
+        """The attempt ended without saying anything of the target: another may be the probe."""
+        state = self._states.get(target.id)
+        if state and begun.is_probe:
+            state.is_probing = False
+
+    def try_again(self, target: Target, since: float) -> None:
+        """End the pauses that began before that moment: the next attempt is the probe."""
+        state = self._states.get(target.id)
+        if state and state.opened_at and state.opened_at < since:
+            now = self._clock()
+            state.open_until = min(state.open_until, now)
+            state.asked_until = min(state.asked_until, now)
+
+    def _has_to_open(self, state: State, begun: Begun) -> bool:
+        if state.open_until:
+            # The probe, or one that was let through because no other was left.
+            return begun.at >= state.open_until
+        calls = state.calls
+        is_bad = calls.all >= LEAST_CALLS and calls.some >= RATE_TO_OPEN * calls.all
+        return is_bad or state.failures >= FAILURES_TO_OPEN
+
+    def _heed(self, state: State, until: float, error: UpstreamError) -> None:
+        # A longer pause that was already agreed is never shortened.
+        if until > state.asked_until:
+            is_limit = isinstance(error, errors.UpstreamRateLimited)
+            state.asked_until = until
+            state.asked_by = "rate_limited" if is_limit else "asked_to_wait"
+
+    def _open(self, target: Target, state: State, pause: float, error: UpstreamError) -> None:
+        now = self._clock()
+        state.opened_at, state.is_probing = now, False
+        state.open_until = max(state.open_until, now + pause)
+        _report(target, "open", error.code or "", self._until(state), state.asked_by)
+
+    def _close(self, target: Target, state: State) -> None:
+        state.calls, state.is_probing = Window(WINDOW_S), False
+        state.opened_at = state.open_until = 0.0
+        _report(target, "closed", "")
+
+    def _until(self, state: State) -> datetime:
+        """Until when it is left alone, by the calendar."""
+        left = max(state.open_until, state.asked_until) - self._clock()
+        return datetime.now(UTC) + timedelta(seconds=left)
+
+    def _state(self, target: Target) -> State:
+        state = self._states.get(target.id)
+        if state is None:
+            state = self._states[target.id] = State()
+        return state
 
 
-def _report(target: Target, state: health.State, reason: str) -> None:
-    health.report(target.id, target.provider_name, state, reason, at=datetime.now(UTC))
+def _report(
+    target: Target,
+    state: health.State,
+    reason: str,
+    until: datetime | None = None,
+    asked_by: str = "",
+) -> None:
+    now = datetime.now(UTC)
+    health.report(target.id, target.provider_name, state, reason, now, until, asked_by)
 
 
 breakers = Breakers()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from lib.errors import CourierError
@@ -280,20 +279,13 @@ class BudgetUsedUp(CourierError):
         super().__init__("The budget does not cover the rest of this answer.")
 
 
-class Recovery(Enum):
-    """What an upstream's failure leaves to try."""
-
-    NONE = "none"
-    RETRY = "retry"
-    FALLBACK = "fallback"
-
-
 class UpstreamError(CourierError):
-    """An attempt failed. `recovery` says whether another may help."""
+    """An attempt failed. `gateway.recovery` says whether another may help."""
 
     status = 502
     code: ClassVar[str | None] = "upstream_error"
-    recovery: Recovery = Recovery.FALLBACK
+    #: Whether nothing else may be tried, whatever would help otherwise.
+    is_last: bool = False
     #: Whether the provider had begun to work, and may charge for it although it failed.
     may_have_cost: ClassVar[bool] = False
     #: Whether somebody may be at the provider's place, or at Courier's keys.
@@ -305,7 +297,7 @@ class UpstreamError(CourierError):
 
     def is_final(self) -> None:
         """Nothing else is tried: what was asked has left, and cannot be sent again."""
-        self.recovery = Recovery.NONE
+        self.is_last = True
         self.message += " The upload was passed on as it came, so only its sender can try again."
 
 
@@ -328,7 +320,6 @@ class UpstreamRejected(UpstreamError):
     status = 400
     type = "invalid_request_error"
     code = None
-    recovery = Recovery.NONE
 
     def __init__(self, message: str, *, status: int, code: str | None, param: str | None) -> None:
         super().__init__(message, param=param)
@@ -354,13 +345,11 @@ class UpstreamRateLimited(UpstreamError):
     status = 429
     type = "rate_limit_error"
     code = "upstream_rate_limited"
-    recovery = Recovery.RETRY
 
 
 class KeyAtItsLimit(UpstreamRateLimited):
     """A limit or the budget that administrators gave an upstream key has no room."""
 
-    recovery = Recovery.FALLBACK
     was_called: ClassVar[bool] = False
 
 
@@ -375,7 +364,6 @@ class KeyLimitsUnknown(UpstreamError):
 class UpstreamUnavailable(UpstreamError):
     status = 503
     code = "upstream_unavailable"
-    recovery = Recovery.RETRY
 
 
 class UpstreamBrokeOff(UpstreamUnavailable):
@@ -386,7 +374,6 @@ class UpstreamBrokeOff(UpstreamUnavailable):
 
 class UpstreamUnreachable(UpstreamError):
     code = "upstream_unreachable"
-    recovery = Recovery.RETRY
 
 
 class UpstreamTlsFailed(UpstreamError):
@@ -425,7 +412,6 @@ class StreamInterrupted(UpstreamError):
     """The stream broke after its first output reached the client. Nothing is tried again."""
 
     code = "stream_interrupted"
-    recovery = Recovery.NONE
     may_have_cost = True
 
 

@@ -28,7 +28,7 @@ from gateway import (
     passage,
     relay,
 )
-from gateway.breaker import breakers
+from gateway.breaker import Begun, breakers
 from gateway.dialects.base import BodyDialect
 from gateway.failover import Attempts, T
 from gateway.judgment import Judgment
@@ -36,6 +36,9 @@ from gateway.load import load
 from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
 from gateway.reply import Whole
+from gateway.retry_budget import retries
+from gateway.standing import Turnstile
+from gateway.throttle import throttle
 from lib import crash_points
 from lib.errors import CourierError
 from lib.logs import SECURITY
@@ -71,6 +74,8 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
 async def _answer(exchange: Exchange) -> HttpResponseBase:
     question = exchange.question
     targets = await exchange.judgment.order()
+    for target in exchange.judgment.plan.passed_over:
+        throttle.wanted(target)
     if question.wants_stream:
         with relay.Waiting(exchange):
             stream = await exchange.first_success(targets, attempt.open_stream)
@@ -125,6 +130,7 @@ class Exchange:
         self._started_at = judgment.moment
         #: The attempt that is in flight.
         self._at: Target | None = None
+        self._begun: Begun
         #: What it holds of its key's own limits and budget.
         self._key_hold: Reservation | None = None
         self.record = self._opened()
@@ -147,34 +153,45 @@ class Exchange:
         """The first answer of `targets`; what fails on the way is told to the breakers."""
 
         async def attempt_at(target: Target, limit_s: float) -> T:
-            self._key_hold = await key_limits.claim(target, self.bill)
-            began_at = self.now()
-            self._begin(target)
+            # First of all: a half-open target's probe is claimed at once or by somebody else.
+            self._begun = breakers.begin(target)
             try:
+                self._key_hold = await key_limits.claim(target, self.bill)
+                began_at = self.now()
+                self._begin(target)
                 answer = await ask(self.question, target, limit_s)
             except errors.UpstreamError as error:
                 self._failed(target, error)
                 raise
-            breakers.succeeded(target)
+            except BaseException:
+                breakers.gave_up(target, self._begun)
+                raise
+            breakers.succeeded(target, self._begun)
+            throttle.accepted(target)
             load.answered(target, self.now() - began_at)
             return answer
 
         began_at = self.now()
         try:
-            return await failover.first_success(targets, attempt_at, self.attempts)
+            with retries.request() as share:
+                gate = Turnstile(self.judgment.standing, share)
+                return await failover.first_success(targets, attempt_at, self.attempts, gate)
         finally:
             self.upstream_s = self.now() - began_at
 
     def _begin(self, target: Target) -> None:
         self.target = self._at = target
         load.begin(target)
-        breakers.begin(target)
+        throttle.wanted(target)
         self.bill.begin(target, self.now())
 
     def _failed(self, target: Target, error: errors.UpstreamError) -> None:
+        if not error.was_called:
+            breakers.gave_up(target, self._begun)
+            return
         self._leave()
         load.failed(target)
-        breakers.failed(target, error)
+        breakers.failed(target, error, self._begun)
         self.bill.fail(target, error, self.now())
         self._settle_key()
         if error.concerns_security:
@@ -232,6 +249,8 @@ class Exchange:
 
     def break_off(self, error: CourierError, metered: Metered) -> None:
         """The answer broke off: what was sent is counted."""
+        if self._at is not None and isinstance(error, errors.UpstreamError):
+            breakers.failed(self._at, error, self._begun)
         reason = _reason_of(error)
         status = 200 if self.caller.reply.has_begun else error.status
         self._end(metered, outcome=error.code or "error", end_reason=reason, status=status)

@@ -1,4 +1,4 @@
-"""Retries and fallbacks: tries, waits, moves on. Knows no HTTP."""
+"""Retries and fallbacks: tries, waits, moves on. The only owner of retries. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from gateway.errors import NoAvailableTarget, Recovery, UpstreamError
+from gateway.errors import NoAvailableTarget, UpstreamError
+from gateway.recovery import Recovery, asked_pause_s, recovery_from
+from gateway.routing import Out
 from registry.snapshot import Target
 
 T = TypeVar("T")
 
-#: Seconds: the first wait before the same target is tried again; it doubles each time.
+#: Seconds: the first pause before the same target is tried again is half of this on average;
+#: it doubles each time, up to the longest.
 FIRST_BACKOFF_S = 0.25
+LONGEST_BACKOFF_S = 4.0
 #: A wait longer than this is not worth holding a client for: it is told when to come back.
-LONGEST_WAIT_S = 5.0
+LONGEST_WAIT_S = 4.0
 
 
 @dataclass(slots=True)
@@ -25,8 +29,11 @@ class Candidate:
     """A target that may still be tried, and from when on."""
 
     target: Target
+    place: int
     ready_at: float = 0.0
     tries: int = 0
+    #: How often its route has failed in this request: other routes come first.
+    behind: int = 0
 
 
 @dataclass(slots=True)
@@ -46,28 +53,46 @@ class Attempts:
     log: list[tuple[Target, UpstreamError | None]] = field(default_factory=list)
 
 
+class Gate(Protocol):
+    """What may be called at this moment. Asked before each call, so that nothing is outdated."""
+
+    def out(self, target: Target) -> Out | None:
+        """Why the target is left alone; None if it may be called."""
+
+    def may_retry(self, target: Target, tries: int) -> bool:
+        """Whether there is room for one more call, to a target that was tried so often."""
+
+
+class Open:
+    """Lets everything through."""
+
+    def out(self, target: Target) -> Out | None:
+        return None
+
+    def may_retry(self, target: Target, tries: int) -> bool:
+        return True
+
+
 async def first_success(
     targets: Sequence[Target],
     attempt: Callable[[Target, float], Awaitable[T]],
     attempts: Attempts,
+    gate: Gate = Open(),  # noqa: B008  # it holds nothing
 ) -> T:
     """What `attempt` returns for the first target where it succeeds.
 
     `attempt` is given a target and the seconds it may take until its first byte. Raises at
     once if the request itself is at fault, and otherwise the last failure when every
-    target, every attempt, or the time is used up.
+    target, every attempt, the retries of this process, or the time is used up.
     """
-    line = [Candidate(target) for target in targets]
+    line = Line(targets, attempts, gate)
     refusals: list[UpstreamError] = []
     last: UpstreamError = NoAvailableTarget("No route of this model is available at the moment.")
-    while line and attempts.made < attempts.most:
-        candidate = min(line, key=lambda each: each.ready_at)
-        if not await _is_ready(candidate, attempts.deadline):
-            break
+    while candidate := await line.next():
         attempts.made += 1
         candidate.tries += 1
         try:
-            won = await attempt(candidate.target, _share(candidate, line, attempts))
+            won = await attempt(candidate.target, line.share_of(candidate))
         except UpstreamError as error:
             if not error.was_called:
                 attempts.made -= 1
@@ -76,12 +101,7 @@ async def first_success(
                 continue
             last = error
             attempts.log.append((candidate.target, error))
-            if error.recovery is Recovery.NONE:
-                raise
-            if error.recovery is Recovery.FALLBACK:
-                line.remove(candidate)
-            else:
-                candidate.ready_at = _now() + _wait_after(error, candidate.tries)
+            line.put_back(candidate, error)
             continue
         attempts.log.append((candidate.target, None))
         return won
@@ -95,36 +115,106 @@ def _soonest(refusals: Sequence[UpstreamError]) -> UpstreamError:
     return min(refusals, key=lambda error: error.retry_after or math.inf)
 
 
-def _share(candidate: Candidate, line: list[Candidate], attempts: Attempts) -> float:
-    """Seconds for one attempt: an even part of what is left, so that a fallback has time too."""
-    untried = sum(other.tries == 0 for other in line if other is not candidate)
-    chances = 1 + min(untried, attempts.most - attempts.made)
-    left = max(attempts.deadline - _now(), 0.001)
-    share = min(max(left / chances, attempts.least_s), left)
-    return min(candidate.target.first_byte_timeout_s, share)
+class Line:
+    """The targets that one request may still be tried at, in their order."""
+
+    def __init__(self, targets: Sequence[Target], attempts: Attempts, gate: Gate) -> None:
+        self._line = [Candidate(target, place) for place, target in enumerate(targets)]
+        self._attempts = attempts
+        self._gate = gate
+
+    async def next(self) -> Candidate | None:
+        """The one to call now, maybe after a pause; None if there is none."""
+        while self._attempts.made < self._attempts.most:
+            candidate = self._first()
+            if candidate is None:
+                return None
+            wait = candidate.ready_at - _now()
+            if wait > 0:
+                await asyncio.sleep(wait)  # and look again: much may have changed meanwhile
+            elif self._attempts.made and not self._may_retry(candidate):
+                self.remove(candidate)
+            else:
+                return candidate
+        return None
+
+    def share_of(self, candidate: Candidate) -> float:
+        """Seconds for one attempt: an even part of what is left, so that others have time too."""
+        attempts = self._attempts
+        untried = sum(other.tries == 0 for other in self._line if other is not candidate)
+        chances = 1 + min(untried, attempts.most - attempts.made)
+        left = max(attempts.deadline - _now(), 0.001)
+        share = min(max(left / chances, attempts.least_s), left)
+        return min(candidate.target.first_byte_timeout_s, share)
+
+    def remove(self, candidate: Candidate) -> None:
+        self._line.remove(candidate)
+
+    def put_back(self, failed: Candidate, error: UpstreamError) -> None:
+        """Where the one that failed stands now, and others that the failure says something of."""
+        match recovery_from(error):
+            case Recovery.NONE:
+                self._line.clear()
+            case Recovery.NEXT_KEY:
+                self._line = [each for each in self._line if not _shares_key(each, failed)]
+            case Recovery.NEXT_ROUTE:
+                self.remove(failed)
+                self._put_behind(failed)
+            case Recovery.BACKOFF:
+                self._put_behind(failed)
+                failed.ready_at = _now() + _wait_after(error, failed.tries)
+            case Recovery.PAUSE:
+                failed.ready_at = _now() + _wait_after(error, failed.tries)
+
+    def _put_behind(self, failed: Candidate) -> None:
+        for each in self._line:
+            each.behind += each.target.route_id == failed.target.route_id
+
+    def _first(self) -> Candidate | None:
+        """The one to be called first; one that is out for now only if no other is left."""
+        now = _now()
+        self._line = [each for each in self._line if self._is_in_time(each, now)]
+        last_resort = None
+        for each in sorted(self._line, key=lambda one: _rank(one, now)):
+            out = self._gate.out(each.target) if each.ready_at <= now else None
+            if out is None:
+                return each
+            if out.is_final:
+                self.remove(each)
+            else:
+                last_resort = last_resort or each
+        return last_resort
+
+    def _is_in_time(self, candidate: Candidate, now: float) -> bool:
+        """Whether its turn comes soon enough."""
+        turn = max(candidate.ready_at, now)
+        return turn < self._attempts.deadline and turn - now <= LONGEST_WAIT_S
+
+    def _may_retry(self, candidate: Candidate) -> bool:
+        return self._gate.may_retry(candidate.target, candidate.tries)
 
 
-async def _is_ready(candidate: Candidate, deadline: float) -> bool:
-    """Wait until the candidate may be called; False if that is too late or too long."""
-    wait = candidate.ready_at - _now()
-    if wait <= 0:
-        return _now() < deadline
-    if wait > LONGEST_WAIT_S or candidate.ready_at >= deadline:
-        return False
-    await asyncio.sleep(wait)
-    return True
+def _rank(candidate: Candidate, now: float) -> tuple[float, int, int]:
+    return max(candidate.ready_at, now), candidate.behind, candidate.place
+
+
+def _shares_key(one: Candidate, other: Candidate) -> bool:
+    key = one.target.provider_id, one.target.key_id
+    return key == (other.target.provider_id, other.target.key_id)
 
 
 def _wait_after(error: UpstreamError, tries: int) -> float:
-    """What the target asked for, or full jitter around an exponential backoff."""
-    backoff = FIRST_BACKOFF_S * 2.0 ** (tries - 1) * random.uniform(0.5, 1.5)
-    return max(error.retry_after or 0.0, backoff)
+    """What the target asked for, and full jitter: no two clients come back together."""
+    longest = min(FIRST_BACKOFF_S * 2.0 ** (tries - 1), LONGEST_BACKOFF_S)
+    return (asked_pause_s(error) or 0.0) + random.uniform(0, longest)
 
 
 def _final(error: UpstreamError, attempts: Attempts) -> UpstreamError:
     if attempts.made > 1:
         # Courier has retried already; SDKs that retry on their own would multiply it.
         error.headers["x-should-retry"] = "false"
+    if error.retry_after is None:
+        error.retry_after = asked_pause_s(error)
     return error
 
 

@@ -40,6 +40,8 @@ class Judgment:
     need: Need
     #: What it holds.
     reservation: Reservation
+    #: What is known of targets, as far as this request looks at it.
+    standing: Now
     #: In which order its routes are tried.
     plan: Plan
 
@@ -74,7 +76,8 @@ class Judgment:
         if self.choice.depends_on_budget:
             self.choice.see_budget(self.reservation.budget_used_percent)
             await self._hold_more(self.bill.need(self.choice.targets).cost_nano)
-        self.plan = self.choice.plan(Now(self.bill.estimate_nano))
+        self.standing = Now(self.bill.estimate_nano)
+        self.plan = self.choice.plan(self.standing)
         return self.plan.targets
 
     async def _hold(self) -> Reservation:

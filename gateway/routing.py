@@ -60,6 +60,8 @@ class Plan:
     dropped: list[Dropped] = field(default_factory=list)
     #: Whether targets are tried although they are out, for no other is left.
     is_last_resort: bool = False
+    #: Those that would have been tried first, were they not out for now.
+    passed_over: list[Target] = field(default_factory=list)
 
 
 def plan(
@@ -77,7 +79,8 @@ def plan(
     out_ids = {target.id for target, _ in outs}
     usable = [target for target in ordered if target.id not in out_ids]
     if usable:
-        return Plan(usable, [_dropped(target, out) for target, out in outs])
+        dropped = [_dropped(target, out) for target, out in outs]
+        return Plan(usable, dropped, passed_over=ordered[: ordered.index(usable[0])])
     hopes = [target for target, out in outs if not out.is_final]
     hopeless = [_dropped(target, out) for target, out in outs if out.is_final]
     return Plan(hopes, hopeless, is_last_resort=bool(hopes))

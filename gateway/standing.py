@@ -1,25 +1,36 @@
-"""What this process knows of targets, gathered for the decision over one request."""
+"""What this process knows of targets at this moment, gathered for the decision over one request."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from gateway.breaker import breakers
 from gateway.load import load
-from gateway.routing import Out
+from gateway.retry_budget import Share
+from gateway.routing import Out, Standing
+from gateway.throttle import throttle
+from registry import health
 from registry.snapshot import Target
+
+THROTTLED = Out("throttled")
 
 
 class Now:
     """The readings of this moment, for one request. Looking changes nothing."""
 
-    __slots__ = ("_cost_nano",)
+    __slots__ = ("_cost_nano", "_lot")
 
     def __init__(self, cost_nano: Callable[[Target], int | None]) -> None:
         self._cost_nano = cost_nano
+        #: Drawn once, so that the same question has the same answer as long as nothing changes.
+        self._lot = random.random()
 
     def out(self, target: Target) -> Out | None:
-        return breakers.out(target)
+        here = breakers.out(target)
+        if here and here.is_final:
+            return here
+        return _told_elsewhere(target) or here or self._throttled(target)
 
     def latency_s(self, target: Target) -> float | None:
         return load.latency_s(target)
@@ -32,3 +43,33 @@ class Now:
 
     def cost_nano(self, target: Target) -> int | None:
         return self._cost_nano(target)
+
+    def _throttled(self, target: Target) -> Out | None:
+        probability = throttle.probability(target)
+        return THROTTLED if probability and self._lot < probability else None
+
+
+def _told_elsewhere(target: Target) -> Out | None:
+    """What another instance has found out: a pause that it was told, or a breaker of its own."""
+    known = health.elsewhere(target.id)
+    if known is None or (left_s := known.left_s()) <= 0:
+        return None
+    if known.state == "half_open":
+        return Out("probing", left_s)
+    return Out(known.asked_by or "breaker_open", left_s, is_final=bool(known.asked_by))
+
+
+class Turnstile:
+    """What one request may call next: asked before each of its attempts."""
+
+    def __init__(self, standing: Standing, share: Share) -> None:
+        self._standing = standing
+        self._share = share
+
+    def out(self, target: Target) -> Out | None:
+        return self._standing.out(target)
+
+    def may_retry(self, target: Target, tries: int) -> bool:
+        """Traffic that moves to a target that works is no storm, and costs the budget nothing."""
+        is_first = tries == 0 and not breakers.is_failing(target)
+        return is_first or self._share.take()

@@ -1,16 +1,17 @@
-"""Which circuit breakers are open: the gateway reports it, the admin shows it.
+"""Which circuit breakers are open: the gateway reports it, the admin and other instances read it.
 
-With Redis, what every instance reports lies in one hash. Without, there is one process,
-and its memory holds it.
+With Redis, what every instance reports lies in one hash, and each reads it twice a second
+beside its requests. Without, there is one process, and its memory holds it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -24,9 +25,17 @@ logger = logging.getLogger(__name__)
 
 State = Literal["closed", "open", "half_open"]
 
+TargetId = tuple[int, int | None]
+
 HASH = "courier:health"
+#: How often instances look at what the others have reported, in seconds.
+LOOK_EVERY_S = 0.5
+#: How long one instance's report of its probe keeps the others away.
+PROBE_FOR = timedelta(seconds=10)
 #: A breaker that stays open reports again; one that has not for so long is gone.
 RENEWED_WITHIN = timedelta(minutes=10)
+#: No pause is longer.
+LONGEST = timedelta(hours=1)
 TIMEOUT_S = 2
 
 
@@ -44,9 +53,23 @@ class Report:
     reason_code: str
     since: datetime
     reported_at: datetime
+    #: Until when the target is left alone, if that is known.
+    until: datetime | None = None
+    #: Why the provider itself has asked for it: a code; empty if it has not.
+    asked_by: str = ""
 
     def is_fresh(self) -> bool:
-        return datetime.now(UTC) - self.reported_at < RENEWED_WITHIN
+        return max(self.reported_at + RENEWED_WITHIN, self.ends_at()) > datetime.now(UTC)
+
+    def ends_at(self) -> datetime:
+        """When it stops to keep other instances away from the target."""
+        probes_until = self.reported_at + (PROBE_FOR if self.state == "half_open" else timedelta())
+        return self.until or probes_until
+
+    def left_s(self) -> float:
+        """Seconds until then. Clocks of hosts that differ make no pause longer than it was."""
+        whole = self.ends_at() - self.reported_at
+        return min(self.ends_at() - datetime.now(UTC), whole).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +90,20 @@ _unsent: dict[str, Report] = {}
 _work = threading.Event()
 
 
+#: What other instances have reported, by target: of several, what lasts longest.
+_elsewhere: Mapping[TargetId, Report] = {}
+
+
 def report(
-    target: tuple[int, int | None],
+    target: TargetId,
     provider_name: str,
     state: State,
     reason_code: str,
     at: datetime,
+    until: datetime | None = None,
+    asked_by: str = "",
 ) -> None:
-    """Tell the admin that this breaker is in `state` at that moment.
+    """Tell the admin and the other instances that this breaker is in `state` at that moment.
 
     Returns at once and never raises: sending is left to a thread, and what cannot be sent
     is dropped with a warning. A breaker that opens again has been open since the first time.
@@ -84,7 +113,8 @@ def report(
     with _lock:
         before = _reports.pop(field, None)
         since = before.since if before and before.is_fresh() else at
-        news = Report(name, provider_name, state, reason_code, since, datetime.now(UTC))
+        now = datetime.now(UTC)
+        news = Report(name, provider_name, state, reason_code, since, now, until, asked_by)
         if state != "closed":
             _reports[field] = news
         if settings.REDIS_URL:
@@ -92,6 +122,45 @@ def report(
     if settings.REDIS_URL:
         _sender()
         _work.set()
+
+
+def elsewhere(target: TargetId) -> Report | None:
+    """What another instance has reported of the target, as far as this one has heard."""
+    return _elsewhere.get(target)
+
+
+async def watch() -> None:
+    """Keep up with what the other instances report, until cancelled."""
+    failing = False
+    while settings.REDIS_URL:
+        try:
+            await asyncio.to_thread(learn)
+            failing = False
+        except HealthUnknown:
+            if not failing:
+                logger.warning("breaker states of other instances not read")
+            failing = True
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def learn() -> None:
+    """Read what the other instances have reported. Raises HealthUnknown."""
+    global _elsewhere  # noqa: PLW0603  # the one place where it is replaced
+    heard: dict[TargetId, Report] = {}
+    own = f"{_instance()}:"
+    for name, known in _stored().items():
+        if name.startswith(own) or not known.is_fresh():
+            continue
+        target = _target_id(known.target)
+        before = heard.get(target)
+        if before is None or before.ends_at() < known.ends_at():
+            heard[target] = known
+    _elsewhere = heard
+
+
+def _target_id(name: str) -> TargetId:
+    route, _, key = name.partition("/")
+    return int(route), None if key == "None" else int(key)
 
 
 def states() -> dict[str, ProviderHealth]:
@@ -113,9 +182,14 @@ def _known() -> Iterable[Report]:
     if not settings.REDIS_URL:
         with _lock:
             return list(_reports.values())
+    return _stored().values()
+
+
+def _stored() -> dict[str, Report]:
+    """What every instance has reported, by instance and target."""
     try:
         stored = cast(dict[bytes, bytes], _client(settings.REDIS_URL).hgetall(HASH))
-        return [_read(value) for value in stored.values()]
+        return {name.decode(): _read(value) for name, value in stored.items()}
     except (redis.RedisError, ValueError, TypeError, KeyError) as error:
         raise HealthUnknown(
             "Redis does not answer, or holds what this version cannot read."
@@ -124,8 +198,9 @@ def _known() -> Iterable[Report]:
 
 def _read(stored: bytes) -> Report:
     fields = orjson.loads(stored)
-    for name in ("since", "reported_at"):
-        fields[name] = datetime.fromisoformat(fields[name])
+    for name in ("since", "reported_at", "until"):
+        if fields.get(name):
+            fields[name] = datetime.fromisoformat(fields[name])
     return Report(**fields)
 
 
@@ -160,7 +235,7 @@ def _send(news: dict[str, Report]) -> None:
             pipeline.hdel(HASH, field)
         else:
             pipeline.hset(HASH, field, orjson.dumps(known).decode())
-    pipeline.expire(HASH, RENEWED_WITHIN)
+    pipeline.expire(HASH, LONGEST)
     pipeline.execute()
 
 

@@ -19,7 +19,7 @@ from django.db import connection
 from courier_site import health
 from courier_site.planes import Courier
 from courier_site.protocol import BoundedProtocol
-from gateway import breaker, exchange, failover, standing
+from gateway import breaker, failover, throttle
 from registry import snapshot
 from tests import factories
 from tests.faults.pairs import Pair
@@ -194,9 +194,8 @@ def quiet_logs():
 @pytest.fixture
 async def courier(tiny, key, monkeypatch, quiet_logs):
     """A running Courier that serves the model `tiny` to `key`."""
-    fresh = breaker.Breakers()
-    monkeypatch.setattr(exchange, "breakers", fresh)
-    monkeypatch.setattr(standing, "breakers", fresh)
+    monkeypatch.setattr(breaker.breakers, "_states", {})
+    monkeypatch.setattr(throttle.throttle, "_windows", {})
     monkeypatch.setattr(health, "_is_stopping", False)
     monkeypatch.setattr(ingest, "SHIP_EVERY_S", 0.02)
     if courier_settings.REDIS_URL:

@@ -7,9 +7,9 @@ import pytest
 from gateway import errors
 from gateway import upstream as connections
 from gateway.dialects.bedrock_converse import bedrock_converse
-from gateway.errors import Recovery
 from gateway.kinds import provider_of
 from gateway.providers.base import Message
+from gateway.recovery import Recovery, recovery_from
 from tests import factories
 from tests.fakes.event_stream import event
 from tests.fakes.signature import scope_of
@@ -134,7 +134,7 @@ def test_a_quota_that_is_used_up_is_not_the_clients_fault():
 
     error = bedrock.error(target_at(), 400, told, b'{"message": "Too many."}')
 
-    assert error.recovery is Recovery.RETRY
+    assert recovery_from(error) is Recovery.BACKOFF
 
 
 def test_a_refused_request_is_told_in_its_own_words():

@@ -4,6 +4,7 @@ import pytest
 
 from gateway import errors, failover
 from gateway.failover import Attempts, first_success
+from gateway.routing import Out
 from tests.gateway.targets import make_target
 
 UNAVAILABLE = errors.UpstreamUnavailable
@@ -189,15 +190,26 @@ async def test_nothing_is_begun_after_the_deadline():
     assert upstreams.calls == []
 
 
-async def test_waits_double_with_jitter(monkeypatch):
+def waits_after(tries, *, told=None):
+    error = UNAVAILABLE("x", retry_after=told)
+    return [failover._wait_after(error, tries) for _ in range(2000)]
+
+
+@pytest.mark.parametrize(("tries", "longest"), [(1, 1.0), (2, 2.0), (3, 4.0), (9, 4.0)])
+def test_r21_pauses_have_full_jitter_double_and_are_capped(monkeypatch, tries, longest):
     monkeypatch.setattr(failover, "FIRST_BACKOFF_S", 1.0)
 
-    waits = [
-        [failover._wait_after(UNAVAILABLE("x"), tries) for _ in range(200)] for tries in (1, 3)
-    ]
+    waits = waits_after(tries)
 
-    assert 0.5 <= min(waits[0]) < max(waits[0]) <= 1.5
-    assert 2.0 <= min(waits[1]) < max(waits[1]) <= 6.0
+    assert 0 <= min(waits) < 0.1 * longest
+    assert 0.9 * longest < max(waits) <= longest
+    assert sum(waits) / len(waits) == pytest.approx(longest / 2, rel=0.1)
+
+
+def test_r21_no_pause_is_shorter_than_asked_for():
+    waits = waits_after(1, told=2)
+
+    assert 2 <= min(waits) <= max(waits) <= 2.25
 
 
 async def test_what_each_target_did_is_written_down():
@@ -212,3 +224,101 @@ async def test_what_each_target_did_is_written_down():
 async def test_a_bug_is_not_mistaken_for_a_failed_attempt():
     with pytest.raises(ZeroDivisionError):
         await first_success(targets(2), Upstreams(ZeroDivisionError()), allowed())
+
+
+RATE_LIMITED = errors.UpstreamRateLimited
+AUTH_FAILED = errors.UpstreamAuthFailed
+
+
+def keys_of(route, *keys, provider=None):
+    return [make_target(route, key_id=key, provider_id=provider or route) for key in keys]
+
+
+class Asked(Upstreams):
+    """Notes the keys that were used, too."""
+
+    async def __call__(self, target, limit_s):
+        try:
+            return await super().__call__(target, limit_s)
+        finally:
+            self.calls[-1] = target.id
+
+
+async def test_a_route_that_fails_is_followed_by_another_before_another_key_of_it():
+    upstreams = Asked(UNAVAILABLE("x"), "hello")
+
+    await first_success([*keys_of(1, 1, 2), *keys_of(2, 3)], upstreams, allowed())
+
+    assert upstreams.calls == [(1, 1), (2, 3)]
+
+
+async def test_a_key_at_its_limit_is_followed_by_the_next_key():
+    upstreams = Asked(RATE_LIMITED("x"), "hello")
+
+    await first_success([*keys_of(1, 1, 2), *keys_of(2, 3)], upstreams, allowed())
+
+    assert upstreams.calls == [(1, 1), (1, 2)]
+
+
+async def test_a_key_that_was_refused_is_not_used_again_on_any_route():
+    upstreams = Asked(AUTH_FAILED("x"), default="hello")
+    targets = [*keys_of(1, 7, provider=5), *keys_of(2, 7, 8, provider=5)]
+
+    await first_success(targets, upstreams, allowed())
+
+    assert upstreams.calls == [(1, 7), (2, 8)]
+
+
+async def test_a_rate_limit_without_a_time_is_told_with_one():
+    with pytest.raises(RATE_LIMITED) as raised:
+        await first_success(targets(1), Upstreams(RATE_LIMITED("x")), allowed())
+
+    assert raised.value.retry_after == 5
+
+
+class Shut(failover.Open):
+    """A gate that tells what it is told, by the number of the route, once it has been asked."""
+
+    def __init__(self, outs=None, retries=True):
+        self.outs = outs or {}
+        self.retries = retries
+
+    def out(self, target):
+        return self.outs.get(target.route_id)
+
+    def may_retry(self, target, tries):
+        return self.retries
+
+
+async def test_a_target_that_went_out_meanwhile_is_passed_over():
+    upstreams = Upstreams(default="hello")
+
+    await first_success(targets(2), upstreams, allowed(), Shut({1: Out("probing")}))
+
+    assert upstreams.calls == [2]
+
+
+async def test_the_last_target_is_tried_although_it_is_out():
+    upstreams = Upstreams(default="hello")
+    gate = Shut({1: Out("breaker_open"), 2: Out("breaker_open")})
+
+    await first_success(targets(2), upstreams, allowed(), gate)
+
+    assert upstreams.calls == [1]
+
+
+async def test_one_that_must_not_be_called_is_not_even_then():
+    upstreams = Upstreams(default="hello")
+    gate = Shut({1: Out("rate_limited", 60, is_final=True)})
+
+    with pytest.raises(errors.NoAvailableTarget):
+        await first_success(targets(1), upstreams, allowed(), gate)
+    assert upstreams.calls == []
+
+
+async def test_r20_a_retry_that_is_refused_ends_with_the_last_failure():
+    upstreams = Upstreams(default=UNAVAILABLE("x"))
+
+    with pytest.raises(UNAVAILABLE):
+        await first_success(targets(3), upstreams, allowed(), Shut(retries=False))
+    assert upstreams.calls == [1]

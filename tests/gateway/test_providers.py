@@ -11,10 +11,10 @@ from gateway.dialects.base import Dialect
 from gateway.dialects.openai_chat import openai_chat
 from gateway.dialects.openai_completions import openai_completions
 from gateway.dialects.openai_embeddings import openai_embeddings
-from gateway.errors import Recovery
 from gateway.kinds import provider_of
 from gateway.providers.base import LONGEST_RETRY_AFTER, Message, retry_after
 from gateway.providers.openai import OpenAI
+from gateway.recovery import Recovery, recovery_from
 from registry.kinds import PROVIDER_KINDS
 from tests.fakes.upstream import error_body
 from tests.gateway.targets import SECRET, make_target
@@ -41,7 +41,7 @@ def test_an_upstream_error_never_quotes_the_upstream(provider, status):
 
     assert SECRET not in error.message
     assert "10.0.0.7" not in error.message
-    assert error.recovery is not Recovery.NONE
+    assert recovery_from(error) is not Recovery.NONE
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
@@ -55,7 +55,7 @@ def test_a_refusal_of_the_request_is_told_in_the_providers_words(provider, statu
         "Too long.",
         "context_length_exceeded",
     )
-    assert error.recovery is Recovery.NONE
+    assert recovery_from(error) is Recovery.NONE
 
 
 @pytest.mark.parametrize("field", ["message", "code", "param"])

@@ -1,0 +1,56 @@
+"""Adaptive throttling: a target that refuses most of its requests is sent fewer of them.
+
+The formula is that of Google's "Site Reliability Engineering", chapter 21: what is not sent
+grows with the requests that were wanted and not accepted, and shrinks as they are accepted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from gateway.window import Window
+from registry.snapshot import Target
+
+#: So many times the requests that it accepts may be sent to a target.
+K = 2
+#: Seconds that are looked at. The book's two minutes would take as long again to recover.
+WINDOW_S = 5
+#: Fewer requests than this say nothing.
+LEAST = 20
+
+
+def reject_probability(requests: int, accepts: int) -> float:
+    """The part of requests that is not sent, 0 to 1."""
+    return max(0.0, (requests - K * accepts) / (requests + 1))
+
+
+class Throttle:
+    """The requests that targets of one process were meant for, and those they accepted."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._windows: dict[tuple[int, int | None], Window] = {}
+
+    def wanted(self, target: Target) -> None:
+        """A request was meant for the target, whether it was sent or not."""
+        self._window(target).add(self._clock(), 1, 0)
+
+    def accepted(self, target: Target) -> None:
+        self._window(target).add(self._clock(), 0, 1)
+
+    def probability(self, target: Target) -> float:
+        """How probably a request should not be sent to the target now."""
+        window = self._windows.get(target.id)
+        if window is None or window.slide(self._clock()).all < LEAST:
+            return 0.0
+        return reject_probability(window.all, window.some)
+
+    def _window(self, target: Target) -> Window:
+        window = self._windows.get(target.id)
+        if window is None:
+            window = self._windows[target.id] = Window(WINDOW_S)
+        return window
+
+
+throttle = Throttle()
