@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from datetime import UTC, datetime
 
 from django.conf import settings
@@ -52,6 +53,12 @@ class Bill:
         #: Of attempts, in the order in which they were made.
         self.tries: list[Attempt] = []
         self._began_at = 0.0
+
+    def for_model(self, model: Model) -> Bill:
+        """The same bill, by the prices of another model. Attempts stay those of one request."""
+        other = copy(self)
+        other._model = model
+        return other
 
     def price_of(self, target: Target | None) -> Price | None:
         """The price at which `target` is charged; the model's own if there is no target yet."""

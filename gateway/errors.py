@@ -328,6 +328,14 @@ class UpstreamRejected(UpstreamError):
         self.code = code
 
 
+class RequestTooLong(UpstreamRejected):
+    """The request does not fit into the model; another's context window may be larger."""
+
+
+class ContentRefused(UpstreamRejected):
+    """The provider's rules do not allow the content; another's may."""
+
+
 class UpstreamModelMissing(UpstreamError):
     """The route names a model that the provider does not have."""
 

@@ -36,7 +36,7 @@ from gateway.load import load
 from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
 from gateway.reply import Whole
-from gateway.retry_budget import retries
+from gateway.retry_budget import Share, retries
 from gateway.standing import Turnstile
 from gateway.throttle import throttle
 from lib import crash_points
@@ -73,26 +73,26 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
 
 async def _answer(exchange: Exchange) -> HttpResponseBase:
     question = exchange.question
-    targets = await exchange.judgment.order()
+    await exchange.judgment.order()
     for target in exchange.judgment.plan.passed_over:
         throttle.wanted(target)
     if question.wants_stream:
         with relay.Waiting(exchange):
-            stream = await exchange.first_success(targets, attempt.open_stream)
+            stream = await exchange.first_success(attempt.open_stream)
         exchange.first_output_at, exchange.dropped = exchange.now(), stream.dropped
         return relay.EventStream(stream, exchange)
     if isinstance(question.dialect, BodyDialect):
-        return await _answer_with_body(exchange, targets)
-    whole = await exchange.first_success(targets, batches.whole_answer)
+        return await _answer_with_body(exchange)
+    whole = await exchange.first_success(batches.whole_answer)
     exchange.dropped = whole.dropped
     upstream_model = whole.target.upstream_model
     exchange.complete(metering.metered(question, whole.usage, whole.said, upstream_model))
     return Whole(whole.content, {"content-type": "application/json", **exchange.answer_headers()})
 
 
-async def _answer_with_body(exchange: Exchange, targets: list[Target]) -> HttpResponseBase:
+async def _answer_with_body(exchange: Exchange) -> HttpResponseBase:
     """Pass the answer on as it comes, unless it was all there at once."""
-    body = await exchange.first_success(targets, attempt.open_body)
+    body = await exchange.first_success(attempt.open_body)
     exchange.first_output_at, exchange.dropped = exchange.now(), body.dropped
     if isinstance(body, attempt.OpenStream):
         exchange.record.streamed = True
@@ -145,12 +145,8 @@ class Exchange:
         slowest = max((target.first_byte_timeout_s for target in self.model.targets), default=0)
         return self.now() + max(settings.COURIER_FIRST_BYTE_DEADLINE_S, slowest)
 
-    async def first_success(
-        self,
-        targets: list[Target],
-        ask: Callable[[Question, Target, float], Awaitable[T]],
-    ) -> T:
-        """The first answer of `targets`; what fails on the way is told to the breakers."""
+    async def first_success(self, ask: Callable[[Question, Target, float], Awaitable[T]]) -> T:
+        """The first answer of the targets; what fails on the way is told to the breakers."""
 
         async def attempt_at(target: Target, limit_s: float) -> T:
             # First of all: a half-open target's probe is claimed at once or by somebody else.
@@ -174,10 +170,34 @@ class Exchange:
         began_at = self.now()
         try:
             with retries.request() as share:
-                gate = Turnstile(self.judgment.standing, share)
-                return await failover.first_success(targets, attempt_at, self.attempts, gate)
+                return await self._over_models(attempt_at, share)
         finally:
             self.upstream_s = self.now() - began_at
+
+    async def _over_models(
+        self, attempt_at: Callable[[Target, float], Awaitable[T]], share: Share
+    ) -> T:
+        """The first answer of the model; of others for what its providers refuse.
+
+        What the client is told is the first refusal: it asked for that model.
+        """
+        refusal: errors.UpstreamError | None = None
+        while True:
+            targets, gate = self.judgment.plan.targets, Turnstile(self.judgment.standing, share)
+            try:
+                return await failover.first_success(targets, attempt_at, self.attempts, gate)
+            except errors.UpstreamError as error:
+                refusal = refusal or error
+                may_go_on = self.attempts.made < self.attempts.most and not error.is_last
+                if not may_go_on or not await self.judgment.move_on(error):
+                    raise failover.final(refusal, self.attempts) from None
+            self._serve_as_judged()
+
+    def _serve_as_judged(self) -> None:
+        """Another model serves the request now."""
+        judgment = self.judgment
+        self.model, self.bill, self.choice = judgment.model, judgment.bill, judgment.choice
+        self.record.model_served = self.model.name
 
     def _begin(self, target: Target) -> None:
         self.target = self._at = target

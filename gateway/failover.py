@@ -107,7 +107,7 @@ async def first_success(
         return won
     if refusals and not attempts.made:
         raise _soonest(refusals)
-    raise _final(last, attempts)
+    raise final(last, attempts)
 
 
 def _soonest(refusals: Sequence[UpstreamError]) -> UpstreamError:
@@ -209,7 +209,8 @@ def _wait_after(error: UpstreamError, tries: int) -> float:
     return (asked_pause_s(error) or 0.0) + random.uniform(0, longest)
 
 
-def _final(error: UpstreamError, attempts: Attempts) -> UpstreamError:
+def final(error: UpstreamError, attempts: Attempts) -> UpstreamError:
+    """The failure, as the client is told of it."""
     if attempts.made > 1:
         # Courier has retried already; SDKs that retry on their own would multiply it.
         error.headers["x-should-retry"] = "false"

@@ -6,6 +6,9 @@ differ. What each step has found stays, also where the next one refuses.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 from accounts import admission
 from accounts.admission import Reservation
 from accounts.errors import BudgetExhausted, BudgetHeld
@@ -15,11 +18,12 @@ from gateway import errors
 from gateway.bill import Bill
 from gateway.choice import Choice
 from gateway.dialects.base import ClientDialect
-from gateway.errors import BudgetUsedUp
+from gateway.errors import BudgetUsedUp, ContextLengthExceeded, UpstreamError
 from gateway.question import Caller, Question
 from gateway.routing import Plan
 from gateway.standing import Now
 from gateway.tags import tags_of
+from lib.errors import CourierError
 from lib.ids import made_at
 from registry import snapshot
 from registry.snapshot import Model, Target
@@ -50,14 +54,54 @@ class Judgment:
         self.principal = principal
         self.question = question
         self.moment = made_at(caller.request_id)
+        #: The models that may yet serve it in the place of the one asked for; None as long as
+        #: that one may. One hop: theirs are never asked.
+        self._others: list[Model] | None = None
 
     def choose(self) -> None:
         """Find the model and the routes that may serve it."""
-        self.model = permitted_model(self.principal, self.question)
+        self.model = model = permitted_model(self.principal, self.question)
         tags = tags_of(self.caller.tags_told, self.question.body)
-        self.bill = Bill(self.question, self.principal, self.model, self.moment, tags)
-        self.choice = Choice(self.caller, self.principal, self.question, self.model, self.bill)
+        self.bill = bill = Bill(self.question, self.principal, model, self.moment, tags)
+        try:
+            self._choose(model, bill)
+        except ContextLengthExceeded:
+            for other in self._fallbacks(model.context_fallbacks):
+                with contextlib.suppress(CourierError):
+                    self._choose(other, bill.for_model(other))
+                    return
+            self._choose(model, bill)
+
+    def _choose(self, model: Model, bill: Bill) -> None:
+        self.model, self.bill = model, bill
+        self.choice = Choice(self.caller, self.principal, self.question, model, bill)
         self.choice.check()
+
+    async def move_on(self, error: UpstreamError) -> bool:
+        """Choose another model for what this one's provider has refused, if one is named for it.
+
+        False, and nothing has changed, if there is none that may serve the request, or none
+        that the caller's budgets cover.
+        """
+        for other in self._fallbacks(_named_for(error, self.model)):
+            before = self.model, self.bill, self.choice, self.plan
+            try:
+                self._choose(other, self.bill.for_model(other))
+                await self._hold_more(self.bill.need(self.choice.targets).cost_nano)
+                await self.order()
+            except CourierError:
+                self.model, self.bill, self.choice, self.plan = before
+            else:
+                return True
+        return False
+
+    def _fallbacks(self, names: Sequence[str]) -> Iterator[Model]:
+        """The models of these names, each once, as often as one is asked for."""
+        if self._others is None:
+            found = map(snapshot.current().models.get, names)
+            self._others = [model for model in found if model and model is not self.model]
+        while self._others:
+            yield self._others.pop(0)
 
     async def admit(self) -> Reservation:
         """Hold what it may use, in all limits and budgets or in none."""
@@ -92,6 +136,13 @@ class Judgment:
     async def _reserved(self, need: Need) -> Reservation:
         request_id = self.caller.request_id
         return await admission.admit(self.principal, request_id, self.model.name, need)
+
+
+def _named_for(error: UpstreamError, model: Model) -> Sequence[str]:
+    """The models that an administrator has named for such a refusal."""
+    if isinstance(error, errors.RequestTooLong):
+        return model.context_fallbacks
+    return model.content_fallbacks if isinstance(error, errors.ContentRefused) else ()
 
 
 class Foresight(Judgment):

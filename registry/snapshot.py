@@ -102,6 +102,10 @@ class Model:
     is_sticky: bool = False
     #: The recorded revision of the configuration that this is of.
     revision: int = 0
+    #: Names of models that are tried for what is too long for this one.
+    context_fallbacks: tuple[str, ...] = ()
+    #: And for what its providers' rules do not allow.
+    content_fallbacks: tuple[str, ...] = ()
 
     def price_at(self, moment: datetime) -> Price | None:
         """The model's own price in force at `moment`; None where it has none."""
@@ -251,6 +255,8 @@ def load(revision: int, recorded: int = 0) -> Snapshot:
             strategy=row.strategy,
             is_sticky=row.stickiness == ServedModel.Stickiness.SESSION,
             revision=recorded,
+            context_fallbacks=tuple(row.context_fallbacks),
+            content_fallbacks=tuple(row.content_fallbacks),
         )
         names[row.name] = row.name
         for alias in row.aliases.all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -70,6 +71,21 @@ class UpstreamRequest:
 LONGEST_RETRY_AFTER = 3600.0
 #: What is shorter between the colons of a key may be any word.
 SHORTEST_SECRET = 12
+#: How providers say that a request is too long for the model: by a code or type, else in words
+#: (OpenAI and what speaks like it, llama.cpp, Anthropic, Gemini, Bedrock, Cohere, TGI).
+_TOO_LONG_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+_TOO_LONG = re.compile(
+    r"context (length|window|limit|size)|(prompt|input) is too long|input token count .*exceeds"
+    r"|too many (input )?tokens|max_new_tokens`? must be <=",
+    re.IGNORECASE,
+)
+#: And that their rules do not allow what is in it.
+_REFUSED_CODES = frozenset(
+    {"content_filter", "content_policy_violation", "moderation_blocked", "invalid_prompt"}
+)
+_REFUSED = re.compile(
+    r"content (filtering|management|safety) policy|usage policy|safety system", re.IGNORECASE
+)
 #: The client's own faults: a provider's words about them are meant for the client.
 _CLIENT_FAULTS = frozenset({400, 409, 413, 415, 422})
 
@@ -141,7 +157,11 @@ class Provider:
     def error(
         self, target: Addressee, status: int, headers: Mapping[str, str], content: bytes
     ) -> UpstreamError:
-        """What an answer other than 2xx means. Status decides; messages are never searched."""
+        """What an answer other than 2xx means. Status decides.
+
+        Words are looked at only where the request itself is refused, for the two reasons that
+        another model may not have.
+        """
         name = target.provider_name
         after = retry_after(headers)
         if 300 <= status < 400:
@@ -166,6 +186,8 @@ class Provider:
 
     def stream_error(self, target: Addressee, failure: Json) -> UpstreamError:
         """What an error inside a stream with status 200 means, before any output."""
+        if _kind_of_refusal(failure, "") is not errors.UpstreamRejected:
+            return self.error(target, 400, {}, orjson.dumps({"error": failure}))
         status = failure.get("status") or failure.get("code")
         if isinstance(status, str) and status.isdigit():
             status = int(status)
@@ -206,12 +228,23 @@ def _rejected(name: str, status: int, content: bytes, secret: str) -> UpstreamEr
         _unless_quoting(secret, error.get(field), longest)
         for field, longest in (("message", 2000), ("code", 200), ("param", 200))
     )
-    return errors.UpstreamRejected(
+    kind = _kind_of_refusal(error, message or "")
+    return kind(
         message or f"Provider {name!r} rejected the request.",
         status=status,
         code=code,
         param=param,
     )
+
+
+def _kind_of_refusal(error: Mapping[str, Any], message: str) -> type[errors.UpstreamRejected]:
+    """Whether the request is too long, or its content not allowed, or wrong in another way."""
+    told = {each for each in (error.get("code"), error.get("type")) if isinstance(each, str)}
+    if told & _TOO_LONG_CODES or _TOO_LONG.search(message):
+        return errors.RequestTooLong
+    if told & _REFUSED_CODES or _REFUSED.search(message):
+        return errors.ContentRefused
+    return errors.UpstreamRejected
 
 
 def _unless_quoting(secret: str, value: Any, longest: int) -> str | None:

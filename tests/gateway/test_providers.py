@@ -1,5 +1,6 @@
 """What every kind of provider keeps to, by being registered."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -287,3 +288,87 @@ def test_compatible_servers_complete_a_prompt(kind):
     spoken = provider_of(kind).dialect_for(openai_completions, make_target())
 
     assert spoken is openai_completions
+
+
+def body_of(message, **more):
+    return json.dumps({"error": {"message": message, **more}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "content"),
+    [
+        ("openai", 400, body_of("Too long.", code="context_length_exceeded")),
+        (
+            "openai_compatible",
+            400,
+            body_of("This model's maximum context length is 4096 tokens.", code=400),
+        ),
+        ("openai_compatible", 400, body_of("It is.", type="exceed_context_size_error", code=400)),
+        (
+            "anthropic",
+            400,
+            body_of("prompt is too long: 208310 tokens > 200000 maximum", type="invalid_request"),
+        ),
+        (
+            "anthropic",
+            400,
+            body_of("input length and `max_tokens` exceed context limit: 199000 + 8000 > 200000"),
+        ),
+        (
+            "gemini",
+            400,
+            body_of(
+                "The input token count (1200000) exceeds the maximum number of tokens allowed "
+                "(1048576).",
+                code=400,
+                status="INVALID_ARGUMENT",
+            ),
+        ),
+        ("bedrock", 400, b'{"message": "Input is too long for requested model."}'),
+        ("cohere", 400, b'{"message": "too many tokens: the total must be at most 128000"}'),
+    ],
+)
+def test_a_request_that_is_too_long_is_known_as_such(kind, status, content):
+    error = provider_of(kind).error(TARGET, status, {}, content)
+
+    assert type(error) is errors.RequestTooLong
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (
+            "azure",
+            body_of(
+                "The response was filtered due to the prompt triggering the content management "
+                "policy.",
+                code="content_filter",
+            ),
+        ),
+        ("openai", body_of("Rejected by our safety system.", code="content_policy_violation")),
+        ("openai", body_of("Your request was rejected.", code="moderation_blocked")),
+        ("anthropic", body_of("Output blocked by content filtering policy")),
+        ("bedrock", b'{"message": "Output blocked by content filtering policy"}'),
+    ],
+)
+def test_content_that_a_provider_does_not_allow_is_known_as_such(kind, content):
+    error = provider_of(kind).error(TARGET, 400, {}, content)
+
+    assert type(error) is errors.ContentRefused
+
+
+@pytest.mark.parametrize(
+    "message", ["Invalid value for 'temperature'.", "tools.0.name: String should match", None]
+)
+def test_other_refusals_are_just_that(provider, message):
+    error = provider.error(TARGET, 400, {}, body_of(message, code="invalid_value"))
+
+    assert type(error) is errors.UpstreamRejected
+
+
+def test_a_stream_that_opens_with_such_a_refusal_is_one():
+    failure = {"code": "context_length_exceeded", "message": "Too long."}
+
+    error = provider_of("openai").stream_error(TARGET, failure)
+
+    assert (type(error), error.status) == (errors.RequestTooLong, 400)

@@ -1,0 +1,184 @@
+"""What is too long for a model, or not allowed by its provider, is tried at other models."""
+
+import pytest
+
+from registry.models import ServedModel
+from tests import factories
+from tests.fakes.upstream import STREAM, USAGE, completion, error_body
+
+TOO_LONG = error_body("Too long.", type="x", code="context_length_exceeded")
+REFUSED = error_body("No.", type="x", code="content_filter")
+FROM_LARGE, FROM_OPEN = completion("From large."), completion("From open.")
+
+
+@pytest.fixture
+def models(courier, upstream):
+    """`tiny-one` falls back to `large`, then `larger`, for length; to `open` for content."""
+
+    async def make(**fields):
+        def rows():
+            provider = factories.make_provider("beta", base_url=upstream.url)
+            for name in ("large", "larger", "open"):
+                factories.make_model(name, provider)
+            factories.make_model("tiny-one", provider, **(fallbacks() | fields))
+
+        await courier.make(rows)
+
+    return make
+
+
+def fallbacks(context=("large", "larger"), content=("open",)):
+    return {"context_fallbacks": list(context), "content_fallbacks": list(content)}
+
+
+def asked(upstream):
+    return [request["model"] for request in upstream.requests]
+
+
+async def test_a_request_that_is_too_long_is_served_by_the_model_named_for_it(
+    chat, models, courier, upstream
+):
+    await models()
+    upstream.for_model("tiny-one", TOO_LONG, status=400)
+    upstream.for_model("large", FROM_LARGE)
+
+    reply = await chat(model="tiny-one")
+
+    assert (reply.status, reply.content) == (200, FROM_LARGE)
+    assert reply.headers["x-courier-model-served"] == "large"
+    record = await courier.record(reply.request_id)
+    assert (record.model_asked, record.model_served) == ("tiny-one", "large")
+    assert (record.outcome, record.attempts) == ("ok", 2)
+
+
+async def test_refused_content_is_served_by_the_model_named_for_that(chat, models, upstream):
+    await models()
+    upstream.for_model("tiny-one", REFUSED, status=400)
+    upstream.for_model("open", FROM_OPEN)
+
+    reply = await chat(model="tiny-one")
+
+    assert (reply.content, asked(upstream)) == (FROM_OPEN, ["tiny-one", "open"])
+
+
+async def test_streams_move_on_too(chat, models, upstream):
+    await models()
+    upstream.for_model("tiny-one", TOO_LONG, status=400)
+    upstream.for_model("large", *STREAM)
+
+    reply = await chat(model="tiny-one", stream=True)
+
+    assert reply.content == b"".join(part for part in STREAM if part != USAGE)
+
+
+async def test_another_refusal_moves_nowhere(chat, models, upstream):
+    await models()
+    upstream.for_model("tiny-one", error_body("Bad.", code="bad_tools"), status=400)
+
+    reply = await chat(model="tiny-one")
+
+    assert (reply.code, asked(upstream)) == ("bad_tools", ["tiny-one"])
+
+
+async def test_the_next_of_the_list_is_tried_and_the_first_refusal_is_told(chat, models, upstream):
+    await models()
+    upstream.for_model("tiny-one", TOO_LONG, status=400)
+    for name in ("large", "larger"):
+        upstream.for_model(
+            name, error_body("Still too long.", code="context_length_exceeded"), status=400
+        )
+
+    reply = await chat(model="tiny-one")
+
+    assert asked(upstream) == ["tiny-one", "large", "larger"]
+    assert reply.error["message"].startswith("Too long.")
+    assert reply.headers["x-should-retry"] == "false"
+
+
+async def test_r20_models_do_not_add_to_the_calls_that_are_allowed(chat, models, upstream):
+    await models(max_attempts=2)
+    upstream.always(TOO_LONG, status=400)
+
+    await chat(model="tiny-one")
+
+    assert asked(upstream) == ["tiny-one", "large"]
+
+
+async def test_lists_are_followed_for_one_hop_only(chat, models, courier, upstream):
+    def cycle():
+        large = ServedModel.objects.get(name="large")
+        large.context_fallbacks = ["open", "tiny-one"]
+        large.save()
+
+    await models(**fallbacks(context=("large",)))
+    await courier.make(cycle)
+    upstream.always(TOO_LONG, status=400)
+
+    await chat(model="tiny-one")
+
+    assert asked(upstream) == ["tiny-one", "large"]
+
+
+async def test_what_is_surely_too_long_goes_there_without_being_tried(
+    chat, models, courier, upstream
+):
+    await models(context_window=10)
+    upstream.for_model("large", FROM_LARGE)
+
+    reply = await chat(model="tiny-one", max_tokens=100)
+
+    assert (reply.content, asked(upstream)) == (FROM_LARGE, ["large"])
+    assert reply.headers["x-courier-model-served"] == "large"
+
+
+async def test_what_is_surely_too_long_for_all_is_told_of_the_one_asked_for(
+    chat, models, courier, upstream
+):
+    await models(context_window=10, **fallbacks(context=()))
+
+    reply = await chat(model="tiny-one", max_tokens=100)
+
+    assert (reply.status, reply.code) == (400, "context_length_exceeded")
+    assert "'tiny-one'" in reply.error["message"]
+
+
+async def test_the_answer_costs_what_the_model_that_gave_it_costs(
+    chat, courier, upstream, models, key
+):
+    def priced():
+        for name, price in (("tiny-one", "1"), ("large", "100")):
+            factories.make_price(ServedModel.objects.get(name=name), input=price, output=price)
+
+    await models()
+    await courier.make(priced)
+    upstream.for_model("tiny-one", TOO_LONG, status=400)
+
+    reply = await chat(model="tiny-one")
+
+    assert (await courier.record(reply.request_id)).cost_nano == 10 * 100_000
+
+
+async def test_a_budget_that_does_not_cover_the_other_model_leaves_the_refusal(
+    chat, courier, upstream, models, key
+):
+    def priced():
+        factories.make_budget(key=key, amount="0.01", hard=True)
+        factories.make_price(ServedModel.objects.get(name="large"), input="9999", output="9999")
+
+    await models(**fallbacks(context=("large",)))
+    await courier.make(priced)
+    upstream.for_model("tiny-one", TOO_LONG, status=400)
+
+    reply = await chat(model="tiny-one", max_tokens=100)
+
+    assert (reply.code, asked(upstream)) == ("context_length_exceeded", ["tiny-one"])
+
+
+async def test_the_permission_for_the_model_asked_for_is_enough(
+    courier, models, team, upstream, chat
+):
+    await models()
+    upstream.for_model("tiny-one", TOO_LONG, status=400)
+    key = await courier.make(lambda: factories.make_key(team, allowed_models=["tiny-one"]))
+
+    assert (await chat(model="tiny-one", key=key)).status == 200
