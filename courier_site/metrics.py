@@ -19,6 +19,7 @@ from accounts import admission
 from accounts.budgets import counters as budgets
 from gateway.front_door import Scope
 from gateway.reply import Send
+from gateway.retry_budget import retries
 from usage import ingest, reconciliation, recorder
 from usage.models import RollupMark
 
@@ -86,6 +87,11 @@ class CourierCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _requests()
+        yield _counter(
+            "courier_retries_refused",
+            "Retries that were not made because too many were under way.",
+            retries.refused,
+        )
         yield from _limits()
         yield from _spool()
         yield from _ledger(self._ledger.state)
