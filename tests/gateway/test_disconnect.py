@@ -119,7 +119,7 @@ async def drained(courier, upstream):
     return make
 
 
-async def test_a_paid_answer_is_read_on_for_its_usage(call, courier, upstream, drained):
+async def test_r10_a_paid_answer_is_read_on_for_its_usage(call, courier, upstream, drained):
     upstream.will_answer(OPENING, HELLO, Pause(0.3), STOP, USAGE, DONE)
 
     await leave_after_the_first_piece(call(model="paid", stream=True))
@@ -158,7 +158,7 @@ async def test_a_paid_answer_is_not_read_on_beyond_its_budget(
     assert (await courier.last_record()).end_reason == "client_gone"
 
 
-async def test_no_more_are_read_on_than_allowed(call, courier, upstream, drained, monkeypatch):
+async def test_r10_no_more_are_read_on_than_allowed(call, courier, upstream, drained, monkeypatch):
     monkeypatch.setattr(relay, "MOST_DRAINING", 0)
     upstream.will_answer(OPENING, HELLO, STALL)
 
@@ -168,10 +168,10 @@ async def test_no_more_are_read_on_than_allowed(call, courier, upstream, drained
     assert (await courier.last_record()).usage_source == "estimated"
 
 
-async def test_a_paid_answer_is_not_read_on_for_ever(call, courier, upstream):
+async def test_r10_a_paid_answer_is_read_on_for_so_long_only(call, courier, upstream):
     def rows():
         provider = factories.make_provider(
-            base_url=upstream.url, on_disconnect="drain", total_timeout_s=0.3
+            base_url=upstream.url, on_disconnect="drain", drain_timeout_s=0.3
         )
         factories.make_model("paid", provider)
 

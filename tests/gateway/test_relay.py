@@ -139,7 +139,7 @@ async def test_a_whole_answer_that_never_ends_is_given_up(chat, upstream, courie
     assert (await courier.record(reply.request_id)).end_reason == "timeout"
 
 
-async def test_a_client_that_does_not_read_is_left(upstream, courier, key, monkeypatch):
+async def test_r11_a_client_that_does_not_read_is_left(upstream, courier, key, monkeypatch):
     monkeypatch.setattr(relay, "WRITE_STALL_S", 0.3)
     monkeypatch.setattr(protocol, "STALL_S", 1.0)
     upstream.will_answer(OPENING, *[chunk("x" * 60_000)] * 1000, DONE)
