@@ -15,7 +15,7 @@ from django.urls import resolve
 from accounts import admission
 from courier_site import admin_gate, health, paths
 from courier_site.metrics import Metrics
-from gateway import upstream
+from gateway import key_keeper, upstream
 from gateway.front_door import FrontDoor, Scope
 from gateway.relay import pulse
 from gateway.reply import Receive, Send
@@ -84,6 +84,7 @@ class Courier:
         self._run(snapshot.watch())
         self._run(breaker_states.watch())
         self._run(budget_keeper.watch())
+        self._run(key_keeper.watch())
         self._run(pulse.run())
         self._run(load.watch())
 

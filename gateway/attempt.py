@@ -13,6 +13,7 @@ from django.conf import settings
 from gateway import errors, metering, sse, upstream
 from gateway.dialects.base import BodyDialect, BodyWatch, Framing, StreamWatch
 from gateway.interpreter import Interpreter, interpreter
+from gateway.keys import keys
 from gateway.kinds import provider_of
 from gateway.providers.base import UpstreamRequest
 from gateway.question import Question
@@ -214,6 +215,7 @@ async def _ask(between: Interpreter, target: Target, patience: Patience) -> Answ
         answer = await upstream.send(request, target)
     else:
         answer = await _send_form(request, target, upload, patience)
+    keys.learned(target, answer.headers)
     if 200 <= answer.status < 300:
         return answer
     raise await _refusal(answer, target)

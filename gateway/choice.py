@@ -6,9 +6,9 @@ Whoever answers a request and whoever explains one ask here, so that they cannot
 from __future__ import annotations
 
 from accounts.principals import Principal
-from gateway import fitting, policies, routing, sessions
+from gateway import fitting, keys, policies, routing, sessions
 from gateway.bill import Bill
-from gateway.errors import RefusedByPolicy, UpstreamRateLimited
+from gateway.errors import RefusedByPolicy, UpstreamAuthFailed, UpstreamError, UpstreamRateLimited
 from gateway.interpreter import able
 from gateway.policies import Circumstances, Narrowed
 from gateway.question import Caller, Question
@@ -92,8 +92,12 @@ class Choice:
             self._fitting, self._policies, self._circumstances, self._bill.estimate_nano
         )
 
-    def _all_wait(self, planned: Plan) -> UpstreamRateLimited:
+    def _all_wait(self, planned: Plan) -> UpstreamError:
         waits = [each.for_s for each in planned.dropped if each.for_s is not None]
+        if not waits and all(each.reason == keys.REFUSED for each in planned.dropped):
+            return UpstreamAuthFailed(
+                f"Every upstream key of the model {self._model.name!r} was refused by its provider."
+            )
         return UpstreamRateLimited(
             f"Every provider of the model {self._model.name!r} is at its rate limit.",
             retry_after=min(waits, default=None),

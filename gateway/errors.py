@@ -349,6 +349,17 @@ class UpstreamAuthFailed(UpstreamError):
     concerns_security = True
 
 
+class UpstreamOutOfCredit(UpstreamAuthFailed):
+    """The key is good, and its account has no money or quota: somebody has to pay."""
+
+
+class UpstreamForbidden(UpstreamAuthFailed):
+    """A 403 that does not say whether the key, the model or the request is meant."""
+
+    #: Whether it came in the provider's own form, and not from something on the way to it.
+    is_in_its_words: bool = True
+
+
 class UpstreamRateLimited(UpstreamError):
     status = 429
     type = "rate_limit_error"

@@ -32,6 +32,7 @@ from gateway.breaker import Begun, breakers
 from gateway.dialects.base import BodyDialect
 from gateway.failover import Attempts, T
 from gateway.judgment import Judgment
+from gateway.keys import keys
 from gateway.load import load
 from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
@@ -164,6 +165,7 @@ class Exchange:
                 raise
             breakers.succeeded(target, self._begun)
             throttle.accepted(target)
+            keys.succeeded(target)
             load.answered(target, self.now() - began_at)
             return answer
 
@@ -203,6 +205,7 @@ class Exchange:
         self.target = self._at = target
         load.begin(target)
         throttle.wanted(target)
+        keys.begin(target)
         self.bill.begin(target, self.now())
 
     def _failed(self, target: Target, error: errors.UpstreamError) -> None:
@@ -212,6 +215,7 @@ class Exchange:
         self._leave()
         load.failed(target)
         breakers.failed(target, error, self._begun)
+        keys.failed(target, error)
         self.bill.fail(target, error, self.now())
         self._settle_key()
         if error.concerns_security:

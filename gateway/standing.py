@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from gateway.breaker import breakers
+from gateway.keys import keys
 from gateway.load import load
 from gateway.retry_budget import Share
 from gateway.routing import Out, Standing
@@ -27,7 +28,7 @@ class Now:
         self._lot = random.random()
 
     def out(self, target: Target) -> Out | None:
-        here = breakers.out(target)
+        here = keys.out(target) or breakers.out(target)
         if here and here.is_final:
             return here
         return _told_elsewhere(target) or here or self._throttled(target)
@@ -39,7 +40,7 @@ class Now:
         return load.in_flight(target)
 
     def quota_left(self, target: Target) -> float:
-        return 1.0
+        return keys.quota_left(target)
 
     def cost_nano(self, target: Target) -> int | None:
         return self._cost_nano(target)

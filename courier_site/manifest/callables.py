@@ -91,7 +91,13 @@ def _seal_fields(writer: Writer, row: UpstreamKey, entry: Entry) -> dict[str, An
     if _holds(row, secret):
         return {}
     sealed = encryption.encrypt(secret, encryption.Purpose.UPSTREAM_KEY)
-    return {"sealed_secret": sealed, "changed_at": timezone.now()}
+    return {
+        "sealed_secret": sealed,
+        "changed_at": timezone.now(),
+        # The provider has refused another secret, if any.
+        "out_since": None,
+        "out_reason": "",
+    }
 
 
 def _holds(row: UpstreamKey, secret: str) -> bool:

@@ -86,6 +86,13 @@ _REFUSED_CODES = frozenset(
 _REFUSED = re.compile(
     r"content (filtering|management|safety) policy|usage policy|safety system", re.IGNORECASE
 )
+#: How providers say that an account has no money or quota left, whatever the status.
+_OUT_OF_CREDIT = frozenset(
+    {"insufficient_quota", "billing_error", "billing_hard_limit_reached", "insufficient_balance"}
+)
+#: And what a 403 means where that is told: the key, or rather the model.
+_BAD_KEY = frozenset({"invalid_api_key", "account_deactivated", "api_key_disabled"})
+_NO_MODEL = frozenset({"model_not_found", "model_not_allowed", "model_access_denied"})
 #: The client's own faults: a provider's words about them are meant for the client.
 _CLIENT_FAULTS = frozenset({400, 409, 413, 415, 422})
 
@@ -166,8 +173,8 @@ class Provider:
         after = retry_after(headers)
         if 300 <= status < 400:
             return errors.UpstreamRedirect(f"Provider {name!r} answered with a redirect.")
-        if status in {401, 402, 403}:
-            return errors.UpstreamAuthFailed(f"Provider {name!r} refused Courier's own key.")
+        if status in {401, 402, 403, 429} and (found := _of_the_key(name, status, content, after)):
+            return found
         if status == 404:
             return errors.UpstreamModelMissing(
                 f"Provider {name!r} does not have this model, or not at this endpoint."
@@ -220,6 +227,28 @@ def _seconds_until(date: str) -> float:
         return (moment - type(moment).now(tz=moment.tzinfo)).total_seconds()
     except (ValueError, TypeError):
         return float("nan")
+
+
+def _of_the_key(
+    name: str, status: int, content: bytes, after: float | None
+) -> UpstreamError | None:
+    """What refuses Courier's own key, in which way; None where something else is meant."""
+    error = _error_object(content)
+    words = {word for field in ("code", "type") if isinstance(word := error.get(field), str)}
+    if status == 402 or words & _OUT_OF_CREDIT:
+        return errors.UpstreamOutOfCredit(
+            f"The account at provider {name!r} has no credit left.", retry_after=after
+        )
+    if status == 403 and words & _NO_MODEL:
+        return errors.UpstreamModelMissing(f"Provider {name!r} does not have this model for us.")
+    refused = f"Provider {name!r} refused Courier's own key."
+    if status == 401 or words & _BAD_KEY:
+        return errors.UpstreamAuthFailed(refused)
+    if status == 403:
+        forbidden = errors.UpstreamForbidden(refused)
+        forbidden.is_in_its_words = bool(error)
+        return forbidden
+    return None
 
 
 def _rejected(name: str, status: int, content: bytes, secret: str) -> UpstreamError:

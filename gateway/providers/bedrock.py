@@ -17,6 +17,8 @@ from gateway.providers.base import Addressee, Message, Provider, UpstreamRequest
 SERVICE = "bedrock"
 #: An access key's id, its secret, and the token of a session if it has one.
 _ACCESS_KEY = re.compile(r"([A-Z0-9]{16,128}):([^:]+)(?::([^:]+))?")
+#: What AWS calls a key that is no good; all else with status 403 may be of the model.
+_BAD_KEYS = ("UnrecognizedClient", "ExpiredToken", "InvalidSignature", "InvalidClientTokenId")
 #: Bedrock's own hosts name their region, private endpoints (VPC) included.
 _REGION_IN_HOST = re.compile(r"//(?:[^/]+\.)?bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
 
@@ -46,7 +48,10 @@ class Bedrock(Provider):
         name = target.provider_name
         if status == 424:
             return errors.UpstreamUnavailable(f"The model at provider {name!r} failed.")
-        if headers.get("x-amzn-errortype", "").startswith("ServiceQuotaExceeded"):
+        kind = headers.get("x-amzn-errortype", "")
+        if kind.startswith(_BAD_KEYS):
+            return errors.UpstreamAuthFailed(f"Provider {name!r} refused Courier's own key.")
+        if kind.startswith("ServiceQuotaExceeded"):
             return errors.UpstreamRateLimited(
                 f"Provider {name!r} has used up its quota.", retry_after=retry_after(headers)
             )

@@ -46,6 +46,11 @@ class Gemini(Provider):
     ) -> UpstreamError:
         """As of others, but for what Google says in an error's details, and with status 400."""
         error = _error_object(content)
+        if status == 400 and _is_of_the_account(error):
+            return errors.UpstreamOutOfCredit(
+                f"The account at provider {target.provider_name!r} may not use it: billing is "
+                "not set up, or its country is not served."
+            )
         if status == 400 and _is_of_the_key(error):
             return errors.UpstreamAuthFailed(
                 f"Provider {target.provider_name!r} refused Courier's own key."
@@ -73,9 +78,12 @@ def _error_object(content: bytes) -> Mapping[str, Any]:
 
 
 def _is_of_the_key(error: Mapping[str, Any]) -> bool:
-    # A failed precondition is of the account: billing, or the country that it is in.
-    is_of_the_account = "FAILED_PRECONDITION" in (error.get("status"), error.get("code"))
-    return is_of_the_account or any(each.get("reason") in _BAD_KEYS for each in _details(error))
+    return any(each.get("reason") in _BAD_KEYS for each in _details(error))
+
+
+def _is_of_the_account(error: Mapping[str, Any]) -> bool:
+    """A failed precondition: billing, or the country that the account is in."""
+    return "FAILED_PRECONDITION" in (error.get("status"), error.get("code"))
 
 
 def _retry_delay(error: Mapping[str, Any]) -> str:

@@ -164,9 +164,10 @@ class UpstreamKey(models.Model):
         return encryption.decrypt(self.sealed_secret, Purpose.UPSTREAM_KEY)
 
     def seal(self, secret: str) -> None:
-        """Replace the secret. The caller saves."""
+        """Replace the secret: the provider has refused another. The caller saves."""
         self.sealed_secret = encryption.encrypt(secret, Purpose.UPSTREAM_KEY)
         self.changed_at = timezone.now()
+        self.out_since, self.out_reason = None, ""
 
     def reseal(self) -> None:
         """Seal the same secret with the first encryption key. Raises CannotDecrypt."""

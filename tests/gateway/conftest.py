@@ -19,7 +19,7 @@ from django.db import connection
 from courier_site import health
 from courier_site.planes import Courier
 from courier_site.protocol import BoundedProtocol
-from gateway import breaker, failover, throttle
+from gateway import breaker, failover, keys, throttle
 from registry import snapshot
 from tests import factories
 from tests.faults.pairs import Pair
@@ -197,6 +197,7 @@ async def courier(tiny, key, monkeypatch, quiet_logs):
     monkeypatch.setattr(breaker.breakers, "_states", {})
     monkeypatch.setattr(throttle.throttle, "_windows", {})
     monkeypatch.setattr(health, "_is_stopping", False)
+    keys.keys.forget()
     monkeypatch.setattr(ingest, "SHIP_EVERY_S", 0.02)
     if courier_settings.REDIS_URL:
         redis.Redis.from_url(courier_settings.REDIS_URL).flushdb()
