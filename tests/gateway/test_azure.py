@@ -97,7 +97,7 @@ def test_what_its_content_filter_refuses_is_told_in_its_words(azure):
         (404, {"error": {"code": "404", "message": "Not found"}}, errors.UpstreamModelMissing),
         (401, {"error": {"code": "401", "message": "Access denied"}}, errors.UpstreamAuthFailed),
         (401, {"statusCode": 401, "message": "Unauthorized."}, errors.UpstreamAuthFailed),
-        (403, {"error": {"code": "403", "message": "Firewall"}}, errors.UpstreamAuthFailed),
+        (403, {"error": {"code": "403", "message": "Firewall"}}, errors.UpstreamForbidden),
         (429, {"error": {"code": "429"}}, errors.UpstreamRateLimited),
         (424, {"error": {"code": "424"}}, errors.UpstreamBadResponse),
         (503, {}, errors.UpstreamUnavailable),

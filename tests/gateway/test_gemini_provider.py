@@ -66,7 +66,7 @@ def test_a_bad_key_is_our_own_fault_though_google_says_400(reason):
 
 
 def test_so_is_an_account_that_may_not_be_used_from_here():
-    assert type(error(400, name="FAILED_PRECONDITION")) is errors.UpstreamAuthFailed
+    assert type(error(400, name="FAILED_PRECONDITION")) is errors.UpstreamOutOfCredit
 
 
 def test_other_refusals_are_the_clients_with_googles_name_for_them():

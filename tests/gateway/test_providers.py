@@ -90,8 +90,8 @@ def test_a_refusal_without_end_is_cut_short(provider):
     [
         (302, errors.UpstreamRedirect),
         (401, errors.UpstreamAuthFailed),
-        (402, errors.UpstreamAuthFailed),
-        (403, errors.UpstreamAuthFailed),
+        (402, errors.UpstreamOutOfCredit),
+        (403, errors.UpstreamForbidden),
         (404, errors.UpstreamModelMissing),
         (408, errors.UpstreamUnavailable),
         (418, errors.UpstreamBadResponse),
@@ -372,3 +372,27 @@ def test_a_stream_that_opens_with_such_a_refusal_is_one():
     error = provider_of("openai").stream_error(TARGET, failure)
 
     assert (type(error), error.status) == (errors.RequestTooLong, 400)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "model_not_found", errors.UpstreamModelMissing),
+        (403, "invalid_api_key", errors.UpstreamAuthFailed),
+        (403, "billing_error", errors.UpstreamOutOfCredit),
+        (403, None, errors.UpstreamForbidden),
+        (429, "insufficient_quota", errors.UpstreamOutOfCredit),
+        (429, "rate_limit_exceeded", errors.UpstreamRateLimited),
+    ],
+)
+def test_a_code_tells_the_key_from_its_account_and_from_the_model(status, code, kind):
+    provider = provider_of("openai")
+    content = error_body("No.", code=code)
+
+    assert type(provider.error(make_target(), status, {}, content)) is kind
+
+
+def test_a_403_that_is_not_in_the_providers_own_form_is_known_for_that():
+    error = provider_of("openai").error(make_target(), 403, {}, b"<html>Blocked</html>")
+
+    assert error.is_in_its_words is False
