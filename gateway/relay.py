@@ -214,7 +214,8 @@ class EventStream(Relay):
         await write(held)
         await self._cover()
         async for frames in self.stream.rest:
-            self.heard_at = self._now()
+            if sse.has_event(frames):
+                self.heard_at = self._now()
             for run in (frames,) if self._covered is None else _runs(frames):
                 seen = self._seen(run)
                 if watch.is_complete:

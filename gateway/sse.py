@@ -89,6 +89,11 @@ def end_marker(rest: bytes) -> bytes:
     return rest + b"\n\n" if data_of(rest).strip() == b"[DONE]" else b""
 
 
+def has_event(frames: bytes) -> bool:
+    """Whether a run of whole frames is more than comments, which keep a connection open."""
+    return not frames.startswith(b":") or b"\ndata" in frames
+
+
 def frame_of(data: bytes) -> bytes:
     """A frame with this data, which must hold no line end."""
     return b"data: " + data + b"\n\n"

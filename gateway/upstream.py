@@ -17,6 +17,7 @@ from django.conf import settings
 from gateway import errors
 from gateway.local_upstreams import ChaosTransport, EchoTransport
 from gateway.providers.base import Addressee, Form, UpstreamRequest
+from gateway.unpacking import Unpacking
 from registry import network, outbound
 from registry.snapshot import Target
 
@@ -31,21 +32,52 @@ _transports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, httpx.AsyncB
 class Answer:
     """An upstream's answer: status and headers, and a body still to be read.
 
-    Iterating gives the body as the network gives it.
+    Iterating gives the body as the network gives it, unpacked if it came compressed.
     """
 
-    __slots__ = ("_body", "_target", "headers", "status")
+    __slots__ = ("_body", "_target", "_unpacking", "headers", "status")
 
     def __init__(self, response: httpx.Response, target: Addressee) -> None:
         self._target = target
         self._body: Any = response.stream
+        self._unpacking: Unpacking | None = None
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
+
+    def unpack(self, coding: str) -> None:
+        """Unpack the body, which says that it is compressed. Raises UpstreamBadResponse."""
+        try:
+            self._unpacking = Unpacking(coding.strip().lower())
+        except ValueError as error:
+            raise self._badly_packed() from error
 
     def __aiter__(self) -> Answer:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._unpacking is None:
+            return await self._next_piece()
+        try:
+            return await self._unpacked(self._unpacking)
+        except ValueError as error:
+            raise self._badly_packed() from error
+
+    async def _unpacked(self, unpacking: Unpacking) -> bytes:
+        while not (piece := unpacking.piece()):
+            try:
+                unpacking.take(await self._next_piece())
+            except StopAsyncIteration:
+                unpacking.end()
+                raise
+        return piece
+
+    def _badly_packed(self) -> errors.UpstreamBadResponse:
+        return errors.UpstreamBadResponse(
+            f"The answer of provider {self._target.provider_name!r} is compressed in a way "
+            "that Courier does not unpack."
+        )
+
+    async def _next_piece(self) -> bytes:
         try:
             piece: bytes = await self._body.__anext__()
         except StopAsyncIteration:
@@ -118,7 +150,15 @@ async def send(request: UpstreamRequest, target: Target) -> Answer:
         response = await _transport_for(url.scheme).handle_async_request(message)
     except Exception as error:
         raise _mapped(error, target) from error
-    return Answer(response, target)
+    answer = Answer(response, target)
+    coding = answer.headers.get("content-encoding")
+    if coding and coding != "identity":
+        try:
+            answer.unpack(coding)
+        except errors.UpstreamError:
+            await answer.close()
+            raise
+    return answer
 
 
 def _headers(request: UpstreamRequest) -> Mapping[str, str]:

@@ -130,3 +130,20 @@ def test_a_frame_that_was_made_is_read_again(content):
 
     assert data_of(frame_of(data)) == data
     assert re.search(rb"\n\n\Z", frame_of(data))
+
+
+@pytest.mark.parametrize(
+    ("frames", "is_one"),
+    [
+        (b"data: a\n\n", True),
+        (b"event: ping\ndata: {}\n\n", True),
+        (b": ping\n\n", False),
+        (b": ping\n\n: pong\n\n", False),
+        (b": ping\n\ndata: a\n\n", True),
+        (b": ping\ndata: a\n\n", True),
+        (b'{"a": 1}\n', True),
+        (b"\x00\x00\x00\x10", True),
+    ],
+)
+def test_comments_are_no_events(frames, is_one):
+    assert sse.has_event(frames) is is_one
