@@ -15,6 +15,10 @@ BUILT_IN = frozenset({"echo", "chaos"})
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 #: The only part of IPv6 that is in public use. What lies outside may wrap a private address.
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+#: Reserved, but public in the tables of Python 3.11; metadata is served from one at a vendor.
+RESERVED = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
+#: Letters that a host name is made of. A percent sign would be read as one of several others.
+HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 #: Spellings of an address that only some resolvers accept: 2130706433, 0x7f.1, 0177.0.0.1
 ODD_ADDRESS = re.compile(r"^(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*$", re.IGNORECASE)
 
@@ -32,7 +36,7 @@ def check_url(url: str) -> None:
     parts = _parsed(url)
     if parts.scheme in BUILT_IN:
         return
-    if parts.query:
+    if "?" in url:
         raise ForbiddenUpstream("A base URL has no query, fragment, space or backslash.")
     _check_parts(url, parts)
 
@@ -79,7 +83,8 @@ def check_address(address: str) -> None:
 
 def _is_public(ip: IPv4Address | IPv6Address) -> bool:
     in_use = ip.version == 4 or ip in GLOBAL_UNICAST
-    return ip.is_global and not ip.is_multicast and in_use
+    is_reserved = ip.is_multicast or any(ip in network for network in RESERVED)
+    return ip.is_global and in_use and not is_reserved
 
 
 def _check_host(host: str) -> None:
@@ -88,8 +93,10 @@ def _check_host(host: str) -> None:
     except ValueError:
         if ODD_ADDRESS.match(host):
             raise ForbiddenUpstream("Write an IP address in its usual form.") from None
-        if host.endswith(".") or not host.isascii():
-            raise ForbiddenUpstream("Write the host name in ASCII, without a final dot.") from None
+        if host.endswith(".") or not HOST_NAME.fullmatch(host):
+            raise ForbiddenUpstream(
+                "Write the host name in letters, digits, dots and hyphens, without a final dot."
+            ) from None
         return
     check_address(host)
 

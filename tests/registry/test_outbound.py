@@ -2,7 +2,8 @@
 
 import pytest
 
-from registry.outbound import ForbiddenUpstream, check_address, check_url
+from registry.outbound import ForbiddenUpstream, check_address, check_url, check_webhook
+from tests.registry.hostile_urls import QUERIES, hostile_urls
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +120,20 @@ def test_an_address_in_an_odd_spelling_is_forbidden(url):
 def test_a_url_that_could_be_misread_is_forbidden(url):
     with pytest.raises(ForbiddenUpstream):
         check_url(url)
+
+
+@pytest.mark.parametrize("url", hostile_urls() + QUERIES)
+def test_s15_no_url_of_the_corpus_is_one_of_a_provider(url):
+    with pytest.raises(ForbiddenUpstream):
+        check_url(url)
+
+
+@pytest.mark.parametrize("url", hostile_urls())
+def test_s15_no_url_of_the_corpus_is_one_of_a_webhook(settings, url):
+    settings.COURIER_WEBHOOKS_OVER_HTTP = True
+
+    with pytest.raises(ForbiddenUpstream):
+        check_webhook(url)
 
 
 def test_the_reason_never_quotes_a_password():
