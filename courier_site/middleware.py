@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import add_never_cache_headers
+
+logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -17,6 +21,32 @@ ADMIN_POLICY = (
     "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
+
+AWAY = (
+    "<!doctype html><title>Courier</title><h1>The database does not answer</h1>"
+    "<p>Requests to the API go on. Load this page again in a moment.</p>"
+)
+
+
+class DatabaseAway:
+    """A page that needs the database says so while it does not answer, instead of failing."""
+
+    async_capable = True
+    sync_capable = False
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return await self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """503 for what is the database's fault alone."""
+        if not isinstance(error, OperationalError | InterfaceError):
+            return None
+        logger.warning("a page was not shown: %s", type(error.__cause__ or error).__name__)
+        return HttpResponse(AWAY, status=503, headers={"Retry-After": "1"})
 
 
 class PrivatePages:

@@ -73,6 +73,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "courier_site.middleware.PrivatePages",
+    "courier_site.middleware.DatabaseAway",
 ]
 ROOT_URLCONF = "courier_site.urls"
 ASGI_APPLICATION = "courier_site.asgi.application"
@@ -107,6 +108,8 @@ def on_postgresql(database: dict[str, Any], *, connections: int) -> None:
     """Complete the description of a PostgreSQL database."""
     # Under ASGI a connection kept per thread is never returned: pool instead of CONN_MAX_AGE.
     database["CONN_MAX_AGE"] = 0
+    # A server that was restarted has ended all connections of the pool: nobody is given one.
+    database["CONN_HEALTH_CHECKS"] = True
     database["OPTIONS"] = {
         **database.get("OPTIONS", {}),
         "connect_timeout": 5,
@@ -115,7 +118,8 @@ def on_postgresql(database: dict[str, Any], *, connections: int) -> None:
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
-        "pool": {"min_size": 0, "max_size": connections, "timeout": 5},
+        # The pool's own patience would be longer the longer the server was away: minutes at last.
+        "pool": {"min_size": 0, "max_size": connections, "timeout": 2, "reconnect_timeout": 0.5},
     }
 
 

@@ -22,11 +22,11 @@ class Unavailable(Exception):
 class Postgres:
     """A cluster of its own: no syncs, no passwords, gone when stopped for good."""
 
-    def __init__(self):
+    def __init__(self, within=None):
         self.port = free_port()
         self._bin = _postgres_bin()
         self._user = _unprivileged_user()
-        self._dir = _directory_of(self._user, "courier-postgres-")
+        self._dir = _directory_of(self._user, "courier-postgres-", within)
         self._process = None
         self._run("initdb", "-D", self._dir / "data", "-U", "courier", "-A", "trust",
                   "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")  # fmt: skip
@@ -39,6 +39,9 @@ class Postgres:
             "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "full_page_writes=off",
             "-c", "max_connections=200",
         )  # fmt: skip
+        self.wait_until_ready()
+
+    def wait_until_ready(self):
         wait_for(self._is_ready, "PostgreSQL to answer")
 
     def halt(self):
@@ -96,8 +99,9 @@ class Postgres:
 class Redis:
     """A server of its own that writes nothing to disk."""
 
-    def __init__(self):
+    def __init__(self, environment=None):
         self.port = free_port()
+        self._environment = os.environ | (environment or {})
         self._program = _found("redis-server")
         self._dir = Path(tempfile.mkdtemp(prefix="courier-redis-"))
         self._process = None
@@ -108,7 +112,11 @@ class Redis:
                    "--appendonly", "no", "--dir", self._dir, "--databases", "64"]  # fmt: skip
         with (self._dir / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(part) for part in command], stdout=log, stderr=log, start_new_session=True
+                [str(part) for part in command],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         wait_for(self._is_ready, "Redis to answer")
 
@@ -186,8 +194,8 @@ def _unprivileged_user():
     return "postgres"
 
 
-def _directory_of(user, prefix):
-    directory = Path(tempfile.mkdtemp(prefix=prefix))
+def _directory_of(user, prefix, within):
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=within))
     if user:
         shutil.chown(directory, user, user)
     return directory

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import services
 from tests.e2e.courier import Courier, PostgresAndRedis, SQLite
+from tests.e2e.manifests import manifest
 from tests.fakes.upstream import ScriptedUpstream
 
 _numbers = itertools.count(1)
@@ -71,6 +73,33 @@ def launch(make_database):
             return courier.start()
 
         yield launch
+
+
+@pytest.fixture
+def own_postgres(postgres):
+    """A second server, for one test alone to break. What is on its `after` is done at the end."""
+    server = services.Postgres()
+    with contextlib.ExitStack() as server.after:
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def own_redis(redis_server):
+    """A second Redis, for one test alone to break."""
+    server = services.Redis()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_courier(own_postgres, own_redis, shared_upstream, tmp_path):
+    """A Courier that is configured and not started, over services of its own."""
+    courier = Courier(tmp_path, PostgresAndRedis(own_postgres, "courier", own_redis.url()))
+    courier.manage("migrate", "-v0")
+    courier.apply(manifest(shared_upstream.url, limits={"rpm": 100_000}))
+    yield courier
+    courier.stop()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])

@@ -1,184 +1,170 @@
 """R38 and R39: a database that is away, or that takes nothing, is no reason to serve nobody."""
 
 import asyncio
-import collections
 import contextlib
-import os
-import shutil
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
-import psycopg
+import httpx
 import pytest
 
 from tests import services
+from tests.e2e import database_troubles as troubles
 from tests.e2e.client import try_to_ask
 from tests.e2e.courier import Courier, PostgresAndRedis
 from tests.e2e.manifests import KEY, manifest
+from tests.e2e.steady import Steady
+from tests.faults.figures import figure
 from tests.soak import trials
 
 UNKNOWN = "e2e-unknown-0123456789abcdef0123456789"
 AWAY_S = trials(3, 600)
 TROUBLED_S = trials(2, 20)
+PASSWORD = "a long enough passphrase"
 
 
 @pytest.fixture
-def own_postgres(postgres):
-    """A second server, for this test alone to stop."""
-    server = services.Postgres()
-    with contextlib.ExitStack() as server.after:
-        yield server
-        server.stop()
+def courier(own_courier):
+    return own_courier.start()
 
 
-@pytest.fixture
-def courier(own_postgres, redis_server, shared_upstream, tmp_path):
-    database = PostgresAndRedis(own_postgres, "courier", redis_server.url(63))
-    courier = Courier(tmp_path, database)
-    courier.manage("migrate", "-v0")
-    courier.apply(manifest(shared_upstream.url))
-    yield courier.start()
-    courier.stop()
+async def try_while(courier, postgres, trouble, lasting_s):
+    """Known keys before, during and after a trouble; what they saw, and what others did."""
+    assert (await try_to_ask(courier)).status == 200
+    others = Steady(courier, callers=1, key=UNKNOWN)
+    async with Steady(courier) as known:
+        await asyncio.sleep(0.5)
+        lasting = trouble(postgres)
+        await asyncio.to_thread(lasting.__enter__)
+        async with others:
+            await asyncio.sleep(lasting_s)
+        await known.stop()
+        await asyncio.to_thread(lasting.__exit__, None, None, None)
+    return known, others
 
 
-async def ask_steadily(stopped, courier, replies, **options):
-    while not stopped.is_set():
-        replies.append(await try_to_ask(courier, **options))
-        await asyncio.sleep(0.05)
+async def records_of(courier, known, name, promise, within_s=60):
+    """That all of them are on record once, soon after."""
+    began = time.monotonic()
+    records = await asyncio.to_thread(courier.wait_for_records, len(known.replies) + 1, within_s)
+    took = time.monotonic() - began
+    seen = (
+        f"{name}: {len(known.replies)} requests, {dict(known.statuses)}, p50 "
+        f"{known.took_ms():.0f} ms, p99 {known.took_ms(0.99):.0f} ms; on record {took:.1f} s after"
+    )
+    figure(promise, seen, "0 failures, all on record once")
+    print(f"\n{seen}")
+    return records
 
 
 @pytest.mark.timeout(120 + 2 * AWAY_S)
-async def test_r38_known_keys_go_on_while_the_database_is_away(courier, own_postgres):
-    known, unknown, stopped = [], [], asyncio.Event()
-    assert (await try_to_ask(courier)).status == 200
-    callers = [asyncio.create_task(ask_steadily(stopped, courier, known)) for _ in range(4)]
-    await asyncio.sleep(0.5)
+@pytest.mark.parametrize("trouble", [troubles.stopped, troubles.frozen])
+async def test_r38_f40_f41_known_keys_go_on_while_the_database_is_away(
+    courier, own_postgres, trouble
+):
+    known, unknown = await try_while(courier, own_postgres, trouble, AWAY_S)
 
-    await asyncio.to_thread(own_postgres.halt)
-    callers.append(asyncio.create_task(ask_steadily(stopped, courier, unknown, key=UNKNOWN)))
-    await asyncio.sleep(AWAY_S)
-    stopped.set()
-    await asyncio.gather(*callers)
-    await asyncio.to_thread(own_postgres.start)
-
-    began = time.monotonic()
-    records = await asyncio.to_thread(courier.wait_for_records, len(known) + 1, 30)
-    print(f"\n{records} records within {time.monotonic() - began:.1f} s of the return")
-    statuses = collections.Counter(reply.status for reply in known)
-    refusals = collections.Counter((reply.status, reply.code) for reply in unknown)
-    print(f"\nknown {dict(statuses)}, unknown {dict(refusals)}, {records} records afterwards")
-    assert statuses == {200: len(known)}
-    assert set(refusals) == {(503, "identity_unavailable")}
-    assert records == len(known) + 1
+    records = await records_of(courier, known, trouble.__name__, "R38")
+    assert known.statuses == {200: len(known.replies)}
+    assert set(unknown.codes) == {(503, "identity_unavailable")}
+    assert records == len(known.replies) + 1
     assert await refused_again(courier)
     assert KEY not in courier.read_log()
 
 
-@contextlib.contextmanager
-def read_only(postgres):
-    """The whole server takes no writes."""
-    with psycopg.connect(postgres.url(), autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-        connection.execute("SELECT pg_reload_conf()")
-        yield
-        connection.execute("SET default_transaction_read_only = off")
-        connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
-        connection.execute("SELECT pg_reload_conf()")
+TROUBLES = [
+    pytest.param(troubles.read_only, id="read-only"),
+    pytest.param(troubles.locked_table, id="f46-locked"),
+    pytest.param(troubles.out_of_connections, id="f45-out-of-connections"),
+    pytest.param(troubles.killed_backends, id="f46-killed-backends"),
+    pytest.param(troubles.full_disk, id="f44-full-tablespace"),
+    pytest.param(troubles.slow, id="f42-slow", marks=pytest.mark.fault),
+    pytest.param(troubles.deadlocks, id="f46-deadlocks", marks=pytest.mark.fault),
+    pytest.param(troubles.serialization_failures, id="f46-serialization", marks=pytest.mark.fault),
+]
 
 
-@contextlib.contextmanager
-def locked_table(postgres):
-    with psycopg.connect(postgres.url()) as connection:
-        connection.execute("LOCK TABLE usage_usagerecord IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
-@contextlib.contextmanager
-def out_of_connections(postgres):
-    """Every connection is taken, and those that were open have been ended."""
-    with contextlib.ExitStack() as stack, psycopg.connect(postgres.url(), autocommit=True) as own:
-        own.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = 'courier' AND pid <> pg_backend_pid()"
-        )
-        with contextlib.suppress(psycopg.OperationalError):
-            while True:
-                stack.enter_context(psycopg.connect(postgres.url(), connect_timeout=2))
-        yield
-
-
-@contextlib.contextmanager
-def killed_backends(postgres):
-    """Whatever connects is ended a moment later."""
-    with psycopg.connect(postgres.url(), autocommit=True) as connection:
-        for _ in range(20):
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = 'courier' AND pid <> pg_backend_pid()"
-            )
-            time.sleep(0.05)
-        yield
-
-
-@contextlib.contextmanager
-def full_disk(postgres):
-    """The log's tables are moved to a file system of a few megabytes, which is then filled."""
-    if os.geteuid() != 0:
-        pytest.skip("Only root may mount a small file system.")
-    folder = small_disk(postgres)
-    with psycopg.connect(postgres.url(), autocommit=True) as connection:
-        connection.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
-        tables = connection.execute(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'usage_usagerecord%'"
-        )
-        for (name,) in tables.fetchall():
-            connection.execute(f"ALTER TABLE {name} SET TABLESPACE small")
-        connection.execute("CREATE TABLE filler (x text) TABLESPACE small")
-        with contextlib.suppress(psycopg.errors.DiskFull):
-            while True:
-                connection.execute("INSERT INTO filler SELECT repeat('x', 300) "
-                                   "FROM generate_series(1, 200)")  # fmt: skip
-        yield
-        connection.execute("DROP TABLE filler")
-
-
-def small_disk(postgres):
-    """A folder with room for a few megabytes, until the server has stopped."""
-    folder = Path(tempfile.mkdtemp(prefix="courier-tablespace-"))
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("This machine mounts no tmpfs.")
-    postgres.after.callback(subprocess.run, ["umount", folder], check=True)
-    shutil.chown(folder, "postgres", "postgres")
-    return folder
-
-
-TROUBLES = (read_only, locked_table, out_of_connections, killed_backends, full_disk)
-
-
-@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
+@pytest.mark.parametrize("trouble", TROUBLES)
 @pytest.mark.timeout(180 + 2 * TROUBLED_S)
-async def test_r39_known_keys_go_on_while_the_database_takes_nothing(
+async def test_r39_f42_f44_f45_f46_known_keys_go_on_while_the_database_takes_nothing(
     courier, own_postgres, trouble
 ):
-    known, stopped = [], asyncio.Event()
-    assert (await try_to_ask(courier)).status == 200
-    callers = [asyncio.create_task(ask_steadily(stopped, courier, known)) for _ in range(4)]
+    known, _ = await try_while(courier, own_postgres, trouble, TROUBLED_S)
 
-    heal = trouble(own_postgres)
-    await asyncio.to_thread(heal.__enter__)
-    await asyncio.sleep(TROUBLED_S)
-    stopped.set()
-    await asyncio.gather(*callers)
-    await asyncio.to_thread(heal.__exit__, None, None, None)
-    records = await asyncio.to_thread(courier.wait_for_records, len(known) + 1, 60)
+    records = await records_of(courier, known, trouble.__name__, "R39")
+    assert known.statuses == {200: len(known.replies)}
+    assert records == len(known.replies) + 1
 
-    statuses = collections.Counter(reply.status for reply in known)
-    print(f"\n{trouble.__name__}: {dict(statuses)}, {records} records afterwards")
-    assert statuses == {200: len(known)}
-    assert records == len(known) + 1
+
+@pytest.fixture
+def small_postgres(postgres):
+    """A server with all its files on a small disk."""
+    with contextlib.ExitStack() as after:
+        server = services.Postgres(within=troubles.small_disk(after, "192m"))
+        after.callback(server.stop)
+        yield server
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(180)
+async def test_r39_f44_a_cluster_whose_disk_was_full_needs_room_and_no_repair(
+    small_postgres, own_redis, shared_upstream, tmp_path
+):
+    courier = Courier(tmp_path, PostgresAndRedis(small_postgres, "courier", own_redis.url()))
+    courier.manage("migrate", "-v0")
+    courier.apply(manifest(shared_upstream.url))
+    courier.start()
+    try:
+        known, _ = await try_while(courier, small_postgres, troubles.full_cluster, TROUBLED_S)
+        records = await records_of(courier, known, "the cluster's disk full", "R39")
+    finally:
+        courier.stop()
+    assert known.statuses == {200: len(known.replies)}
+    assert records == len(known.replies) + 1
+
+
+@pytest.mark.fault
+async def test_f43_a_database_that_is_restarted_is_used_again_soon(courier, own_postgres):
+    async with Steady(courier) as known:
+        await asyncio.sleep(1)
+        await asyncio.to_thread(own_postgres.halt)
+        # So long that waiting longer and longer would show.
+        await asyncio.sleep(trials(8, 60))
+        await asyncio.to_thread(own_postgres.start)
+        began, before = time.monotonic(), len(courier.records())
+        await asyncio.to_thread(courier.wait_for_records, before + 1, 30)
+        took = time.monotonic() - began
+    records = await records_of(courier, known, "restarted", "F43")
+
+    figure("F43", f"records flow {took:.1f} s after the restart", "≤ 5 s, none twice")
+    assert took < 20
+    assert known.statuses == {200: len(known.replies)}
+    assert records == len(known.replies)
+
+
+@pytest.mark.fault
+async def test_f45_a_page_of_the_admin_says_that_the_database_does_not_answer(
+    courier, own_postgres
+):
+    create = ("createsuperuser", "--noinput", "--username", "root", "--email", "root@example.com")
+    courier.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
+    await asyncio.to_thread(courier.manage, *create)
+    async with httpx.AsyncClient(base_url=courier.origin, trust_env=False, timeout=30) as browser:
+        token = (await browser.get("/admin/login/")).cookies["csrftoken"]
+        form = {"username": "root", "password": PASSWORD, "csrfmiddlewaretoken": token}
+        assert (await browser.post("/admin/login/", data=form)).status_code == 302
+
+        with troubles.kept_out(own_postgres):
+            began = time.monotonic()
+            away = await browser.get("/admin/")
+            took = time.monotonic() - began
+        await asyncio.to_thread(time.sleep, 1)
+        back = await browser.get("/admin/")
+
+    figure("F45", f"503 after {took:.1f} s", "503 ≤ 2 s")
+    print(f"\n503 after {took:.2f} s")
+    assert (away.status_code, back.status_code) == (503, 200)
+    assert "does not answer" in away.text
+    assert took < 8
 
 
 async def refused_again(courier):
