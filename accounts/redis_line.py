@@ -31,6 +31,14 @@ FAILURES_TO_OPEN = 3
 OPEN_FOR_S = 1.0
 MAX_POSTS = 10_000
 NOTHING = object()
+#: What Redis's own word for a refusal means to an operator.
+MEANS = {
+    "NOAUTH": "NOAUTH, it asks for a password. Look at REDIS_URL",
+    "WRONGPASS": "WRONGPASS, its password is another. Look at REDIS_URL",
+    "NOPERM": "NOPERM, this user may not do what Courier needs",
+    "OOM": "OOM, its memory is full",
+    "READONLY": "READONLY, it is a replica",
+}
 SCRIPTS = Path(__file__).parent / "lua"
 
 
@@ -347,7 +355,7 @@ class RedisLine:
         if self._failures < FAILURES_TO_OPEN:
             return
         if self._failures == FAILURES_TO_OPEN:
-            logger.warning("Redis does not answer: %s", why)
+            logger.warning("Redis cannot be used: %s", MEANS.get(why, why))
         self._open_until = self._loop.time() + OPEN_FOR_S
         self._hang_up()
         self._fail_waiting()
@@ -356,5 +364,5 @@ class RedisLine:
         if isinstance(command, Greeting):
             return
         if self._failures >= FAILURES_TO_OPEN:
-            logger.info("Redis answers again")
+            logger.info("Redis can be used again")
         self._failures = 0
