@@ -106,6 +106,10 @@ class ScriptCall(Command):
         return unknown
 
 
+class Refused(ConnectionError):
+    """Redis does not let this process in. Says why, in Redis's own word."""
+
+
 class Greeting(Command):
     """A plain command that must succeed before the connection is used."""
 
@@ -120,8 +124,11 @@ class Greeting(Command):
             self.done.set_result(None)
 
     def fail(self) -> None:
+        self.refuse(ConnectionRefusedError())
+
+    def refuse(self, error: ConnectionError) -> None:
         if not self.done.done():
-            self.done.set_exception(ConnectionRefusedError())
+            self.done.set_exception(error)
 
 
 class Wire(asyncio.Protocol):
@@ -243,6 +250,8 @@ class RedisLine:
         try:
             async with asyncio.timeout(CONNECT_S):
                 self._wire = await self._greeted_wire()
+        except Refused as refusal:
+            self._give_up(str(refusal))
         except (OSError, ValueError) as error:
             self._give_up(type(error).__name__)
         finally:
@@ -296,9 +305,15 @@ class RedisLine:
         elif command.is_unknown(str(reply)):
             self.call(command)
         else:
-            command.fail()
             # The first word only: what follows may quote arguments.
-            self._failed(str(reply).partition(" ")[0])
+            self._refused(command, str(reply).partition(" ")[0])
+
+    def _refused(self, command: Command, word: str) -> None:
+        if isinstance(command, Greeting):
+            command.refuse(Refused(word))  # Whoever connects gives up.
+        else:
+            command.fail()
+            self._failed(word)
 
     def _lost(self, wire: Wire) -> None:
         lost = list(wire.awaited)

@@ -234,7 +234,7 @@ def unlocked(redis_server):
         client.config_set("requirepass", "")
 
 
-async def test_r36_whatever_happens_to_redis_nothing_is_open_and_all_comes_back(shared, fault):
+async def test_r36_f30_f31_f32_f34_f35_nothing_is_open_and_all_comes_back(shared, fault):
     begin, end = fault
     hard = a_budget(10**12)
     await known(shared, hard)

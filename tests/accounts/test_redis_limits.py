@@ -89,7 +89,7 @@ async def test_time_is_that_of_redis(store, redis_client):
     assert 0 <= seconds * 1_000_000 + microseconds - verdict.now_us < 60_000_000
 
 
-async def test_scripts_that_redis_forgot_are_sent_again(store, redis_client):
+async def test_f35_scripts_that_redis_forgot_are_sent_again(store, redis_client):
     await answers(store)
     redis_client.script_flush()
     assert await answers(store, 3) == [True] * 3

@@ -16,6 +16,7 @@ from tests.soak import trials
 
 HELLO = [{"role": "user", "content": "Say hello."}]
 PUBLIC = "93.184.215.14"
+NAME = "rebinding.example.com"
 
 
 @pytest.fixture
@@ -62,21 +63,22 @@ class Resolver:
 
     def __init__(self, monkeypatch, *answers):
         self.answers = list(answers)
-        resolver = self
+        self._system = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
 
-        async def getaddrinfo(self, host, port=None, **options):
-            addresses = resolver.answers[0]
-            if len(resolver.answers) > 1:
-                resolver.answers.pop(0)
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
-
-        monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", getaddrinfo)
+    def _look_up(self, host, port=None, *how, **options):
+        if host != NAME:
+            return self._system(host, port, *how, **options)
+        addresses = self.answers[0]
+        if len(self.answers) > 1:
+            self.answers.pop(0)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
 
 
 @pytest.fixture
 async def rebound(courier, canary):
     """A model at a name that the test's resolver knows."""
-    url = f"http://rebinding.example.com:{canary.port}/v1"
+    url = f"http://{NAME}:{canary.port}/v1"
     models = await courier.make(lambda: to_each([url]))
     return next(iter(models))
 
