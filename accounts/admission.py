@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
 from uuid import UUID, uuid4
 from weakref import WeakSet
 
@@ -74,6 +75,14 @@ class LimitState:
     model: str = ""
 
 
+class Weighed(NamedTuple):
+    """What a store was asked for one request, and what it said."""
+
+    rules: Rules
+    need: Need
+    verdict: Verdict
+
+
 class Reservation:
     """What one admitted request holds until it is settled."""
 
@@ -86,6 +95,11 @@ class Reservation:
         self._need = need
         self._verdict = verdict
         self._is_open = True
+
+    @property
+    def weighed(self) -> Weighed:
+        """What it was granted for."""
+        return Weighed(self._rules, self._need, self._verdict)
 
     @property
     def held_nano(self) -> int:
@@ -323,14 +337,29 @@ def _granted(
     counted_by: Store, rules: Rules, lease: str, need: Need, verdict: Verdict
 ) -> Reservation:
     if verdict.refused != RESERVED:
-        raise wording.refusal(rules, need, verdict)
+        error = wording.refusal(rules, need, verdict)
+        error.weighed = Weighed(rules, need, verdict)
+        raise error
     return Reservation(counted_by, rules, lease, need, verdict)
 
 
 def _check_size(rules: Rules, need: Need) -> None:
-    for limit in rules.limits:
+    for index, limit in enumerate(rules.limits):
         if limit.metric in TOKENS and need.of(limit.metric) > limit.amount:
-            raise wording.too_large(limit, need.of(limit.metric))
+            error = wording.too_large(limit, need.of(limit.metric))
+            error.weighed = Weighed(rules, need, _uncounted(rules, index))
+            raise error
+
+
+def _uncounted(rules: Rules, refused: int) -> Verdict:
+    """A refusal for which no store was asked: of each limit and budget, -1 is used."""
+    limits, purses = len(rules.limits), len(rules.budgets)
+    amounts = [budget.amount_nano for budget in rules.budgets]
+    nothing = [0] * purses
+    return Verdict(
+        refused, 0, steady_us(), [-1] * limits, [0] * limits,
+        [-1] * purses, nothing, nothing, amounts,
+    )  # fmt: skip
 
 
 def _see(seen: Mode) -> None:

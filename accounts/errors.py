@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lib.errors import CourierError
+
+if TYPE_CHECKING:
+    from accounts.admission import Weighed
 
 
 class InvalidApiKey(CourierError):
@@ -52,7 +55,14 @@ class LimitsUnavailable(CourierError):
         )
 
 
-class RateLimited(CourierError):
+class OverLimit(CourierError):
+    """A limit or a budget refuses."""
+
+    #: What was asked, and what the store said; see `accounts.admission`.
+    weighed: Weighed | None = None
+
+
+class RateLimited(OverLimit):
     """A limit on requests, or on requests at the same time, is reached."""
 
     status: ClassVar[int] = 429
@@ -72,7 +82,7 @@ class RequestTooLargeForLimit(TokensLimited):
     should_retry: ClassVar[bool | None] = False
 
 
-class BudgetExhausted(CourierError):
+class BudgetExhausted(OverLimit):
     """A budget has no room for the request, whatever becomes of those that are running."""
 
     status: ClassVar[int] = 429
@@ -81,7 +91,7 @@ class BudgetExhausted(CourierError):
     should_retry: ClassVar[bool | None] = False
 
 
-class BudgetHeld(CourierError):
+class BudgetHeld(OverLimit):
     """A budget has room for the request only if running ones cost less than they may."""
 
     status: ClassVar[int] = 429

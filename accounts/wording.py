@@ -10,6 +10,7 @@ from accounts.budgets import resets_at
 from accounts.errors import (
     BudgetExhausted,
     BudgetHeld,
+    OverLimit,
     RateLimited,
     RequestTooLargeForLimit,
     TokensLimited,
@@ -17,7 +18,6 @@ from accounts.errors import (
 from accounts.limits import CONCURRENCY, TOKENS, Verdict, whole_after_us
 from accounts.models import RateLimit
 from accounts.rules import BudgetRule, Limit, Need, Rules
-from lib.errors import CourierError
 
 WINDOWS = {int(window): str(label) for window, label in RateLimit.Window.choices}
 SCOPES = {
@@ -40,9 +40,9 @@ def too_large(limit: Limit, tokens: int) -> RequestTooLargeForLimit:
     )
 
 
-def refusal(rules: Rules, need: Need, verdict: Verdict) -> CourierError:
+def refusal(rules: Rules, need: Need, verdict: Verdict) -> OverLimit:
     """Why a store refuses, and when to come back."""
-    error: CourierError
+    error: OverLimit
     index = verdict.refused - len(rules.limits)
     if index >= 0:
         error = _budget_refusal(rules.budgets[index], index, need, verdict)

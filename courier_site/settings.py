@@ -309,6 +309,8 @@ COURIER_TEAM_TAGS: int = env.int("COURIER_TEAM_TAGS", default=1000)
 #: Days that each is kept; 0: for good. Sums per day are kept for good.
 COURIER_KEEP_RECORDS_DAYS: int = env.int("COURIER_KEEP_RECORDS_DAYS", default=0)
 COURIER_KEEP_ROLLUPS_DAYS: int = env.int("COURIER_KEEP_ROLLUPS_DAYS", default=0)
+#: Why each request went as it did is kept for so many days; 0: as long as the log.
+COURIER_KEEP_DECISIONS_DAYS: int = env.int("COURIER_KEEP_DECISIONS_DAYS", default=30)
 COURIER_KEEP_EXPORTS_DAYS: int = env.int("COURIER_KEEP_EXPORTS_DAYS", default=30)
 #: Days that the whole configuration of a revision is kept; what it changed is kept for good.
 COURIER_KEEP_REVISIONS_DAYS: int = env.int("COURIER_KEEP_REVISIONS_DAYS", default=400)

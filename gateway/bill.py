@@ -60,6 +60,11 @@ class Bill:
         other._model = model
         return other
 
+    @property
+    def output_bound(self) -> int:
+        """The most output tokens that are asked for; 0 where the request does not say."""
+        return self._bound
+
     def price_of(self, target: Target | None) -> Price | None:
         """The price at which `target` is charged; the model's own if there is no target yet."""
         if target is None:

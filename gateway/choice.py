@@ -54,6 +54,11 @@ class Choice:
         return self.narrowed.targets
 
     @property
+    def manner(self) -> Manner:
+        """How they are to be ordered."""
+        return Manner(self._model.strategy, self._session, self.narrowed.preferred)
+
+    @property
     def depends_on_budget(self) -> bool:
         return policies.asks_for_budget(self._policies)
 
@@ -78,12 +83,13 @@ class Choice:
             self.check()
 
     def plan(self, standing: Standing) -> Plan:
-        """The order in which routes are tried. Raises UpstreamRateLimited if all have to wait."""
-        manner = Manner(self._model.strategy, self._session, self.narrowed.preferred)
-        planned = routing.plan(self.targets, manner, standing)
+        """The order in which routes are tried."""
+        return routing.plan(self.targets, self.manner, standing)
+
+    def check_plan(self, planned: Plan) -> None:
+        """Raises UpstreamRateLimited if all that could serve it have to wait."""
         if self.targets and not planned.targets:
             raise self._all_wait(planned)
-        return planned
 
     def _narrowed(self) -> Narrowed:
         if self._circumstances is None:

@@ -21,11 +21,13 @@ from accounts.principals import Principal
 from gateway import (
     attempt,
     batches,
+    decision,
     errors,
     failover,
     key_limits,
     metering,
     passage,
+    refusals,
     relay,
 )
 from gateway.breaker import Begun, breakers
@@ -58,10 +60,14 @@ _UNFIT = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 async def serve(caller: Caller, principal: Principal, question: Question) -> HttpResponseBase:
     """Answer `question` with one of the routes that serve its model."""
     judgment = Judgment(caller, principal, question)
-    judgment.choose()
-    recorder.check_writable()
-    exchange = Exchange(judgment)
-    exchange.reservation = await judgment.admit()
+    try:
+        judgment.choose()
+        recorder.check_writable()
+        exchange = Exchange(judgment)
+        exchange.reservation = await judgment.admit()
+    except CourierError as error:
+        refusals.note(judgment, error)
+        raise
     crash_points.reach("request.held")
     try:
         recorder.open_request(exchange.record)
@@ -210,6 +216,7 @@ class Exchange:
 
     def _failed(self, target: Target, error: errors.UpstreamError) -> None:
         if not error.was_called:
+            self.judgment.pass_over(target, error)
             breakers.gave_up(target, self._begun)
             return
         self._leave()
@@ -333,6 +340,7 @@ class Exchange:
         try:
             record.outcome, record.end_reason, record.status = outcome, end_reason, status
             self._fill_in(metered)
+            record.decision = decision.of(self.judgment, self.dropped)
             recorder.close_request(record)
             crash_points.reach("request.recorded")
         finally:

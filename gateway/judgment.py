@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from accounts import admission
-from accounts.admission import Reservation
-from accounts.errors import BudgetExhausted, BudgetHeld
+from accounts.admission import Reservation, Weighed
+from accounts.errors import BudgetExhausted, BudgetHeld, OverLimit
 from accounts.principals import Principal
 from accounts.rules import Need
 from gateway import errors
@@ -20,7 +20,7 @@ from gateway.choice import Choice
 from gateway.dialects.base import ClientDialect
 from gateway.errors import BudgetUsedUp, ContextLengthExceeded, UpstreamError
 from gateway.question import Caller, Question
-from gateway.routing import Plan
+from gateway.routing import Dropped, Plan
 from gateway.standing import Now
 from gateway.tags import tags_of
 from lib.errors import CourierError
@@ -57,6 +57,11 @@ class Judgment:
         #: The models that may yet serve it in the place of the one asked for; None as long as
         #: that one may. One hop: theirs are never asked.
         self._others: list[Model] | None = None
+        #: The models that did not serve it in the end, and the codes of what kept them from it.
+        self.left: list[tuple[str, str]] = []
+        #: Targets that were not called when it was their turn, and why.
+        self.passed_over: list[Dropped] = []
+        self._refused_for: Weighed | None = None
 
     def choose(self) -> None:
         """Find the model and the routes that may serve it."""
@@ -69,6 +74,7 @@ class Judgment:
             for other in self._fallbacks(model.context_fallbacks):
                 with contextlib.suppress(CourierError):
                     self._choose(other, bill.for_model(other))
+                    self.left.append((model.name, ContextLengthExceeded.code))
                     return
             self._choose(model, bill)
 
@@ -92,6 +98,7 @@ class Judgment:
             except CourierError:
                 self.model, self.bill, self.choice, self.plan = before
             else:
+                self.left.append((before[0].name, error.code or ""))
                 return True
         return False
 
@@ -122,11 +129,26 @@ class Judgment:
             await self._hold_more(self.bill.need(self.choice.targets).cost_nano)
         self.standing = Now(self.bill.estimate_nano)
         self.plan = self.choice.plan(self.standing)
+        self.choice.check_plan(self.plan)
         return self.plan.targets
+
+    @property
+    def weighed(self) -> Weighed | None:
+        """What limits and budgets have said; None before they were asked."""
+        reservation: Reservation | None = getattr(self, "reservation", None)
+        return reservation.weighed if reservation else self._refused_for
+
+    def pass_over(self, target: Target, error: UpstreamError) -> None:
+        """It is the target's turn, and its key has no room."""
+        self.passed_over.append(Dropped(target, error.code or "", error.retry_after))
 
     async def _hold(self) -> Reservation:
         self.need = self.bill.need(self.choice.targets)
-        return await self._reserved(self.need)
+        try:
+            return await self._reserved(self.need)
+        except OverLimit as error:
+            self._refused_for = error.weighed
+            raise
 
     async def _hold_more(self, cost_nano: int) -> None:
         missing = cost_nano - self.reservation.held_nano

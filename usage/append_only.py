@@ -10,9 +10,11 @@ from contextlib import contextmanager
 
 from django.db import connection
 
-from usage.models import UsageAdjustment, UsageAttempt, UsageRecord
+from usage.models import Decision, UsageAdjustment, UsageAttempt, UsageRecord
 
-LEDGER = tuple(model._meta.db_table for model in (UsageRecord, UsageAttempt, UsageAdjustment))
+LEDGER = tuple(
+    model._meta.db_table for model in (UsageRecord, UsageAttempt, UsageAdjustment, Decision)
+)
 
 
 def guard() -> None:

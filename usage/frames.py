@@ -6,7 +6,7 @@ import re
 from zlib import crc32
 
 #: Each stands at the start of a payload, before its JSON.
-OPEN, PROGRESS, CLOSE = b"O", b"P", b"C"
+OPEN, PROGRESS, CLOSE, REFUSED = b"O", b"P", b"C", b"R"
 
 #: In a lookahead, so that what merely looks like a head hides no real one behind it.
 HEAD = re.compile(rb"(?=(([0-9a-f]{8}) [0-9a-f]{8} ))")

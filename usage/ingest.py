@@ -21,7 +21,7 @@ from usage import frames, ledger, spool, tags
 from usage.models import QuarantinedRecord, SpoolCursor
 from usage.purges import retained
 from usage.recovery import Unclosed
-from usage.rows import Refused, Row, row_of
+from usage.rows import Refused, Row, decision_of, row_of
 from usage.spool import Line, Segment, Spool
 
 logger = logging.getLogger(__name__)
@@ -38,13 +38,20 @@ class Batch:
     """What is written in one transaction."""
 
     rows: list[Row] = field(default_factory=list)
+    #: Of requests that were not admitted: why.
+    refusals: list[Row] = field(default_factory=list)
+    #: What makes no row.
     refused: list[Refused] = field(default_factory=list)
     #: Where the next batch of the segment begins.
     end: int = 0
 
     @property
     def is_empty(self) -> bool:
-        return not self.rows and not self.refused
+        return not self.rows and not self.refusals and not self.refused
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) + len(self.refusals) >= BATCH
 
     def add(self, line: Line, recorded_at: datetime) -> None:
         self.end = line.end
@@ -53,6 +60,8 @@ class Batch:
         for payload in line.payloads:
             if payload.startswith(frames.CLOSE):
                 self.take(row_of(payload, recorded_at))
+            elif payload.startswith(frames.REFUSED):
+                self._take_refusal(decision_of(payload, recorded_at))
 
     def take(self, row: Row | Refused) -> None:
         if isinstance(row, Refused):
@@ -61,13 +70,23 @@ class Batch:
             self.rows.append(row)
             self.refused.extend(row.refused)
 
+    def _take_refusal(self, row: Row | Refused) -> None:
+        if isinstance(row, Refused):
+            self.refused.append(row)
+        else:
+            self.refusals.append(row)
+
+    def decisions(self, rows: Iterable[Row]) -> list[Row]:
+        """Those of `rows`, and those of requests that were not admitted."""
+        return [row.decision for row in rows if row.decision] + self.refusals
+
 
 def batches(lines: Iterable[Line]) -> Iterator[Batch]:
     """The closed requests in these lines, so many at a time."""
     batch, recorded_at = Batch(), timezone.now()
     for line in ledger.politely(lines):
         batch.add(line, recorded_at)
-        if len(batch.rows) >= BATCH:
+        if batch.is_full:
             yield batch
             batch, recorded_at = Batch(), timezone.now()
     if batch.end:
@@ -80,6 +99,8 @@ def store(batch: Batch, segment: Path) -> None:
     with transaction.atomic(using=using):
         rows, purged = retained(batch.rows)
         refused = ledger.add(tags.bounded(rows, using)) if rows else []
+        decisions = batch.decisions(rows)
+        refused += ledger.add_decisions(decisions) if decisions else []
         _quarantine(batch.refused + purged + refused)
         ledger.mark_hours(row.request_id for row in rows)
         SpoolCursor.objects.using(using).bulk_create(

@@ -15,8 +15,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lib.ids import hour_of
 from usage.late import add_late_figures
-from usage.models import StaleHour, UsageAttempt, UsageRecord
-from usage.rows import ATTEMPT_COLUMNS, COLUMNS, Refused, Row, refused
+from usage.models import Decision, StaleHour, UsageAttempt, UsageRecord
+from usage.rows import ATTEMPT_COLUMNS, COLUMNS, DECISION_COLUMNS, Refused, Row, refused
 
 T = TypeVar("T")
 
@@ -68,6 +68,7 @@ class Table:
 
 RECORDS = Table(UsageRecord._meta.db_table, COLUMNS, "request_id")
 ATTEMPTS = Table(UsageAttempt._meta.db_table, ATTEMPT_COLUMNS, "request_id, number")
+DECISIONS = Table(Decision._meta.db_table, DECISION_COLUMNS, "request_id")
 
 
 def database() -> str:
@@ -90,6 +91,19 @@ def add(rows: Sequence[Row]) -> list[Refused]:
             return _add_without_attempts(rows[0], error)
         middle = len(rows) // 2
         return add(rows[:middle]) + add(rows[middle:])
+    return []
+
+
+def add_decisions(rows: Sequence[Row]) -> list[Refused]:
+    """Add the decisions that are not there yet. Returns what the database refuses."""
+    try:
+        with transaction.atomic(using=database()):
+            _insert(DECISIONS, [row.values for row in rows])
+    except ROW_AT_FAULT as error:
+        if len(rows) == 1:
+            return [refused(rows[0].raw, error)]
+        middle = len(rows) // 2
+        return add_decisions(rows[:middle]) + add_decisions(rows[middle:])
     return []
 
 

@@ -15,11 +15,13 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from lib.ids import lowest_at, made_at
-from usage.models import UsageAttempt, UsageRecord
+from usage.models import Decision, UsageAttempt, UsageRecord
 
 logger = logging.getLogger(__name__)
 
+#: The log itself: a day of it goes as a whole.
 TABLES = (UsageRecord._meta.db_table, UsageAttempt._meta.db_table)
+DECISIONS = Decision._meta.db_table
 AHEAD_DAYS = 3
 #: Nobody waits longer than this for a partition to be made: there will be another time.
 LOCK_WITHIN = "2s"
@@ -57,7 +59,7 @@ def partitioned() -> list[str]:
         cursor.execute(
             "SELECT relname FROM pg_class WHERE relkind = 'p' AND relname = ANY(%s) "
             "AND pg_table_is_visible(oid)",
-            [list(TABLES)],
+            [[*TABLES, DECISIONS]],
         )
         return [name for (name,) in cursor.fetchall()]
 

@@ -18,7 +18,7 @@ from usage import frames, spool
 from usage.errors import SpoolUnavailable
 from usage.ingest import Shipper
 from usage.pending import Pending
-from usage.records import Attempt, encoded
+from usage.records import Attempt, Refusal, encoded
 from usage.records import Record as Record
 from usage.spool import Segment, Spool
 
@@ -72,6 +72,11 @@ class Recorder:
         self.outcomes[record.outcome] = self.outcomes.get(record.outcome, 0) + 1
         if len(self._closed) > CLOSED_REMEMBERED:
             self._closed.popitem(last=False)
+
+    def refuse(self, refusal: Refusal) -> None:
+        # It only explains, and the client is told all the same.
+        with contextlib.suppress(SpoolUnavailable):
+            self._spool.append(encoded(frames.REFUSED, refusal))
 
     @property
     def waiting_bytes(self) -> int:
@@ -130,6 +135,12 @@ def progress(request_id: UUID, output_tokens: int, tries: Sequence[Attempt] = ()
 def close_request(record: Record) -> None:
     """Write down how a request ended, before its last byte is sent. The first call counts."""
     _in_charge().close(record)
+
+
+def refuse_request(refusal: Refusal) -> None:
+    """Write down why a request was not admitted. It is in no sum, and nobody pays for it."""
+    if _recorder is not None:
+        _recorder.refuse(refusal)
 
 
 def pending() -> Pending:

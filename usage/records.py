@@ -86,6 +86,24 @@ class Record:
     revision: int | None = None
     #: The upstream calls that were made for it, in their order.
     tries: list[Attempt] = field(default_factory=list)
+    #: Why it went as it did, in the words of `gateway.decision`.
+    decision: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Refusal:
+    """A request that was not admitted: a field for each column of its decision."""
+
+    request_id: UUID
+    refusal: str
+    status: int
+    key_id: int
+    key_name: str
+    team_id: int
+    team_name: str
+    operation: str
+    model_asked: str
+    decision: Mapping[str, Any]
 
 
 def encoded(kind: bytes, content: object) -> bytes:
@@ -99,8 +117,9 @@ def encoded(kind: bytes, content: object) -> bytes:
     fitted = _fitted(content)
     payload = kind + orjson.dumps(fitted, option=orjson.OPT_NAIVE_UTC)
     if len(payload) > frames.LONGEST:
-        # Attempts only explain: the record itself must be written down.
-        payload = kind + orjson.dumps(fitted | {"tries": []}, option=orjson.OPT_NAIVE_UTC)
+        # These only explain: the record itself must be written down.
+        bare = fitted | {"tries": [], "decision": None}
+        payload = kind + orjson.dumps(bare, option=orjson.OPT_NAIVE_UTC)
     return payload
 
 
@@ -111,7 +130,7 @@ def _fitted(value: Any) -> Any:
             return value[:LONGEST_TEXT].encode("utf-8", "replace").decode()
         case int():
             return max(min(value, LARGEST_NUMBER), -LARGEST_NUMBER)
-        case list():
+        case list() | tuple():
             return [_fitted(item) for item in value]
         case Mapping():
             return {name: _fitted(item) for name, item in value.items()}

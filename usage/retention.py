@@ -15,10 +15,11 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import F, Max, Min, QuerySet
 from django.utils import timezone
 
-from lib.ids import lowest_at
+from lib.ids import lowest_at, made_at
 from usage import exports, partitions
 from usage.append_only import paused
 from usage.models import (
+    Decision,
     HourlyAttempts,
     HourlyTagUsage,
     HourlyUsage,
@@ -59,14 +60,13 @@ class Day(NamedTuple):
 
     @property
     def partitions(self) -> list[Partition]:
-        tables = partitions.partitioned()
-        present = [made for table in tables for made in partitions.existing(table)]
+        present = [made for table in partitions.TABLES for made in partitions.existing(table)]
         return [partition for partition in present if partition.day == self.date]
 
 
 def purge() -> list[PurgeReceipt]:
     """Remove all that was kept long enough. Returns the receipts."""
-    return [*purge_records(), *purge_hourly_sums(), *purge_exports()]
+    return [*purge_decisions(), *purge_records(), *purge_hourly_sums(), *purge_exports()]
 
 
 def purge_records() -> list[PurgeReceipt]:
@@ -77,6 +77,36 @@ def purge_records() -> list[PurgeReceipt]:
     if connection.vendor == "postgresql":
         return [receipt for day in _days_of_partitions(before) for receipt in _drop(day)]
     return [receipt for day in _days_of_rows(before) for receipt in _delete(day)]
+
+
+def purge_decisions() -> list[PurgeReceipt]:
+    """Remove why requests went as they did, the oldest first. No longer kept than the log."""
+    told = (settings.COURIER_KEEP_DECISIONS_DAYS, settings.COURIER_KEEP_RECORDS_DAYS)
+    before = _horizon(min((days for days in told if days), default=0))
+    if before is None:
+        return []
+    if connection.vendor == "postgresql":
+        made = partitions.existing(partitions.DECISIONS)
+        return [receipt for one in made if one.day < before for receipt in _drop_decisions(one)]
+    start = datetime.combine(before, datetime.min.time(), UTC)
+    old: QuerySet[Any] = Decision.objects.filter(request_id__lt=lowest_at(start))
+    first, last = old.order_by("request_id").first(), old.order_by("request_id").last()
+    if first is None or last is None:
+        return []
+    days = {"first_day": made_at(first.pk).date(), "last_day": made_at(last.pk).date()}
+    return [_delete_in_batches(old, PurgeReceipt(kind=Kind.DECISIONS, **days))]
+
+
+def _drop_decisions(partition: Partition) -> list[PurgeReceipt]:
+    rows = _count(partition)
+    try:
+        with transaction.atomic():
+            partitions.lock(partition)
+            partitions.drop(partition)
+            return [_receipt(Kind.DECISIONS, Day(partition.day), rows)]
+    except OperationalError:
+        logger.warning("decisions of %s are kept for now: they are being read", partition.day)
+        return []
 
 
 def purge_hourly_sums() -> list[PurgeReceipt]:
@@ -121,7 +151,7 @@ def _horizon(days: int) -> date | None:
 
 
 def _days_of_partitions(before: date) -> list[Day]:
-    made = [day for table in partitions.partitioned() for day in partitions.existing(table)]
+    made = [day for table in partitions.TABLES for day in partitions.existing(table)]
     return [Day(date) for date in sorted({partition.day for partition in made}) if date < before]
 
 

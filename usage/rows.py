@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,8 +12,8 @@ import orjson
 from django.db import models
 
 from lib.ids import made_at
-from usage.models import UsageAttempt, UsageRecord
-from usage.records import Attempt, Record
+from usage.models import Decision, UsageAttempt, UsageRecord
+from usage.records import Attempt, Record, Refusal
 
 #: A count or cost beyond these is a lie, and would one day overflow the sum of a day.
 MOST_TOKENS = 10**12
@@ -42,7 +42,9 @@ class Row(NamedTuple):
     raw: bytes
     #: Its attempts, whose values are in the order of `ATTEMPT_COLUMNS`.
     attempts: Sequence[Row] = ()
-    #: Attempts that make no row. The record is none the worse for it.
+    #: Why it went as it did, if that was told: values in the order of `DECISION_COLUMNS`.
+    decision: Row | None = None
+    #: Attempts and decisions that make no row. The record is none the worse for it.
     refused: Sequence[Refused] = ()
 
     @property
@@ -82,7 +84,38 @@ def row_of(payload: bytes, recorded_at: datetime, **known_better: Any) -> Row | 
     except UNREADABLE as error:
         return refused(payload, error)
     row = Row((request_id, day, recorded_at, *told), payload)
-    return _with_attempts(row, content["tries"]) if content.get("tries") else row
+    if content.get("tries"):
+        row = _with_attempts(row, content["tries"])
+    return _with_decision(row, content) if content.get("decision") else row
+
+
+def decision_of(payload: bytes, recorded_at: datetime) -> Row | Refused:
+    """The row of a request that was refused before it was admitted, or why there is none."""
+    try:
+        content = content_of(payload)
+        return _decision_row(UUID(content["request_id"]), recorded_at, content, payload)
+    except UNREADABLE as error:
+        return refused(payload, error)
+
+
+def _with_decision(row: Row, content: dict[str, Any]) -> Row:
+    told = {"decision": content["decision"]}
+    raw = b"D" + orjson.dumps({"request_id": row.request_id, **told})
+    try:
+        decision = _decision_row(row.request_id, row.value("recorded_at"), told, raw)
+    except UNREADABLE as error:
+        return row._replace(refused=[*row.refused, refused(raw, error)])
+    return row._replace(decision=decision)
+
+
+def _decision_row(
+    request_id: UUID, recorded_at: datetime, content: dict[str, Any], raw: bytes
+) -> Row:
+    decision = content["decision"]
+    if not isinstance(decision, dict):
+        raise ValueError("The decision is not an object.")  # noqa: TRY004  # of data, not of types
+    told = [fit(content.get(name, default)) for name, fit, default in TOLD_OF_REFUSALS]
+    return Row((request_id, recorded_at, orjson.dumps(decision).decode(), *told), raw)
 
 
 def _with_attempts(row: Row, tries: Any) -> Row:
@@ -137,14 +170,20 @@ def _fit(field: models.Field[Any, Any]) -> Callable[[Any], Any]:
     return bool if kind == "BooleanField" else datetime.fromisoformat
 
 
-def _told(kind: type[Record | Attempt], model: type[models.Model]) -> list[Column]:
+def _told(kind: type[Record | Attempt | Refusal], model: type[models.Model]) -> list[Column]:
     """The columns that a spooled record tells; an older version's may leave some out."""
     described = {field.attname: field for field in model._meta.concrete_fields}
     return [
-        Column(f.name, _fit(described[f.name]), None if f.default is MISSING else f.default)
+        Column(f.name, _fit(described[f.name]), _default(f, described[f.name]))
         for f in fields(kind)
         if f.name in described and f.name != "request_id"
     ]
+
+
+def _default(told: Field[Any], described: models.Field[Any, Any]) -> Any:
+    if told.default is not MISSING:
+        return told.default
+    return described.default if described.has_default() else None
 
 
 TOLD = _told(Record, UsageRecord)
@@ -158,4 +197,11 @@ ATTEMPT_COLUMNS = [
     "number",
     *ATTEMPT_SHARES,
     *(column.name for column in TOLD_OF_ATTEMPTS),
+]
+TOLD_OF_REFUSALS = _told(Refusal, Decision)
+DECISION_COLUMNS = [
+    "request_id",
+    "recorded_at",
+    "told",
+    *(column.name for column in TOLD_OF_REFUSALS),
 ]

@@ -115,7 +115,7 @@ def test_a_record_of_a_version_without_attempts_is_read():
 
 
 def one_of_each(own):
-    own.record(make_record(tries=[make_attempt()]))
+    own.record(make_record(tries=[make_attempt()], decision={"v": 1}))
     own.ship()
     record = UsageRecord.objects.get()
     UsageAdjustment.objects.create(
@@ -129,7 +129,7 @@ def test_no_row_of_the_ledger_can_be_changed(own, table):
     one_of_each(own)
 
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
-        execute(f"UPDATE {table} SET cost_nano = 0")
+        execute(f"UPDATE {table} SET recorded_at = recorded_at")
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no partitions to drop")

@@ -24,7 +24,7 @@ pytestmark = [
 
 TIMES = 3
 CHANGES = {
-    "UPDATE": "UPDATE {} SET cost_nano = 0",
+    "UPDATE": "UPDATE {} SET recorded_at = recorded_at",
     "DELETE": "DELETE FROM {}",
     "TRUNCATE": "TRUNCATE {}",
 }
@@ -57,8 +57,9 @@ def granted(*arguments):
 
 
 def all_of_the_ledger():
-    made = [day.name for table in partitions.TABLES for day in partitions.existing(table)]
-    return [*LEDGER, *map(partitions.default_of, partitions.TABLES), *made]
+    tables = [*partitions.TABLES, partitions.DECISIONS]
+    made = [day.name for table in tables for day in partitions.existing(table)]
+    return [*LEDGER, *map(partitions.default_of, tables), *made]
 
 
 @pytest.mark.parametrize("options", [(), ("--serving",)], ids=["writing", "serving"])

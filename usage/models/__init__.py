@@ -1,6 +1,7 @@
 """What was used, what it adds up to, and what people are told of it."""
 
 from usage.models.alerts import Alert, Delivery, Webhook
+from usage.models.decisions import Decision
 from usage.models.exports import AsOf, Export, ReportDefinition
 from usage.models.records import (
     FAILED,
@@ -31,6 +32,7 @@ __all__ = [
     "AsOf",
     "DailyTagUsage",
     "DailyUsage",
+    "Decision",
     "Delivery",
     "Dimensions",
     "Export",

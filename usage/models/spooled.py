@@ -41,6 +41,7 @@ class PurgeReceipt(models.Model):
         ADJUSTMENTS = "adjustments", "Adjustments"
         HOURLY = "hourly", "Hourly sums"
         EXPORTS = "exports", "Files of exports"
+        DECISIONS = "decisions", "Decision records"
 
     kind = models.CharField("what", max_length=12, choices=Kind)
     #: In UTC, both included.

@@ -1,0 +1,179 @@
+"""Why a request went as it did is written down beside it, and never in its way."""
+
+import orjson
+import pytest
+
+from gateway import decision, refusals
+from gateway.refusals import MOST_A_MINUTE, MOST_IN_ALL, Refusals
+from registry.models import Revision, RoutingPolicy, ServedModel
+from tests import factories
+from tests.gateway.conftest import in_thread
+from usage.models import Decision, UsageRecord
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ANSWER = b'{"choices":[{"message":{"role":"assistant","content":"Hello."}}],"usage":{"prompt_tokens":3,"completion_tokens":2}}'  # fmt: skip  # noqa: E501
+
+
+@pytest.fixture(autouse=True)
+def _none_refused_yet(monkeypatch):
+    monkeypatch.setattr(refusals, "refusals", Refusals())
+
+
+async def why(reply):
+    """What was written down of a request, as soon as it is there."""
+
+    def found():
+        return list(Decision.objects.filter(pk=reply.request_id))
+
+    async def look():
+        while not (rows := await in_thread(found)):
+            pass
+        return rows[0]
+
+    row = await look()
+    return row, orjson.loads(row.told)
+
+
+async def test_an_answer_tells_its_targets_its_limits_and_what_it_held(
+    courier, chat, upstream, alpha, tiny, key
+):
+    budget = await courier.make(lambda: factories.make_budget(key=key))
+    limit = await courier.make(lambda: factories.make_limit(team=key.team, amount=5))
+    upstream.will_answer(ANSWER)
+
+    row, told = await why(await chat(max_tokens=10))
+
+    assert row.refusal == ""
+    (target,) = told["targets"]
+    assert target[2:] == [alpha.pk, "alpha", "alpha-tiny"]
+    assert told["limits"] == [
+        [limit.pk, f"team:{key.team_id}", "requests", 60, 5, "", 1, told["limits"][0][-1]]
+    ]
+    (counted,) = told["budgets"]
+    assert counted[:6] == [budget.pk, f"key:{key.pk}", "month", False, True, 10 * 10**9]
+    assert (counted[6], counted[7]) == (0, told["hold"])
+    assert told["hold"] > 0
+    assert told["strategy"] == "priority"
+    assert told["tokens"][1] == 10
+    assert not told.keys() & {"dropped", "error", "refused_by", "last_resort", "degraded"}
+
+
+async def test_no_prompt_and_no_secret_is_in_it(chat, upstream, key):
+    upstream.will_answer(ANSWER)
+
+    row, _ = await why(await chat(messages=[{"role": "user", "content": "canary words"}]))
+
+    assert "canary" not in row.told
+    assert key.secret not in row.told
+    assert "sk-upstream" not in row.told
+
+
+async def test_what_was_left_out_of_the_question_is_told(courier, chat, upstream, tiny):
+    await courier.make(lambda: ServedModel.objects.filter(pk=tiny.pk).update(vision=False))
+    await courier.make(Revision.bump)
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+    reply = await chat(messages=[{"role": "user", "content": [image]}])
+
+    assert reply.headers["x-courier-dropped-params"] == "images"
+    _, told = await why(reply)
+    assert told["parameters"] == ["images"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [({"model": "nothing"}, "model_not_found"), ({"headers": {"x-courier-tags": "a b"}}, None)],
+)
+async def test_what_was_refused_is_told_without_a_record(chat, key, asked, code):
+    reply = await chat(**asked)
+
+    row, told = await why(reply)
+
+    assert row.refusal == (code or "refused")
+    assert (row.key_id, row.status, row.operation) == (key.pk, reply.status, "chat")
+    assert told["error"]["message"] == reply.error["message"].partition(" (request")[0]
+    assert not await in_thread(UsageRecord.objects.exists)
+
+
+async def test_a_limit_that_refuses_is_told_with_its_counter(courier, chat, upstream, key):
+    await courier.make(lambda: factories.make_limit(key=key, amount=1, window_s=3600))
+    upstream.will_answer(ANSWER)
+    await chat()
+
+    _, told = await why(await chat())
+
+    assert told["refused_by"] == 0
+    assert told["limits"][0][4:7] == [1, "", 1]
+    assert told["error"]["code"] == "rate_limit_exceeded"
+    assert told["error"]["retry_after_s"] > 0
+
+
+async def test_a_request_that_is_larger_than_a_limit_tells_which(courier, chat, key):
+    await courier.make(lambda: factories.make_limit(key=key, metric="tokens", amount=2))
+
+    _, told = await why(await chat(max_tokens=10))
+
+    assert told["refused_by"] == 0
+    assert told["limits"][0][2] == "tokens"
+
+
+async def test_targets_that_policies_dropped_are_told_though_nothing_is_left(courier, chat):
+    await courier.make(
+        lambda: RoutingPolicy.objects.create(name="none", actions={"exclude": ["*"]})
+    )
+
+    _, told = await why(await chat())
+
+    assert told["error"]["code"] == "refused_by_policy"
+    (dropped,) = told["dropped"]
+    assert dropped[5:] == ["excluded", None, "none"]
+    assert told["policies"] == ["none"]
+
+
+async def test_a_storm_of_refusals_is_counted_instead_of_recorded(courier, chat, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(refusals, "refusals", Refusals(lambda: now[0]))
+    for _ in range(MOST_A_MINUTE + 5):
+        await chat(model="nothing")
+    now[0] = 61.0
+
+    _, told = await why(await chat(model="nothing"))
+
+    assert told["unrecorded"] == 5
+    assert await in_thread(Decision.objects.count) == MOST_A_MINUTE + 1
+
+
+def test_all_refusals_together_have_a_bound():
+    counted = Refusals(lambda: 0.0)
+
+    recorded = [counted.count(key, "code") for key in range(2 * MOST_IN_ALL)]
+
+    assert sum(one is not None for one in recorded) == MOST_IN_ALL
+
+
+async def test_a_request_is_answered_though_its_decision_cannot_be_told(
+    chat, courier, upstream, monkeypatch, caplog
+):
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(decision, "told", fail)
+    upstream.will_answer(ANSWER)
+
+    answered, refused = await chat(), await chat(model="nothing")
+
+    assert (answered.status, refused.status) == (200, 404)
+    assert (await courier.record(answered.request_id)).outcome == "ok"
+    assert not await in_thread(Decision.objects.exists)
+
+
+async def test_why_all_targets_have_to_wait_is_told(courier, chat, upstream):
+    upstream.will_answer(b"{}", status=429, headers={"retry-after": "600"})
+    await chat()
+
+    row, told = await why(await chat())
+
+    assert row.refusal == ""
+    assert told["targets"] == []
+    assert told["dropped"][0][5] == "key_rate_limited"
