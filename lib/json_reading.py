@@ -23,12 +23,12 @@ def loads(text: bytes | str) -> Any:
     """The value that `text` is. Raises ValueError if it is no JSON, or TooDeep."""
     value = orjson.loads(text)
     given = text.encode() if isinstance(text, str) else text
-    if given.count(b"[") + given.count(b"{") > MOST_LEVELS and _levels(given) > MOST_LEVELS:
+    if given.count(b"[") + given.count(b"{") > MOST_LEVELS and levels(given) > MOST_LEVELS:
         raise TooDeep(f"it is nested more than {MOST_LEVELS} levels deep")
     return value
 
 
-def _levels(text: bytes) -> int:
+def levels(text: bytes) -> int:
     """How many lists and objects are inside each other in a valid text."""
     without_escapes = text.replace(rb"\\", b"").replace(rb"\"", b"")
     marks = without_escapes.translate(None, _MEANINGLESS)

@@ -13,7 +13,8 @@ from pydantic import ValidationError as PydanticError
 from gateway.dialects.base import ClientDialect, Json
 from gateway.errors import BadRequest, UnsupportedParameter
 from gateway.front_door import GatewayRequest
-from lib.json_reading import TooDeep, loads
+from lib.json_reading import TooDeep
+from lib.strict_json import OutOfBounds, loads
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -44,6 +45,9 @@ DECIDING = frozenset({
     *("max_tokens", "max_completion_tokens", "max_output_tokens"),
 })  # fmt: skip
 
+#: Characters of a parser's words that a client is told: it may name what the client sent.
+LONGEST_REASON = 200
+
 #: What a header that is passed on may hold: a version, or a list of names.
 _PRINTABLE = re.compile(rb"[\x20-\x7e]{1,4096}")
 
@@ -66,7 +70,7 @@ def json_of(request: GatewayRequest) -> Json:
     """The request's body, an object. Raises BadRequest."""
     try:
         body = loads(request.raw)
-    except TooDeep as error:
+    except (TooDeep, OutOfBounds) as error:
         raise BadRequest(f"The body cannot be read: {error}.") from None
     except ValueError as error:
         raise BadRequest(f"The body is not valid JSON: {_first_line(str(error))}.") from None
@@ -110,4 +114,4 @@ def _at(value: Any, part: int | str) -> Any:
 
 
 def _first_line(message: str) -> str:
-    return message.partition("\n")[0].rstrip(".")
+    return message[:LONGEST_REASON].partition("\n")[0].rstrip(".")

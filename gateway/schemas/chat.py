@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.schemas.bounds import Biases, Choices, FewMessages, ModelName, Stops, Tools
 
 
 class ChatCompletionIn(BaseModel):
@@ -12,8 +14,12 @@ class ChatCompletionIn(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    model: str = Field(min_length=1, max_length=200)
-    messages: list[dict[str, Any]] = Field(min_length=1)
-    n: int | float | None = None
+    model: ModelName
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1), FewMessages]
+    n: Choices = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
+    stop: Stops = None
+    tools: Tools = None
+    functions: Tools = None
+    logit_bias: Biases = None

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.schemas.bounds import Biases, Choices, ModelName, Stops
+
 #: A list that is empty asks for nothing.
 Tokens = Annotated[list[int], Field(min_length=1)]
 
@@ -15,9 +17,11 @@ class CompletionIn(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    model: str = Field(min_length=1, max_length=200)
+    model: ModelName
     prompt: str | Tokens | Annotated[list[str] | list[Tokens], Field(min_length=1)]
-    n: int | float | None = None
-    best_of: int | float | None = None
+    n: Choices = None
+    best_of: Choices = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
+    stop: Stops = None
+    logit_bias: Biases = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from gateway.schemas.bounds import ModelName
 
 
 class EmbeddingsIn(BaseModel):
@@ -10,5 +12,5 @@ class EmbeddingsIn(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    model: str = Field(min_length=1, max_length=200)
+    model: ModelName
     input: str | list[str] | list[int] | list[list[int]]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from gateway.schemas.bounds import ModelName
 
 
 class FormIn(BaseModel):
@@ -14,5 +16,5 @@ class FormIn(BaseModel):
     #: Without these nobody knows what to admit: until they have come, nothing is passed on.
     needed: ClassVar[frozenset[str]] = frozenset({"model"})
 
-    model: str = Field(min_length=1, max_length=200)
+    model: ModelName
     stream: bool = False

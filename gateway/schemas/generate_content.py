@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from gateway.schemas.bounds import Choices, FewMessages, Stops, Tools
+
+
+class GenerationConfigIn(BaseModel):
+    """How an answer is to be made. The names are those of JSON, or those of protobuf."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    candidates: Choices = Field(
+        None, validation_alias=AliasChoices("candidateCount", "candidate_count")
+    )
+    stops: Stops = Field(None, validation_alias=AliasChoices("stopSequences", "stop_sequences"))
 
 
 class GenerateContentIn(BaseModel):
@@ -12,7 +25,11 @@ class GenerateContentIn(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    contents: dict[str, Any] | list[dict[str, Any]] = Field(min_length=1)
+    contents: Annotated[dict[str, Any] | list[dict[str, Any]], Field(min_length=1), FewMessages]
+    tools: Tools = None
+    generation: GenerationConfigIn | None = Field(
+        None, validation_alias=AliasChoices("generationConfig", "generation_config")
+    )
 
 
 class EmbedContentIn(BaseModel):

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.schemas.bounds import ModelName
 from gateway.schemas.form import FormIn
 
 
@@ -14,7 +15,7 @@ class ImagesIn(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    model: str = Field(min_length=1, max_length=200)
+    model: ModelName
     prompt: str
     n: int | None = Field(None, ge=1, le=128)
     stream: bool | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.schemas.bounds import FewMessages, FewTools, ModelName, Stops
 
 
 class TokensIn(BaseModel):
@@ -12,9 +14,9 @@ class TokensIn(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    model: str = Field(min_length=1, max_length=200)
-    messages: list[dict[str, Any]] = Field(min_length=1)
-    tools: list[dict[str, Any]] | None = None
+    model: ModelName
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1), FewMessages]
+    tools: Annotated[list[dict[str, Any]] | None, FewTools] = None
 
 
 class MessageIn(TokensIn):
@@ -22,3 +24,4 @@ class MessageIn(TokensIn):
 
     max_tokens: int = Field(ge=1)
     stream: bool | None = None
+    stop_sequences: Stops = None

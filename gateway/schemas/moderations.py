@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from gateway.schemas.bounds import ModelName
 
 
 class ModerationsIn(BaseModel):
@@ -12,5 +14,5 @@ class ModerationsIn(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    model: str = Field(min_length=1, max_length=200)
+    model: ModelName
     input: str | list[str] | list[dict[str, Any]]

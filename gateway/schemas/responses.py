@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from gateway.schemas.bounds import FewMessages, ModelName, Tools
 
 
 class ResponseIn(BaseModel):
@@ -12,8 +14,9 @@ class ResponseIn(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    model: str = Field(min_length=1, max_length=200)
+    model: ModelName
     #: Not there where the provider keeps what it stands for.
-    input: str | list[dict[str, Any]] | None = None
+    input: Annotated[str | list[dict[str, Any]] | None, FewMessages] = None
+    tools: Tools = None
     stream: bool | None = None
     background: bool | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from gateway.schemas.bounds import ModelName
 
 
 class SpeechIn(BaseModel):
@@ -10,6 +12,6 @@ class SpeechIn(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    model: str = Field(min_length=1, max_length=200)
+    model: ModelName
     input: str
     stream_format: str | None = None

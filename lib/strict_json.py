@@ -1,0 +1,79 @@
+"""A client's JSON, read only if it means one thing to whoever reads it, as in RFC 7493 (I-JSON).
+
+What Courier decides by one reading must not be answered by a provider that reads another: of
+two fields of the same name some take the first and some the last.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jiter
+
+from lib.json_reading import TooDeep, levels
+
+#: Lists and objects inside each other, at most.
+MOST_LEVELS = 64
+#: Characters of one text, and fields of one object, at most.
+LONGEST_TEXT = 8 * 1024 * 1024
+MOST_FIELDS = 10_000
+INTEGERS = range(-(2**63), 2**63)
+
+#: All digits look the same to who looks for long numbers, and so do all exponents.
+_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
+#: Integers that may be out of range; exponents of numbers that may be infinite.
+_MANY_DIGITS, _LARGE_EXPONENT = b"0" * 19, b"0e000"
+
+
+class OutOfBounds(ValueError):
+    """JSON that is well-formed, and holds more than anybody needs, or can read."""
+
+
+def loads(text: bytes) -> Any:
+    """The value that `text` is. Raises ValueError: TooDeep or OutOfBounds if it is JSON at all."""
+    value = jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
+    if text.count(b"[") + text.count(b"{") > MOST_LEVELS and levels(text) > MOST_LEVELS:
+        raise TooDeep(f"it is nested more than {MOST_LEVELS} levels deep")
+    if _may_be_out_of_bounds(text):
+        _check(value)
+    return value
+
+
+def _may_be_out_of_bounds(text: bytes) -> bool:
+    """Whether it is worth a look at every value. Usually it is not: this is much cheaper."""
+    if len(text) > LONGEST_TEXT or text.count(b":") > MOST_FIELDS:
+        return True
+    zeros = text.translate(_DIGITS, b"+")
+    return _MANY_DIGITS in zeros or _LARGE_EXPONENT in zeros
+
+
+def _check(value: Any) -> None:
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            _check_fields(each)
+            waiting.extend(each)
+            waiting.extend(each.values())
+        elif isinstance(each, list):
+            waiting.extend(each)
+        elif isinstance(each, str):
+            _check_text(each)
+        elif isinstance(each, int | float):
+            _check_number(each)
+
+
+def _check_fields(value: dict[str, Any]) -> None:
+    if len(value) > MOST_FIELDS:
+        raise OutOfBounds(f"an object in it has more than {MOST_FIELDS} fields")
+
+
+def _check_text(value: str) -> None:
+    if len(value) > LONGEST_TEXT:
+        raise OutOfBounds(f"a text in it is longer than {LONGEST_TEXT} characters")
+
+
+def _check_number(value: float) -> None:
+    if not (value in INTEGERS if isinstance(value, int) else math.isfinite(value)):
+        raise OutOfBounds("a number in it does not fit into 64 bits")
