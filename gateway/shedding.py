@@ -1,9 +1,9 @@
 """Turns requests away that could not be served in time, before anything is done for them.
 
-How busy a process is shows in how late its event loop comes to what is due: its lag, whatever the
-reason. Up to `WARY_S` nobody is turned away; from there the share grows with the lag, to all of
-them at `FULL_S`. Of the last looks the best counts (as in CoDel, RFC 8289): a queue that stays
-is an overload, a pause is none. Nobody waits for a turn: who is let in is served at once.
+How busy a process is shows in how late its event loop comes to what is due, because of work of its
+own: its lag. (Where the machine gives the process no time, that is no work.) The share of requests
+that is turned away follows the lag as in PIE (RFC 8033): it rises while the lag is above `TARGET_S`
+or grows, and falls while it is below. Nobody waits for a turn: who is let in is served at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
+import time
 
 from gateway.errors import Overloaded
 from gateway.refusal import dialect_of
@@ -19,14 +19,16 @@ from lib.ids import uuid7
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks, and how many looks count.
+#: Seconds between two looks at the lag, and the lag that a full process is held at.
 LOOK_EVERY_S = 0.02
-LOOKS = 3
-#: The lag up to which nobody is turned away, and that at which everybody is, in seconds.
-WARY_S = 0.01
-FULL_S = 0.06
+TARGET_S = 0.015
+#: How fast the share follows: for each second above the target, per second; for each more.
+PER_SECOND_ABOVE = 100.0
+PER_SECOND_MORE = 5.0
+#: How far one look may move it: a pause alone is no overload.
+LARGEST_STEP = 0.5
 #: With so few requests at once their number is not what makes a process slow.
-FEW = 16
+FEW = 64
 #: One overload is told of in the log once in so many seconds.
 TELL_EVERY_S = 60.0
 #: Clients that come back at the same time would overload it again.
@@ -41,15 +43,16 @@ class Load:
         self.share = 0.0
         self.lag_s = 0.0
         self.turned_away = 0
-        self._looks: deque[float] = deque(maxlen=LOOKS)
         self._told_at = -TELL_EVERY_S
         self._told = 0
 
     def learn(self, lag_s: float) -> None:
         """Take one look at the event loop into account."""
-        self._looks.append(lag_s)
-        self.lag_s = min(self._looks)
-        self.share = min(max((self.lag_s - WARY_S) / (FULL_S - WARY_S), 0.0), 1.0)
+        above = (lag_s - TARGET_S) * (LOOK_EVERY_S + lag_s)
+        step = PER_SECOND_ABOVE * above + PER_SECOND_MORE * (lag_s - self.lag_s)
+        step = min(max(step, -LARGEST_STEP), LARGEST_STEP)
+        self.share = min(max(self.share + step, 0.0), 1.0)
+        self.lag_s = lag_s
 
     def turns_away(self, open_requests: int) -> bool:
         """Whether one more request is turned away, with so many being served."""
@@ -59,9 +62,9 @@ class Load:
         """Look at the event loop for as long as the process lives."""
         now = asyncio.get_running_loop().time
         while True:
-            due = now() + LOOK_EVERY_S
+            due, worked = now() + LOOK_EVERY_S, time.thread_time()
             await asyncio.sleep(LOOK_EVERY_S)
-            self.learn(max(now() - due, 0.0))
+            self.learn(max(min(now() - due, time.thread_time() - worked), 0.0))
             if self.turned_away != self._told:
                 self._tell(now())
 

@@ -15,6 +15,7 @@ from lib.json_reading import TooDeep, levels
 
 #: Lists and objects inside each other, at most.
 MOST_LEVELS = 64
+TOO_DEEP = f"it is nested more than {MOST_LEVELS} levels deep"
 #: Characters of one text, and fields of one object, at most.
 LONGEST_TEXT = 8 * 1024 * 1024
 MOST_FIELDS = 10_000
@@ -32,12 +33,24 @@ class OutOfBounds(ValueError):
 
 def loads(text: bytes) -> Any:
     """The value that `text` is. Raises ValueError: TooDeep or OutOfBounds if it is JSON at all."""
-    value = jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
+    value = _parsed(text)
     if text.count(b"[") + text.count(b"{") > MOST_LEVELS and levels(text) > MOST_LEVELS:
-        raise TooDeep(f"it is nested more than {MOST_LEVELS} levels deep")
+        raise TooDeep(TOO_DEEP)
     if _may_be_out_of_bounds(text):
         _check(value)
     return value
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return jiter.from_json(
+            text, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys"
+        )
+    except ValueError as error:
+        # The parser's own bound: deeper than it goes is deeper than we do.
+        if str(error).startswith("recursion"):
+            raise TooDeep(TOO_DEEP) from None
+        raise
 
 
 def _may_be_out_of_bounds(text: bytes) -> bool:

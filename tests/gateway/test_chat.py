@@ -357,7 +357,7 @@ async def test_a_model_may_be_asked_for_by_a_wildcard(chat, courier, upstream):
 async def test_hostile_names_are_recorded_as_far_as_they_go(chat, courier):
     await courier.make(lambda: factories.make_model("*", alpha()))
 
-    reply = await chat(model="a\u0000b\u2028'; DROP")
+    reply = await chat(model="a\u2028'; DROP")
 
     assert (await courier.record(reply.request_id)).outcome == "ok"
 
