@@ -128,6 +128,7 @@ UNFOLD: dict[str, Any] = {
                     _item("Routing policies", "alt_route", "registry.routingpolicy"),
                     _item("Prices", "payments", "registry.price"),
                     _item("Certifications", "verified", "registry.certification"),
+                    _item("Interventions", "emergency_home", "registry.intervention"),
                 ],
             },
             {

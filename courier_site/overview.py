@@ -18,6 +18,7 @@ from accounts import presence
 from accounts.models import ApiKey
 from registry import conditions
 from registry.conditions import Condition, Level
+from registry.health import Flow
 from registry.models import Provider, ServedModel
 from usage import backlog, partitions, reconciliation, rollups, today
 from usage.models import DailyUsage, Delivery, QuarantinedRecord, Reconciliation
@@ -66,6 +67,12 @@ class ProviderLine:
     provider: Provider
     condition: Condition
     today: Sums
+    flow: Flow
+
+    @property
+    def last_error(self) -> str:
+        """How it failed last within a minute, in words."""
+        return conditions.REASONS.get(self.flow.last_error, self.flow.last_error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +146,14 @@ def top_keys(rows: Iterable[Row]) -> list[tuple[str, Sums]]:
 
 def provider_lines(rows: Iterable[Row] | None) -> list[ProviderLine]:
     """All providers, with those that need attention first."""
-    breakers = conditions.breakers()
+    breakers, flows = conditions.breakers(), conditions.flows()
     by_provider = by(rows or (), lambda row: row["provider_name"])
     lines = [
         ProviderLine(
             provider,
             conditions.provider_condition(provider, breakers),
             by_provider.get(provider.name, Sums()),
+            flows.get(provider.name, Flow()),
         )
         for provider in conditions.providers()
     ]

@@ -15,13 +15,12 @@ from django.urls import resolve
 from accounts import admission
 from courier_site import admin_gate, health, paths
 from courier_site.metrics import Metrics
-from gateway import key_keeper, upstream
+from gateway import key_keeper, outages, upstream
 from gateway.front_door import FrontDoor, Scope
 from gateway.relay import pulse
 from gateway.reply import Receive, Send
 from gateway.shedding import load
 from lib import tokenizer
-from registry import health as breaker_states
 from registry import snapshot
 from usage import budget_keeper, recorder
 
@@ -82,7 +81,7 @@ class Courier:
         budget_keeper.start()
         await admission.start()
         self._run(snapshot.watch())
-        self._run(breaker_states.watch())
+        self._run(outages.watch())
         self._run(budget_keeper.watch())
         self._run(key_keeper.watch())
         self._run(pulse.run())

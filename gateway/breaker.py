@@ -126,11 +126,10 @@ class Breakers:
         if state and begun.is_probe:
             state.is_probing = False
 
-    def try_again(self, target: Target, since: float) -> None:
-        """End the pauses that began before that moment: the next attempt is the probe."""
-        state = self._states.get(target.id)
-        if state and state.opened_at and state.opened_at < since:
-            now = self._clock()
+    def try_again(self, target: Target, since_s: float) -> None:
+        """End pauses that began more than so many seconds ago: the next attempt is the probe."""
+        state, now = self._states.get(target.id), self._clock()
+        if state and state.opened_at and state.opened_at < now - since_s:
             state.open_until = min(state.open_until, now)
             state.asked_until = min(state.asked_until, now)
 

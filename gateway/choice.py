@@ -5,10 +5,18 @@ Whoever answers a request and whoever explains one ask here, so that they cannot
 
 from __future__ import annotations
 
+import math
+
 from accounts.principals import Principal
 from gateway import fitting, keys, policies, routing, sessions
 from gateway.bill import Bill
-from gateway.errors import RefusedByPolicy, UpstreamAuthFailed, UpstreamError, UpstreamRateLimited
+from gateway.errors import (
+    NoAvailableTarget,
+    RefusedByPolicy,
+    UpstreamAuthFailed,
+    UpstreamError,
+    UpstreamRateLimited,
+)
 from gateway.interpreter import able
 from gateway.policies import Circumstances, Narrowed
 from gateway.question import Caller, Question
@@ -87,7 +95,7 @@ class Choice:
         return routing.plan(self.targets, self.manner, standing)
 
     def check_plan(self, planned: Plan) -> None:
-        """Raises UpstreamRateLimited if all that could serve it have to wait."""
+        """Raises NoAvailableTarget, or a failure that says more, if nothing may be called now."""
         if self.targets and not planned.targets:
             raise self._all_wait(planned)
 
@@ -99,14 +107,23 @@ class Choice:
         )
 
     def _all_wait(self, planned: Plan) -> UpstreamError:
-        waits = [each.for_s for each in planned.dropped if each.for_s is not None]
-        if not waits and all(each.reason == keys.REFUSED for each in planned.dropped):
+        """Why nothing may be called: which provider for which reason, and for how long."""
+        reasons = {each.reason for each in planned.dropped}
+        if reasons == {keys.REFUSED}:
             return UpstreamAuthFailed(
                 f"Every upstream key of the model {self._model.name!r} was refused by its provider."
             )
-        return UpstreamRateLimited(
-            f"Every provider of the model {self._model.name!r} is at its rate limit.",
-            retry_after=min(waits, default=None),
+        waits: dict[tuple[str, str], float] = {}
+        for each in planned.dropped:
+            why = each.target.provider_name, WORDS.get(each.reason, each.reason)
+            wait = math.inf if each.for_s is None else each.for_s
+            waits[why] = min(wait, waits.get(why, math.inf))
+        told = ", ".join(_wait(*why, for_s) for why, for_s in waits.items())
+        kind = UpstreamRateLimited if reasons <= LIMITS else NoAvailableTarget
+        soonest = min(waits.values(), default=math.inf)
+        return kind(
+            f"No route of the model {self._model.name!r} may be called at the moment: {told}.",
+            retry_after=soonest if soonest < math.inf else None,
         )
 
     def _told(self, principal: Principal, caller: Caller) -> Circumstances:
@@ -122,3 +139,25 @@ class Choice:
             needs=fitting.needs(self._question) if asks_for_needs else frozenset(),
             moment=self._bill.moment,
         )
+
+
+#: Why a target must not be called, for people.
+WORDS = {
+    "rate_limited": "at its rate limit",
+    "asked_to_wait": "has asked for a pause",
+    "drained": "drained by staff",
+    "pinned_elsewhere": "another is pinned by staff",
+    keys.REFUSED: "its key was refused",
+    keys.WITHOUT_CREDIT: "its key has no credit",
+    keys.RATE_LIMITED: "its key is at its rate limit",
+    keys.NOT_PERMITTED: "its key is not for this model",
+    keys.QUOTA_USED_UP: "its key's quota is used up",
+    keys.BUDGET_USED_UP: "its key's budget is used up",
+}
+#: Those after which a client is told to slow down.
+LIMITS = frozenset({"rate_limited", keys.RATE_LIMITED, keys.QUOTA_USED_UP, keys.BUDGET_USED_UP})
+
+
+def _wait(provider_name: str, why: str, for_s: float) -> str:
+    lasts = "" if for_s == math.inf else f", for {math.ceil(for_s)} s"
+    return f"{provider_name} ({why}{lasts})"

@@ -24,18 +24,15 @@ from gateway import (
     decision,
     errors,
     failover,
-    key_limits,
     metering,
     passage,
     refusals,
     relay,
 )
-from gateway.breaker import Begun, breakers
+from gateway.call import Call
 from gateway.dialects.base import BodyDialect
 from gateway.failover import Attempts, T
 from gateway.judgment import Judgment
-from gateway.keys import keys
-from gateway.load import load
 from gateway.metering import Metered, UsageSource
 from gateway.question import Caller, Question
 from gateway.reply import Whole
@@ -81,8 +78,6 @@ async def serve(caller: Caller, principal: Principal, question: Question) -> Htt
 async def _answer(exchange: Exchange) -> HttpResponseBase:
     question = exchange.question
     await exchange.judgment.order()
-    for target in exchange.judgment.plan.passed_over:
-        throttle.wanted(target)
     if question.wants_stream:
         with relay.Waiting(exchange):
             stream = await exchange.first_success(attempt.open_stream)
@@ -135,11 +130,8 @@ class Exchange:
         self.dropped: Sequence[str] = ()
         self._loop = asyncio.get_running_loop()
         self._started_at = judgment.moment
-        #: The attempt that is in flight.
-        self._at: Target | None = None
-        self._begun: Begun
-        #: What it holds of its key's own limits and budget.
-        self._key_hold: Reservation | None = None
+        #: The newest upstream call.
+        self._call: Call | None = None
         self.record = self._opened()
         self.attempts = Attempts(
             most=model.max_attempts,
@@ -156,25 +148,27 @@ class Exchange:
         """The first answer of the targets; what fails on the way is told to the breakers."""
 
         async def attempt_at(target: Target, limit_s: float) -> T:
-            # First of all: a half-open target's probe is claimed at once or by somebody else.
-            self._begun = breakers.begin(target)
+            plan = self.judgment.plan
+            call = Call(target, self.bill, self.now)
             try:
-                self._key_hold = await key_limits.claim(target, self.bill)
-                began_at = self.now()
-                self._begin(target)
+                await call.begin()
+            except errors.UpstreamError as error:
+                self.judgment.pass_over(target, error)
+                raise
+            self.target, self._call = target, call
+            try:
                 answer = await ask(self.question, target, limit_s)
             except errors.UpstreamError as error:
-                self._failed(target, error)
+                self._failed(call, error)
                 raise
             except BaseException:
-                breakers.gave_up(target, self._begun)
+                call.give_up()
                 raise
-            breakers.succeeded(target, self._begun)
-            throttle.accepted(target)
-            keys.succeeded(target)
-            load.answered(target, self.now() - began_at)
+            call.answered(plan.meant_for)
             return answer
 
+        for target in self.judgment.plan.passed_over:
+            throttle.wanted(target)
         began_at = self.now()
         try:
             with retries.request() as share:
@@ -207,47 +201,19 @@ class Exchange:
         self.model, self.bill, self.choice = judgment.model, judgment.bill, judgment.choice
         self.record.model_served = self.model.name
 
-    def _begin(self, target: Target) -> None:
-        self.target = self._at = target
-        load.begin(target)
-        throttle.wanted(target)
-        keys.begin(target)
-        self.bill.begin(target, self.now())
-
-    def _failed(self, target: Target, error: errors.UpstreamError) -> None:
-        if not error.was_called:
-            self.judgment.pass_over(target, error)
-            breakers.gave_up(target, self._begun)
-            return
-        self._leave()
-        load.failed(target)
-        breakers.failed(target, error, self._begun)
-        keys.failed(target, error)
-        self.bill.fail(target, error, self.now())
-        self._settle_key()
+    def _failed(self, call: Call, error: errors.UpstreamError) -> None:
+        call.failed(error)
         if error.concerns_security:
             # Not the error's words: those are the client's, and some are the provider's.
             SECURITY.warning(
                 "%s at provider %r, key %s, request %s",
                 error.code,
-                target.provider_name,
-                target.key_id,
+                call.target.provider_name,
+                call.target.key_id,
                 self.caller.request_id,
             )
         if not self.question.can_be_asked_again:
             error.is_final()
-
-    def _leave(self) -> None:
-        """The target tried last serves this request no longer."""
-        if self._at is not None:
-            load.end(self._at)
-            self._at = None
-
-    def _settle_key(self) -> None:
-        """What the attempt has used of its key is known."""
-        if self._key_hold is not None:
-            key_limits.settle(self._key_hold, self.bill.tries[-1])
-            self._key_hold = None
 
     def now(self) -> float:
         return self._loop.time()
@@ -280,8 +246,8 @@ class Exchange:
 
     def break_off(self, error: CourierError, metered: Metered) -> None:
         """The answer broke off: what was sent is counted."""
-        if self._at is not None and isinstance(error, errors.UpstreamError):
-            breakers.failed(self._at, error, self._begun)
+        if self._call and isinstance(error, errors.UpstreamError):
+            self._call.broke_off(error)
         reason = _reason_of(error)
         status = 200 if self.caller.reply.has_begun else error.status
         self._end(metered, outcome=error.code or "error", end_reason=reason, status=status)
@@ -334,7 +300,8 @@ class Exchange:
         if self.has_ended:
             return
         self.has_ended = True
-        self._leave()
+        if self._call:
+            self._call.leave()
         self.caller.reply.was_charged = metered is not metering.NOTHING
         record, usage = self.record, metered.usage
         try:
@@ -344,7 +311,8 @@ class Exchange:
             recorder.close_request(record)
             crash_points.reach("request.recorded")
         finally:
-            self._settle_key()
+            if self._call:
+                self._call.settle_key()
             self.reservation.settle(
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,

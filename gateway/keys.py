@@ -141,6 +141,14 @@ class Keys:
         if cooling and cooling.until and cooling.reason == WITHOUT_CREDIT:
             self.board.cool(place, Cooling(0.0, "", self._now()))
 
+    def try_again(self, target: Target, begun_at: datetime) -> None:
+        """Staff want it tried: what has rested since before that moment rests no longer."""
+        place = _key_of(target)
+        for each in (place, place._replace(model=target.upstream_model)):
+            cooling = self.board.coolings.get(each)
+            if cooling and cooling.until and cooling.at < begun_at.timestamp():
+                self.board.cool(each, Cooling(0.0, "", self._now()))
+
     def learned(self, target: Target, headers: Mapping[str, str]) -> None:
         """What an answer's headers say of the quota, whatever the answer is."""
         told = told_in(headers)

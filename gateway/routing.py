@@ -63,6 +63,11 @@ class Plan:
     #: Those that would have been tried first, were they not out for now.
     passed_over: list[Target] = field(default_factory=list)
 
+    @property
+    def meant_for(self) -> Target:
+        """The one that would have been tried first."""
+        return (self.passed_over or self.targets)[0]
+
 
 def plan(
     targets: Sequence[Target], manner: Manner, standing: Standing, draw: Draw | None = None

@@ -11,7 +11,7 @@ from gateway.load import load
 from gateway.retry_budget import Share
 from gateway.routing import Out, Standing
 from gateway.throttle import throttle
-from registry import health
+from registry import health, snapshot
 from registry.snapshot import Target
 
 THROTTLED = Out("throttled")
@@ -28,7 +28,7 @@ class Now:
         self._lot = random.random()
 
     def out(self, target: Target) -> Out | None:
-        here = keys.out(target) or breakers.out(target)
+        here = _ordered(target) or keys.out(target) or breakers.out(target)
         if here and here.is_final:
             return here
         return _told_elsewhere(target) or here or self._throttled(target)
@@ -50,10 +50,21 @@ class Now:
         return THROTTLED if probability and self._lot < probability else None
 
 
+def _ordered(target: Target) -> Out | None:
+    """What staff have ordered: it holds even if no other target is left."""
+    for order in snapshot.current().orders.out.get(target.route_id, ()):
+        if (left_s := order.left_s()) > 0:
+            return Out(order.reason, left_s, is_final=True)
+    return None
+
+
 def _told_elsewhere(target: Target) -> Out | None:
     """What another instance has found out: a pause that it was told, or a breaker of its own."""
     known = health.elsewhere(target.id)
     if known is None or (left_s := known.left_s()) <= 0:
+        return None
+    lifted_at = snapshot.current().orders.tried_again.get(target.route_id)
+    if lifted_at and known.reported_at < lifted_at:
         return None
     if known.state == "half_open":
         return Out("probing", left_s)

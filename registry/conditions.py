@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from django.db.models import Prefetch, QuerySet
 
@@ -13,7 +13,7 @@ from lib.encryption import CannotDecrypt
 from registry import certified, health
 from registry.health import ProviderHealth
 from registry.kinds import NEEDS_KEY, is_offered
-from registry.models import Price, Provider, Route, ServedModel, UpstreamKey
+from registry.models import Intervention, Price, Provider, Route, ServedModel, UpstreamKey
 
 Level = Literal["success", "info", "warning", "danger", "plain"]
 PriceState = Literal["priced", "free", "unknown"]
@@ -49,8 +49,22 @@ UNKNOWN = Condition("unknown", "warning", "The breakers' states cannot be read r
 
 
 def providers() -> QuerySet[Provider]:
-    """All providers with what `provider_condition` needs, in three queries."""
-    return Provider.objects.prefetch_related("keys", "routes")
+    """All providers with what `provider_condition` needs, in four queries."""
+    return Provider.objects.prefetch_related("keys", "routes", in_force())
+
+
+def in_force() -> Prefetch[Any]:
+    """The interventions of providers that have not ended, as `ordered`."""
+    now = datetime.now(UTC)
+    return Prefetch("interventions", Intervention.objects.filter(until__gt=now), to_attr="ordered")
+
+
+def flows() -> health.Flows:
+    """The traffic of each provider by name, over all instances. Empty where it is not known."""
+    try:
+        return health.flows()
+    except health.HealthUnknown:
+        return {}
 
 
 def models() -> QuerySet[ServedModel]:
@@ -79,9 +93,18 @@ def provider_condition(
         return NO_KEY
     if not any(route.enabled for route in provider.routes.all()):
         return UNUSED
+    for intervention in getattr(provider, "ordered", ()):
+        if intervention.kind != Intervention.Kind.TRY_AGAIN:
+            return _ordered(intervention)
     if breakers is None:
         return UNKNOWN
     return _breaker_condition(breakers.get(provider.name))
+
+
+def _ordered(by: Intervention) -> Condition:
+    word = "drained" if by.kind == Intervention.Kind.DRAIN else "pinned"
+    why = f": {by.reason}" if by.reason else ""
+    return Condition(word, "warning", f"by {by.begun_by} until {_clock(by.until)}{why}")
 
 
 def _breaker_condition(health: ProviderHealth | None) -> Condition:

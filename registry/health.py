@@ -6,16 +6,16 @@ beside its requests. Without, there is one process, and its memory holds it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import orjson
 import redis
@@ -28,8 +28,9 @@ State = Literal["closed", "open", "half_open"]
 TargetId = tuple[int, int | None]
 
 HASH = "courier:health"
-#: How often instances look at what the others have reported, in seconds.
-LOOK_EVERY_S = 0.5
+#: What each instance tells of its traffic, and how long that says something.
+FLOWS = "courier:flows"
+FLOWS_FOR = timedelta(seconds=5)
 #: How long one instance's report of its probe keeps the others away.
 PROBE_FOR = timedelta(seconds=10)
 #: A breaker that stays open reports again; one that has not for so long is gone.
@@ -72,6 +73,29 @@ class Report:
         return min(self.ends_at() - datetime.now(UTC), whole).total_seconds()
 
 
+@dataclass(slots=True)
+class Flow:
+    """The traffic of one provider: of one instance, or of all."""
+
+    in_flight: int = 0
+    #: Requests of the last minute that were meant for it, and those that others have served.
+    meant: int = 0
+    moved: int = 0
+    #: How it failed last in that time: a code.
+    last_error: str = ""
+    last_error_at: float = 0.0
+
+    def add(self, other: Flow) -> None:
+        self.in_flight += other.in_flight
+        self.meant += other.meant
+        self.moved += other.moved
+        if other.last_error_at > self.last_error_at:
+            self.last_error, self.last_error_at = other.last_error, other.last_error_at
+
+
+Flows = Mapping[str, Flow]
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderHealth:
     """The breakers of one provider, over all instances."""
@@ -92,6 +116,8 @@ _work = threading.Event()
 
 #: What other instances have reported, by target: of several, what lasts longest.
 _elsewhere: Mapping[TargetId, Report] = {}
+#: What this process tells of its own traffic.
+_flows: Flows = {}
 
 
 def report(
@@ -124,23 +150,48 @@ def report(
         _work.set()
 
 
+def share(flows: Flows) -> None:
+    """Tell what this instance's traffic is, and learn what others know. Raises HealthUnknown."""
+    global _flows  # noqa: PLW0603  # the one place where it is replaced
+    _flows = flows
+    if not settings.REDIS_URL:
+        return
+    told = {"at": time.time(), "providers": {name: asdict(flow) for name, flow in flows.items()}}
+    try:
+        pipeline = _client(settings.REDIS_URL).pipeline(transaction=False)
+        pipeline.hset(FLOWS, _instance(), orjson.dumps(told).decode())
+        pipeline.expire(FLOWS, FLOWS_FOR)
+        pipeline.execute()
+    except redis.RedisError as error:
+        raise HealthUnknown("Redis does not answer.") from error
+    learn()
+
+
+def flows() -> Flows:
+    """The traffic of each provider, over all instances. Raises HealthUnknown."""
+    if not settings.REDIS_URL:
+        return _flows
+    try:
+        stored = cast(dict[bytes, bytes], _client(settings.REDIS_URL).hgetall(FLOWS))
+        return _summed_up([orjson.loads(each) for each in stored.values()])
+    except (redis.RedisError, ValueError, TypeError, KeyError) as error:
+        raise HealthUnknown("Redis does not answer, or another version has written.") from error
+
+
+def _summed_up(told: Iterable[dict[str, Any]]) -> Flows:
+    """What instances that are alive tell, taken together."""
+    oldest = time.time() - FLOWS_FOR.total_seconds()
+    sums: dict[str, Flow] = {}
+    for instance in told:
+        if instance["at"] > oldest:
+            for name, flow in instance["providers"].items():
+                sums.setdefault(name, Flow()).add(Flow(**flow))
+    return sums
+
+
 def elsewhere(target: TargetId) -> Report | None:
     """What another instance has reported of the target, as far as this one has heard."""
     return _elsewhere.get(target)
-
-
-async def watch() -> None:
-    """Keep up with what the other instances report, until cancelled."""
-    failing = False
-    while settings.REDIS_URL:
-        try:
-            await asyncio.to_thread(learn)
-            failing = False
-        except HealthUnknown:
-            if not failing:
-                logger.warning("breaker states of other instances not read")
-            failing = True
-        await asyncio.sleep(LOOK_EVERY_S)
 
 
 def learn() -> None:

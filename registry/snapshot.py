@@ -19,8 +19,9 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 
 from lib.encryption import CannotDecrypt
-from registry import certified
+from registry import certified, interventions
 from registry.capabilities import UNKNOWN, Capabilities, together
+from registry.interventions import Orders
 from registry.key_terms import FREE, KeyTerms, terms_of
 from registry.kinds import is_offered
 from registry.models import Price as PriceRow
@@ -153,6 +154,8 @@ class Snapshot:
     policies: tuple[Policy, ...] = ()
     #: The newest `RecordedRevision` that is in it: the number that people see.
     recorded: int = 0
+    #: What staff have ordered for a while.
+    orders: Orders = interventions.NONE
 
     def model(self, asked: str) -> Model | None:
         """The model that serves this name: the name itself, an alias, or a wildcard."""
@@ -262,7 +265,8 @@ def load(revision: int, recorded: int = 0) -> Snapshot:
         for alias in row.aliases.all():
             names.setdefault(alias.name, row.name)
     wildcards = sorted((name for name in models if "*" in name), key=len, reverse=True)
-    return Snapshot(revision, models, names, tuple(wildcards), rules, recorded)
+    orders = interventions.orders_for(routes, interventions.in_force())
+    return Snapshot(revision, models, names, tuple(wildcards), rules, recorded, orders)
 
 
 def targets_to(provider: Provider, upstream_model: str) -> list[Target]:

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from accounts.models import ApiKey, Plan, Team
-from courier_site.manifest.callables import put_model, put_provider
+from courier_site.manifest.callables import check_fallbacks, put_model, put_provider
 from courier_site.manifest.callers import put_key, put_plan, put_team
 from courier_site.manifest.document import Document, Entry, ManifestError
 from courier_site.manifest.exporting import export
@@ -112,10 +112,13 @@ def _applied(document: Document, mark: str, prune: bool) -> Outcome:
 def _put_all(writer: Writer) -> dict[type[Managed], list[Any]]:
     """Put the entries of all sections. Returns the primary keys of what they are now."""
     root = writer.document.root
-    return {
+    named = {
         kind: writer.each(root.entries(key, str(kind._meta.verbose_name)), partial(put, writer))
         for kind, key, put in SECTIONS
     }
+    for entry in root.entries("models", "model"):
+        check_fallbacks(entry)
+    return named
 
 
 def _told(writer: Writer, before: list[str]) -> Outcome:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from courier_site.manifest.document import Entry
 from courier_site.manifest.secrets import given_secret
-from courier_site.manifest.vocabulary import TIMEOUTS
+from courier_site.manifest.vocabulary import FALLBACKS, TIMEOUTS
 from courier_site.manifest.writing import Writer
 from lib import encryption
 from registry.capabilities import COUNTS, NAMES, TRAITS
@@ -111,7 +111,7 @@ def _holds(row: UpstreamKey, secret: str) -> bool:
 
 def put_model(writer: Writer, entry: Entry) -> ServedModel:
     entry.only(
-        *("name", "description", "enabled", "strategy", "stickiness", "max_attempts"),
+        *("name", "description", "enabled", "strategy", "stickiness", "max_attempts", "fallbacks"),
         *("capabilities", "on_unsupported", "routes", "prices", "aliases"),
     )
     name = _model_name(entry)
@@ -149,10 +149,27 @@ def _model_fields(entry: Entry) -> dict[str, Any]:
         fields["stickiness"] = entry.choice("stickiness", ServedModel.Stickiness.values)
     if "max_attempts" in entry:
         fields["max_attempts"] = entry.whole("max_attempts")
+    if "fallbacks" in entry:
+        fields |= _fallback_fields(entry.entry("fallbacks"))
     if "on_unsupported" in entry:
         offered = ServedModel.OnUnsupported.values
         fields["on_unsupported"] = entry.choice("on_unsupported", offered)
     return fields | _capability_fields(entry)
+
+
+def _fallback_fields(entry: Entry) -> dict[str, Any]:
+    entry.only(*FALLBACKS)
+    return {field: entry.texts(key) if key in entry else [] for key, field in FALLBACKS.items()}
+
+
+def check_fallbacks(entry: Entry) -> None:
+    """Once all models are there: raises ManifestError if one that is named is not."""
+    if "fallbacks" not in entry:
+        return
+    told = entry.entry("fallbacks")
+    for key in FALLBACKS:
+        for name in ServedModel.unknown(told.texts(key) if key in told else []):
+            raise told.error(f'There is no model named "{name}", or its name is a pattern.', key)
 
 
 def _capability_fields(entry: Entry) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from django.db.models import F
 
 from accounts.models import ApiKey, Budget, Plan, RateLimit, Team, usual_thresholds
 from courier_site.manifest.document import REFERENCE
-from courier_site.manifest.vocabulary import LIMITS, TIMEOUTS
+from courier_site.manifest.vocabulary import FALLBACKS, LIMITS, TIMEOUTS
 from registry.models import Price, Provider, Route, RoutingPolicy, ServedModel, UpstreamKey
 
 EXPLANATION = """\
@@ -104,6 +104,8 @@ def _model(row: ServedModel) -> Block:
         block["description"] = _literal(row.description)
     block |= {"strategy": row.strategy, "max_attempts": row.max_attempts}
     block |= _unless(ServedModel.Stickiness.NONE, stickiness=row.stickiness)
+    fallbacks = {key: list(map(_literal, getattr(row, name))) for key, name in FALLBACKS.items()}
+    block |= _unless({}, fallbacks={key: names for key, names in fallbacks.items() if names})
     block |= _unless(ServedModel.OnUnsupported.DROP, on_unsupported=row.on_unsupported)
     block |= _unless(True, enabled=row.enabled)
     block |= _unless({}, capabilities=row.capabilities.told())

@@ -7,10 +7,14 @@ from registry.capabilities import NAMES
 
 TIMEOUTS = {
     "connect": "connect_timeout_s",
+    "tls": "tls_timeout_s",
     "first_byte": "first_byte_timeout_s",
     "idle": "idle_timeout_s",
     "total": "total_timeout_s",
+    "drain": "drain_timeout_s",
 }
+#: Of a model: which models take over what it cannot serve.
+FALLBACKS = {"context": "context_fallbacks", "content": "content_fallbacks"}
 METRICS = {
     "r": RateLimit.Metric.REQUESTS,
     "t": RateLimit.Metric.TOKENS,
@@ -29,6 +33,7 @@ LIMITS = {
 #: Field names in complaints of the models, to the keys of the manifest.
 KEYS_OF_FIELDS = {
     **dict.fromkeys(TIMEOUTS.values(), "timeouts"),
+    **dict.fromkeys(FALLBACKS.values(), "fallbacks"),
     **dict.fromkeys(NAMES, "capabilities"),
     "allowed_endpoints": "endpoints",
     "allowed_models": "models",

@@ -1,5 +1,13 @@
 """The registry in the admin: providers, models, prices, certifications."""
 
-from registry.admin import certifications, models, policies, prices, providers, routes
+from registry.admin import (
+    certifications,
+    interventions,
+    models,
+    policies,
+    prices,
+    providers,
+    routes,
+)
 
-__all__ = ["certifications", "models", "policies", "prices", "providers", "routes"]
+__all__ = ["certifications", "interventions", "models", "policies", "prices", "providers", "routes"]

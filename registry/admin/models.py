@@ -16,9 +16,10 @@ from unfold.forms import PaginationInlineFormSet
 
 from registry import certified, conditions, windows
 from registry.admin.autocomplete import Autocompletes
-from registry.admin.capability_forms import OF_MODELS, ROWS, CapabilityForm, Rows
+from registry.admin.capability_forms import OF_MODELS, ROWS, Rows
 from registry.admin.labels import label
 from registry.admin.managed import OriginFilter
+from registry.admin.model_forms import ServedModelForm
 from registry.admin.price_forms import PriceRowForm, other_figures
 from registry.admin.routes import certification_state
 from registry.admin.rows import UniqueRows
@@ -133,7 +134,7 @@ class ServedModelAdmin(SwitchingAdmin):
     search_help_text = "Name, alias, description or upstream model"
     inlines = (RouteInline, PriceInline, AliasInline)
     actions: ClassVar[list[str]] = [*SwitchingAdmin.actions, "take_prices"]
-    form = CapabilityForm
+    form = ServedModelForm
     fieldsets = (
         (
             None,
@@ -144,6 +145,7 @@ class ServedModelAdmin(SwitchingAdmin):
                     "enabled",
                     ("strategy", "stickiness"),
                     "max_attempts",
+                    ("context_fallbacks", "content_fallbacks"),
                 )
             },
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -17,6 +17,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 
 from registry import conditions
 from registry.admin.generic_forms import DESCRIPTION
+from registry.admin.interventions import INTERVENTIONS, Intervening
 from registry.admin.labels import label
 from registry.admin.managed import OriginFilter
 from registry.admin.option_forms import FIELDS, SHOWN_IF, ProviderForm
@@ -107,7 +108,8 @@ class ProviderList(ChangeList):
 
 
 @admin.register(Provider)
-class ProviderAdmin(SwitchingAdmin):
+class ProviderAdmin(Intervening, SwitchingAdmin):
+    actions: ClassVar[list[str]] = [*SwitchingAdmin.actions, *INTERVENTIONS]
     form = ProviderForm
     conditional_fields = SHOWN_IF
     list_display = ("name", "kind", "address", "state", "keys_held", "enabled", "origin")
@@ -123,17 +125,21 @@ class ProviderAdmin(SwitchingAdmin):
             {
                 "classes": ("tab",),
                 "fields": (
-                    ("connect_timeout_s", "first_byte_timeout_s"),
-                    ("idle_timeout_s", "total_timeout_s"),
+                    ("connect_timeout_s", "tls_timeout_s"),
+                    ("first_byte_timeout_s", "idle_timeout_s"),
+                    "total_timeout_s",
                 ),
             },
         ),
-        ("Clients that leave", {"classes": ("tab",), "fields": ("on_disconnect",)}),
+        (
+            "Clients that leave",
+            {"classes": ("tab",), "fields": (("on_disconnect", "drain_timeout_s"),)},
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
         queryset: QuerySet[Provider] = super().get_queryset(request)
-        return queryset.prefetch_related("keys", "routes")
+        return queryset.prefetch_related("keys", "routes", conditions.in_force())
 
     def get_fieldsets(self, request: HttpRequest, obj: Provider | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)

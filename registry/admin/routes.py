@@ -5,7 +5,7 @@ Routes are made and ordered on their model's page, which leads here.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -17,13 +17,15 @@ from unfold.admin import ModelAdmin
 
 from registry import certified
 from registry.admin.capability_forms import OF_ROUTES, ROWS, RouteForm
+from registry.admin.interventions import INTERVENTIONS, Intervening
 from registry.admin.labels import label
 from registry.models import Route
 from registry.traits import TRAITS
 
 
 @admin.register(Route)
-class RouteAdmin(ModelAdmin):
+class RouteAdmin(Intervening, ModelAdmin):
+    actions: ClassVar[list[str]] = INTERVENTIONS
     form = RouteForm
     list_display = ("model", "provider", "upstream_model", "priority", "weight", "enabled")
     list_select_related = ("model", "provider")

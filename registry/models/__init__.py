@@ -2,6 +2,7 @@
 
 from registry.models.base import MODEL_NAME, Capable, Managed, Revision, check_model_name
 from registry.models.certifications import Certification, CertifiedTrait
+from registry.models.interventions import Intervention
 from registry.models.policies import RoutingPolicy
 from registry.models.prices import Price, PriceQuerySet
 from registry.models.providers import Provider, UpstreamKey
@@ -14,6 +15,7 @@ __all__ = [
     "Capable",
     "Certification",
     "CertifiedTrait",
+    "Intervention",
     "Managed",
     "PreparedChange",
     "Price",

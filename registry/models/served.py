@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -82,6 +85,24 @@ class ServedModel(Managed, Capable):
         taken = Alias.objects.filter(name=self.name).exclude(model=self.pk).select_related("model")
         for alias in taken:
             raise ValidationError({"name": f"The model “{alias.model}” has this name as an alias."})
+        for field in ("context_fallbacks", "content_fallbacks"):
+            if wrong := _wrong_with(getattr(self, field), self.name):
+                raise ValidationError({field: wrong})
+
+    @staticmethod
+    def unknown(names: Sequence[str]) -> list[str]:
+        """Those of the names that no model has; one with a wildcard is no model to fall back to."""
+        known = set(ServedModel.objects.filter(name__in=names).values_list("name", flat=True))
+        return [name for name in names if name not in known or "*" in name]
+
+
+def _wrong_with(names: Any, own: str) -> str:
+    """What is wrong with a list of models to fall back to; empty if nothing is."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return "It is a list of names of models."
+    if own in names:
+        return "A model does not fall back to itself."
+    return "Name each model once." if len(set(names)) < len(names) else ""
 
 
 class Alias(models.Model):

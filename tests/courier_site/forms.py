@@ -22,10 +22,12 @@ def provider(*keys, initial=0, **changed):
         "base_url": "https://llm.example.com/v1",
         "enabled": "on",
         "connect_timeout_s": "3",
+        "tls_timeout_s": "5",
         "first_byte_timeout_s": "60",
         "idle_timeout_s": "60",
         "total_timeout_s": "600",
         "on_disconnect": "cancel",
+        "drain_timeout_s": "60",
     }
     return _without_none(fields | changed) | inline("keys", *keys, initial=initial)
 

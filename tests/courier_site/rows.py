@@ -1,13 +1,13 @@
 """One row of every model that the admin shows, and records of requests."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.contrib.auth.models import Group
 
 from accounts.models import Budget, Plan
 from lib.ids import hour_of, uuid7
-from registry.models import Certification
+from registry.models import Certification, Intervention
 from tests import factories
 from usage.models import (
     Alert,
@@ -137,6 +137,9 @@ def one_of_each(user):
             upstream_model="gpt-4o",
             asked_by="root",
             finished_at=datetime.now(UTC),
+        ),
+        Intervention.objects.create(
+            provider=provider, until=datetime.now(UTC) + timedelta(hours=1), begun_by="root"
         ),
         key,
         key.team,

@@ -332,17 +332,15 @@ def test_staff_end_a_pause_that_began_before(breakers, clock, target):
     fail(breakers, target, 1, limited(600))
     clock.now += 1
 
-    breakers.try_again(target, clock.now)
+    breakers.try_again(target, 0.5)
 
     assert not breakers.out(target)
     assert breakers.begin(target).is_probe
 
 
 def test_staff_end_no_pause_that_began_later(breakers, clock, target):
-    asked_at = clock.now
-    clock.now += 1
     fail(breakers, target, FAILURES_TO_OPEN)
 
-    breakers.try_again(target, asked_at)
+    breakers.try_again(target, 1)
 
     assert breakers.out(target).reason == "breaker_open"

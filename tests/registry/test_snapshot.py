@@ -171,7 +171,7 @@ class TestATestRequest:
 def test_loading_takes_as_many_queries_for_many_providers_as_for_one(db, django_assert_num_queries):
     make_model("m", *[make_provider() for _ in range(10)])
 
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         loaded()
 
 
