@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: How long requests may take to end after they were told to, in seconds.
 LAST_WORDS_S = 3.0
+#: How long a start waits for the configuration, in seconds. A server without one says so itself.
+CONFIGURED_WITHIN_S = 5.0
 
 
 class Courier:
@@ -86,6 +88,7 @@ class Courier:
         self._run(key_keeper.watch())
         self._run(pulse.run())
         self._run(load.watch())
+        await _configured()
 
     async def _stop(self) -> None:
         """After the server's grace time: end and settle what is still open."""
@@ -113,3 +116,11 @@ class Courier:
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> None:
         self._beside.append(asyncio.ensure_future(work))
+
+
+async def _configured() -> None:
+    """Wait for the configuration, for connections are accepted from then on; not for ever."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CONFIGURED_WITHIN_S):
+            while not snapshot.is_loaded():  # noqa: ASYNC110  # a thread loads it
+                await asyncio.sleep(0.01)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import errno
 import gc
 import math
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +26,9 @@ BACKLOG = 2048
 DEAD_PEER_S = 30
 #: How long open requests may take to end after Ctrl-C, for somebody is waiting, in seconds.
 HASTY_DRAIN_S = 1.5
+#: How long connections that the kernel has made already are still accepted, in seconds.
+LAST_ACCEPT_S = 0.1
+SO_ATTACH_FILTER, BPF_RET_K = 26, 0x06
 #: Idle connections are kept longer than balancers keep theirs, which then close first.
 KEEP_ALIVE_S = 75
 #: Names the socket that a supervisor opened and its server processes share.
@@ -36,8 +42,8 @@ class CannotListen(Exception):
     """The address cannot be had. The message says why."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that has this address. Connections wait until a server accepts them."""
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that has this address. Connections are refused until a server listens on it."""
     if not 0 < port < 65536:
         raise CannotListen(f"PORT cannot be {port}: it is a number from 1 to 65535.")
     try:
@@ -46,7 +52,6 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _notice_dead_peers(listener)
         listener.bind(address)
-        listener.listen(BACKLOG)
     except OSError as error:
         reason = (
             "is in use already"
@@ -68,6 +73,21 @@ def _notice_dead_peers(listener: socket.socket) -> None:
     ):
         if hasattr(socket, name):
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def refuse_new(listener: socket.socket) -> None:
+    """Have the kernel make no more connections; those that it has made can still be accepted.
+
+    Closing alone would reset the latter, after their clients have sent a request. A filter that
+    lets nothing through (classic BPF, `ret 0`) drops what asks for a connection. It is asked for
+    again a second later, and then refused, so that balancers try the next server.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RET_K, 0, 0, 0))
+    listener.setsockopt(
+        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program))
+    )
 
 
 class Server(uvicorn.Server):
@@ -95,6 +115,13 @@ class Server(uvicorn.Server):
         if time.monotonic() >= self._closes_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if LISTENER not in os.environ:
+            for listener in sockets or ():
+                refuse_new(listener)
+        await asyncio.sleep(LAST_ACCEPT_S)
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -157,7 +184,7 @@ def main() -> None:
         if inherited:
             listener = socket.socket(fileno=int(inherited))
         else:
-            listener = listen(settings.COURIER_HOST, settings.COURIER_PORT)
+            listener = bound(settings.COURIER_HOST, settings.COURIER_PORT)
         checks.require()
     except (CannotListen, checks.Misconfigured) as error:
         sys.exit(str(error))

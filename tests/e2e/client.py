@@ -132,3 +132,14 @@ async def try_to_ask(courier, **options):
         async with call:
             await call.read()
     return call.reply
+
+
+async def ask_patiently(courier, **options):
+    """One request, sent again for as long as the machine is too busy for it, as SDKs do."""
+    while True:
+        call = Call(courier, **options)
+        async with call:
+            reply = await call.read()
+        if reply.status != 503 or reply.code != "overloaded":
+            return reply
+        await asyncio.sleep(0.5)

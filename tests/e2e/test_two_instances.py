@@ -1,10 +1,11 @@
 import asyncio
 import collections
+import itertools
 import time
 
 import pytest
 
-from tests.e2e.client import ask
+from tests.e2e.client import ask, ask_patiently
 from tests.e2e.courier import Courier
 from tests.e2e.manifests import manifest
 from tests.fakes.upstream import (
@@ -106,3 +107,36 @@ async def until_refused(courier, since):
         assert time.monotonic() - since < 10
         await asyncio.sleep(0.02)
     return time.monotonic() - since
+
+
+async def test_r14_an_instance_is_restarted_and_nothing_is_lost(couriers, shared_upstream):
+    """A client that tries the other instance when a connection is refused, as balancers do."""
+    shared_upstream.default = like_a_model
+    replies, asking = [], set()
+    restarting = asyncio.ensure_future(asyncio.to_thread(restart, couriers[1]))
+    for number in itertools.count():
+        if restarting.done() and number >= 50:
+            break
+        task = asyncio.ensure_future(ask_either(couriers, number))
+        asking.add(task)
+        task.add_done_callback(asking.discard)
+        task.add_done_callback(lambda done: replies.append(done.result()))
+        await asyncio.sleep(0.05)
+    await asyncio.gather(*asking)
+    await restarting
+
+    assert [(reply.status, reply.body) for reply in replies if not reply.whole] == []
+
+
+def restart(courier):
+    courier.stop()
+    courier.start()
+
+
+async def ask_either(couriers, number):
+    first, second = couriers if number % 2 else reversed(couriers)
+    asked = {"key": CAREFUL, "stream": number % 3 == 0}
+    try:
+        return await ask_patiently(first, **asked)
+    except ConnectionRefusedError:
+        return await ask_patiently(second, **asked)

@@ -17,7 +17,7 @@ from django.core.management.base import BaseCommand
 from courier_site import checks
 from courier_site.manifest import ManifestError
 from courier_site.preparation import Preparation, prepare
-from courier_site.serve import LISTENER, CannotListen, listen
+from courier_site.serve import LISTENER, CannotListen, bound, refuse_new
 from courier_site.supervisor import Child, Supervisor
 
 #: How long a server may take to settle what is left after the drain, in seconds.
@@ -40,7 +40,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            listener = listen(settings.COURIER_HOST, settings.COURIER_PORT)
+            listener = bound(settings.COURIER_HOST, settings.COURIER_PORT)
             preparation = prepare()
             checks.require()
         except (CannotListen, checks.Misconfigured, ManifestError) as error:
@@ -55,6 +55,7 @@ class Command(BaseCommand):
                 self._say(_banner(preparation))
                 supervisor.watch()
         finally:
+            refuse_new(listener)
             listener.close()
             supervisor.end()
 
