@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -23,15 +22,12 @@ from django.db import close_old_connections
 from accounts.allowances import Allowances
 from accounts.errors import IdentityUnavailable, InvalidApiKey
 from accounts.keys import digest, is_wellformed
+from accounts.lookups import Lookups
 from accounts.models import ApiKey
 from accounts.rules import BudgetRule, Limit, Rules
 
 logger = logging.getLogger(__name__)
 
-LONGEST_LOOKUP_S = 2
-#: Threads for look-ups of their own: a frozen database must not take those of others.
-LOOKUP_THREADS = 4
-MAX_WAITING_LOOKUPS = 200
 MAX_KNOWN = 50_000
 MAX_UNKNOWN = 10_000
 UNKNOWN_FOR_S = 5
@@ -147,14 +143,22 @@ def _trim(entries: OrderedDict[str, Any], most: int) -> None:
 
 
 _known = Known()
-_lookups: dict[tuple[int, str], asyncio.Task[Principal | None]] = {}
-_threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="courier-identity")
+#: By a name that is looked up late: what is read may be replaced.
+_lookups: Lookups[Principal] = Lookups(lambda digests: _look_up(digests))
 
 
 def authenticate_cached(secret: str) -> Principal | None:
     """The principal, if it is in memory; None means that `authenticate` must be asked."""
     principal = _known.get(digest(secret))
     return None if principal is None or principal.is_expired else principal
+
+
+def is_looked_up(secret: str) -> bool:
+    """Whether telling what this secret stands for takes a look into the database."""
+    if not is_wellformed(secret):
+        return False
+    key_digest = digest(secret)
+    return _known.get(key_digest) is None and not _known.is_unknown(key_digest)
 
 
 def has_ended(principal: Principal) -> bool:
@@ -192,44 +196,20 @@ async def _principal(secret: str) -> Principal | None:
     known = _known.get(key_digest)
     if known is not None or _known.is_unknown(key_digest):
         return known
-    return await _look_up_once(key_digest)
+    return await _lookups.find(_known.generation, key_digest)
 
 
-async def _look_up_once(key_digest: str) -> Principal | None:
-    """One look-up for all who ask at the same time; it survives the caller that began it."""
-    asked = (_known.generation, key_digest)
-    lookup = _lookups.get(asked)
-    if lookup is None:
-        if len(_lookups) >= MAX_WAITING_LOOKUPS:
-            raise IdentityUnavailable
-        lookup = asyncio.create_task(_look_up(*asked))
-        _lookups[asked] = lookup
-        lookup.add_done_callback(lambda done: _forget_lookup(asked, done))
-    return await asyncio.shield(lookup)
-
-
-def _forget_lookup(asked: tuple[int, str], lookup: asyncio.Task[Principal | None]) -> None:
-    _lookups.pop(asked, None)
-    if not lookup.cancelled():
-        lookup.exception()  # Seen, even if every caller has left.
-
-
-async def _look_up(generation: int, key_digest: str) -> Principal | None:
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(LONGEST_LOOKUP_S):
-        # At the limit the thread is left to itself: psycopg may take seconds to give up.
-        found = await loop.run_in_executor(_threads, _read_and_let_go, [key_digest])
-    principal = found.get(key_digest)
-    _known.learn(key_digest, principal, generation)
-    return principal
-
-
-def _read_and_let_go(digests: list[str]) -> dict[str, Principal]:
+def _look_up(digests: list[str]) -> dict[str, Principal | None]:
+    """Read these digests, and learn what they stand for. Runs in a thread."""
+    generation = _known.generation
     close_old_connections()
     try:
-        return _read(digests)
+        found = _read(digests)
     finally:
         close_old_connections()
+    for each in digests:
+        _known.learn(each, found.get(each), generation)
+    return {each: found.get(each) for each in digests}
 
 
 def _read(digests: list[str]) -> dict[str, Principal]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from accounts.errors import IdentityUnavailable, InvalidApiKey, KeyInUrl
-from accounts.principals import Principal, authenticate, authenticate_cached
+from accounts.principals import Principal, authenticate, authenticate_cached, is_looked_up
+from gateway.client_address import client_address, subscriber_of
+from gateway.strangers import strangers
 from lib.errors import CourierError
 
 logger = logging.getLogger(__name__)
@@ -22,18 +25,27 @@ _KEY_IN_URL = re.compile(rb"(?:^|&)key=")
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-async def principal_of(headers: Headers, query: bytes = b"") -> Principal:
+async def principal_of(scope: Mapping[str, Any]) -> Principal:
     """The principal whose key the headers hold. One refusal for every key that is no good."""
+    query = scope.get("query_string")
     if query and _KEY_IN_URL.search(query):
         raise KeyInUrl
-    secret = _secret_in(headers)
+    secret = _secret_in(scope["headers"])
     try:
-        return authenticate_cached(secret) or await authenticate(secret)
+        return authenticate_cached(secret) or await _unknown(secret, scope)
     except CourierError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, it is no reason to let anyone in
         logger.error("an API key could not be checked: %s", type(error).__name__)  # noqa: TRY400
         raise IdentityUnavailable from None
+
+
+async def _unknown(secret: str, scope: Mapping[str, Any]) -> Principal:
+    """The principal of a key that is not in memory."""
+    if not is_looked_up(secret):
+        return await authenticate(secret)
+    with strangers.trying(subscriber_of(client_address(scope))):
+        return await authenticate(secret)
 
 
 def _secret_in(headers: Headers) -> str:

@@ -89,6 +89,22 @@ class RefusedByPolicy(CourierError):
     should_retry = False
 
 
+class TooManyUnknownKeys(CourierError):
+    """One address has tried many different keys that are none."""
+
+    status = 429
+    type = "requests"
+    code = "too_many_unknown_keys"
+    # The same bytes for every key, whether it is good or not.
+    tells_request_id = False
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(
+            "Too many different API keys that are none came from this address. Try again later.",
+            retry_after=retry_after,
+        )
+
+
 class UnknownUrl(CourierError):
     status = 404
     type = "invalid_request_error"

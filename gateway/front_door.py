@@ -230,7 +230,7 @@ async def _pass_the_gate(scope: Scope, receive: Receive, caller: Caller) -> Gate
     """The request, once its key is known to be good and its body is there."""
     check_host(scope["headers"])
     try:
-        principal = await auth.principal_of(scope["headers"], scope.get("query_string", b""))
+        principal = await auth.principal_of(scope)
         incoming = _form(scope, receive)
         raw = b"" if incoming else await _body(scope, receive)
     except asyncio.CancelledError:

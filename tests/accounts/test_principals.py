@@ -7,9 +7,10 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from accounts import principals
+from accounts import lookups, principals
 from accounts.errors import IdentityUnavailable, InvalidApiKey
 from accounts.keys import disable_key, enable_key, issue_key, revoke_key, rotate_key
+from accounts.lookups import Lookups
 from accounts.models import ApiKey, Plan, Team
 from accounts.principals import Known, authenticate, authenticate_cached, reload_known
 from registry import snapshot
@@ -42,7 +43,9 @@ def in_thread(function):
 def known(monkeypatch):
     fresh = Known()
     monkeypatch.setattr(principals, "_known", fresh)
-    monkeypatch.setattr(principals, "_lookups", {})
+    monkeypatch.setattr(
+        principals, "_lookups", Lookups(lambda digests: principals._look_up(digests))
+    )
     return fresh
 
 
@@ -256,7 +259,7 @@ async def test_an_outage_is_not_told_in_detail(key, database_away):
     assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("step", ["is_wellformed", "digest", "_look_up_once", "_read"])
+@pytest.mark.parametrize("step", ["is_wellformed", "digest", "_look_up", "_read"])
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, KeyError, TimeoutError])
 async def test_whatever_fails_nobody_gets_in(key, monkeypatch, step, error):
     def fail(*arguments):
@@ -274,7 +277,7 @@ async def test_a_database_that_hangs_is_given_up(key, monkeypatch):
         release.wait(10)
         return {}
 
-    monkeypatch.setattr(principals, "LONGEST_LOOKUP_S", 0.05)
+    monkeypatch.setattr(lookups, "LONGEST_S", 0.05)
     monkeypatch.setattr(principals, "_read", hang)
     try:
         with pytest.raises(IdentityUnavailable):
@@ -298,7 +301,7 @@ async def test_a_caller_who_leaves_does_not_take_the_answer_along(key):
 
 
 async def test_too_many_unknown_keys_at_once_are_turned_away(db, monkeypatch):
-    monkeypatch.setattr(principals, "MAX_WAITING_LOOKUPS", 3)
+    monkeypatch.setattr(lookups, "MOST_WAITING", 3)
     secrets = [f"{number:040}" for number in range(10)]
     answers = await asyncio.gather(*map(authenticate, secrets), return_exceptions=True)
     assert sum(isinstance(answer, IdentityUnavailable) for answer in answers) == 7
