@@ -25,6 +25,7 @@ from gateway import (
     errors,
     failover,
     metering,
+    paid_answers,
     passage,
     refusals,
     relay,
@@ -85,7 +86,7 @@ async def _answer(exchange: Exchange) -> HttpResponseBase:
         return relay.EventStream(stream, exchange)
     if isinstance(question.dialect, BodyDialect):
         return await _answer_with_body(exchange)
-    whole = await exchange.first_success(batches.whole_answer)
+    whole = await exchange.first_success(paid_answers.awaited(batches.whole_answer, exchange))
     exchange.dropped = whole.dropped
     upstream_model = whole.target.upstream_model
     exchange.complete(metering.metered(question, whole.usage, whole.said, upstream_model))

@@ -315,7 +315,7 @@ class Pulse:
 
     def __init__(self) -> None:
         self.watched: set[Relay | Waiting] = set()
-        self.draining: set[asyncio.Task[None]] = set()
+        self.draining: set[asyncio.Task[Any]] = set()
         self._writes: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:

@@ -130,6 +130,47 @@ async def test_r10_a_paid_answer_is_read_on_for_its_usage(call, courier, upstrea
     assert upstream.departures == []
 
 
+async def test_r10_a_whole_answer_that_is_paid_for_is_awaited_for_its_usage(
+    call, courier, upstream, drained
+):
+    upstream.will_answer(completion("Hello."), delay=0.5)
+
+    await leave_while_waiting(call(model="paid"), upstream)
+
+    record = await courier.last_record()
+    assert (record.outcome, record.status) == ("client_disconnected", 499)
+    assert (record.usage_source, record.input_tokens, record.output_tokens) == ("provider", 7, 3)
+    assert upstream.departures == []
+    assert len(upstream.requests) == 1
+
+
+async def test_r10_a_whole_answer_is_awaited_for_so_long_only(call, courier, upstream):
+    def rows():
+        provider = factories.make_provider(
+            base_url=upstream.url, on_disconnect="drain", drain_timeout_s=0.3
+        )
+        factories.make_model("paid", provider)
+
+    await courier.make(rows)
+    upstream.will_not_answer()
+
+    await leave_while_waiting(call(model="paid"), upstream)
+
+    await until(lambda: upstream.departures)
+    assert (await courier.last_record()).outcome == "client_disconnected"
+
+
+async def test_r10_a_failure_that_nobody_waits_for_is_not_tried_again(
+    call, courier, upstream, drained
+):
+    upstream.will_answer(b"{}", status=503, delay=0.5)
+
+    await leave_while_waiting(call(model="paid"), upstream)
+
+    assert (await courier.last_record()).outcome == "client_disconnected"
+    assert len(upstream.requests) == 1
+
+
 async def test_a_paid_answer_that_breaks_off_is_counted_as_far_as_it_came(
     call, courier, upstream, drained
 ):
