@@ -61,6 +61,11 @@ def rebuild_with(rebuild: Rebuild | None) -> None:
     _rebuild = rebuild
 
 
+def can_be_made_known() -> bool:
+    """Whether somebody in this process rebuilds what is unknown."""
+    return _rebuild is not None
+
+
 async def make_known(budgets: Sequence[BudgetRule]) -> None:
     """Wait until unknown budgets are rebuilt. Raises LimitsUnavailable if that takes long."""
     if _rebuild is None:

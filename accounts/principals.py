@@ -180,6 +180,11 @@ async def authenticate(secret: str) -> Principal:
     return principal
 
 
+def principal_of(key: ApiKey) -> Principal | None:
+    """Who a request with this key comes from; None if the key opens nothing. Synchronous."""
+    return _read([key.digest]).get(key.digest)
+
+
 def reload_known() -> None:
     """Read all known keys anew. Runs in the thread that loads the snapshot, on every change."""
     fresh: OrderedDict[str, Principal] = OrderedDict()

@@ -36,7 +36,7 @@ def too_large(limit: Limit, tokens: int) -> RequestTooLargeForLimit:
     smaller = "max_tokens" if limit.metric == "output_tokens" else smaller
     return RequestTooLargeForLimit(
         f"This request needs about {tokens} {_noun(limit, tokens)}, more than the limit for "
-        f"{_holder(limit.scope)}: {_rule(limit)}. Make {smaller} smaller."
+        f"{_holder(limit.scope)}: {rule(limit)}. Make {smaller} smaller."
     )
 
 
@@ -60,7 +60,7 @@ def _limit_refusal(limit: Limit, verdict: Verdict) -> RateLimited:
     kind = TokensLimited if limit.metric in TOKENS else RateLimited
     wait_s = verdict.wait_us / 1_000_000
     return kind(
-        f"Rate limit reached for {_holder(limit.scope)}: {_rule(limit)}. "
+        f"Rate limit reached for {_holder(limit.scope)}: {rule(limit)}. "
         f"Try again in {math.ceil(wait_s)} s.",
         retry_after=wait_s,
     )
@@ -150,7 +150,7 @@ def _holder(scope: str) -> str:
     return SCOPES[scope.partition(":")[0]]
 
 
-def _rule(limit: Limit) -> str:
+def rule(limit: Limit) -> str:
     """The limit in words: "60 requests per minute for gpt-*"."""
     model = f" for {limit.model}" if limit.model else ""
     told = f"{limit.amount} {_noun(limit, limit.amount)}"

@@ -88,6 +88,10 @@ def _may_view_reports(request: HttpRequest) -> bool:
     return request.user.has_perm("usage.view_reportdefinition")
 
 
+def _may_simulate(request: HttpRequest) -> bool:
+    return request.user.has_perms(["accounts.view_apikey", "registry.view_servedmodel"])
+
+
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Courier",
     "SITE_HEADER": "Courier",
@@ -129,6 +133,12 @@ UNFOLD: dict[str, Any] = {
                     _item("Prices", "payments", "registry.price"),
                     _item("Certifications", "verified", "registry.certification"),
                     _item("Interventions", "emergency_home", "registry.intervention"),
+                    {
+                        "title": "What would happen",
+                        "icon": "psychology_alt",
+                        "link": reverse_lazy("gateway-simulate"),
+                        "permission": _may_simulate,
+                    },
                 ],
             },
             {
@@ -149,6 +159,7 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _item("Requests", "receipt_long", "usage.usagerecord"),
+                    _item("Refused requests", "block", "usage.decision"),
                     _item("Daily usage", "bar_chart", "usage.dailyusage"),
                     {
                         "title": "Spending",

@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 
 from gateway.certify import certify_model, certify_provider, certify_route
 from gateway.describe import describe
+from gateway.explain import simulate, why
 from gateway.probe import probe_model, probe_provider
 
 urlpatterns = [
@@ -39,5 +40,7 @@ urlpatterns = [
         admin.site.admin_view(describe),
         name="gateway-describe",
     ),
+    path("admin/simulate/", admin.site.admin_view(simulate), name="gateway-simulate"),
+    path("admin/requests/<uuid:request_id>/why/", admin.site.admin_view(why), name="gateway-why"),
     path("admin/", admin.site.urls),
 ]

@@ -31,7 +31,7 @@ Told: TypeAlias = dict[str, Any]
 
 def told(judgment: Judgment, dropped_parameters: Sequence[str] = ()) -> Told:
     """What there is to tell of a request, however far its judgment came."""
-    found: Told = {"v": VERSION, "revision": snapshot.current().revision}
+    found: Told = {"v": VERSION, "revision": snapshot.current().recorded}
     for step in (_choice, _weighed, _plan):
         step(judgment, found)
     if dropped_parameters:
@@ -49,9 +49,9 @@ def of(judgment: Judgment, dropped_parameters: Sequence[str]) -> Told | None:
         return None
 
 
-def refused(judgment: Judgment, error: CourierError, unrecorded: int = 0) -> Told:
+def refused(judgment: Judgment | None, error: CourierError, unrecorded: int = 0) -> Told:
     """The same of a request that was not admitted, with what its client was told."""
-    found = told(judgment)
+    found: Told = told(judgment) if judgment else {"v": VERSION}
     found["error"] = {
         "code": error.code,
         "status": error.status,

@@ -98,7 +98,7 @@ class FrontDoor(ASGIHandler):
         request_id = uuid7()
         extra = [(b"x-request-id", str(request_id).encode()), *cors.headers_for(scope["headers"])]
         reply = Reply(send, extra, partial(_break_off, scope))
-        caller = _caller(request_id, scope["headers"], reply)
+        caller = caller_of(request_id, scope["headers"], reply)
         if scope["method"] == "OPTIONS" and settings.COURIER_CORS_ORIGINS:
             await caller.reply.send_whole(204, cors.preflight_headers(scope["headers"]), b"")
             return
@@ -262,7 +262,7 @@ def _go_on_after_cancel() -> None:
         task.uncancel()
 
 
-def _caller(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
+def caller_of(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
     """Marks of a request. The client's own are recorded if they are well-formed, never used."""
     client_id = trace_id = tags = session = b""
     key = None

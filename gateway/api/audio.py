@@ -12,6 +12,7 @@ from gateway.api.request import json_of, read_as, request_of
 from gateway.dialects.base import ClientDialect
 from gateway.dialects.openai_speech import openai_speech
 from gateway.dialects.openai_transcriptions import openai_transcriptions, openai_translations
+from gateway.front_door import GatewayRequest
 from gateway.question import Question
 from gateway.schemas.speech import SpeechIn
 from gateway.schemas.transcriptions import TranscriptionIn
@@ -22,11 +23,15 @@ router = Router(tags=["audio"])
 @router.post("/audio/speech")
 async def create_speech(request: HttpRequest) -> HttpResponseBase:
     asked = request_of(request)
+    return await exchange.serve(asked.caller, asked.principal, speech_of(asked))
+
+
+def speech_of(asked: GatewayRequest) -> Question:
+    """What the request's body asks. Raises BadRequest."""
     body = json_of(asked)
     payload = read_as(SpeechIn, body)
     streams = payload.stream_format == "sse"
-    question = Question(openai_speech, payload.model, asked.raw, body, streams)
-    return await exchange.serve(asked.caller, asked.principal, question)
+    return Question(openai_speech, payload.model, asked.raw, body, streams)
 
 
 @router.post("/audio/transcriptions")

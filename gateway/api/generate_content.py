@@ -80,17 +80,18 @@ async def _call(request: HttpRequest, name: str, method: str) -> HttpResponseBas
 
 
 async def _generate(asked: GatewayRequest, name: str) -> HttpResponseBase:
-    return await exchange.serve(asked.caller, asked.principal, _question(asked, name))
+    return await exchange.serve(asked.caller, asked.principal, question_of(asked, name))
 
 
 async def _stream(asked: GatewayRequest, name: str) -> HttpResponseBase:
-    question = _question(asked, name, streams=True)
+    question = question_of(asked, name, streams=True)
     if asked.GET.get("alt") != "sse":
         asked.caller.reply.array = JsonArray()
     return await exchange.serve(asked.caller, asked.principal, question)
 
 
-def _question(asked: GatewayRequest, name: str, *, streams: bool = False) -> Question:
+def question_of(asked: GatewayRequest, name: str, *, streams: bool = False) -> Question:
+    """What the request's body asks of the model in its path. Raises BadRequest."""
     body = json_of(asked)
     read_as(GenerateContentIn, body)
     return Question(gemini_generate, name, asked.raw, body, streams)

@@ -15,6 +15,7 @@ from gateway.dialects.openai_images import (
     openai_image_variations,
     openai_images,
 )
+from gateway.front_door import GatewayRequest
 from gateway.question import Question
 from gateway.schemas.images import ImageFormIn, ImagesIn
 
@@ -41,10 +42,15 @@ async def vary_image(request: HttpRequest) -> HttpResponseBase:
 
 async def _serve_json(request: HttpRequest, dialect: ClientDialect) -> HttpResponseBase:
     asked = request_of(request)
+    question = question_of(asked, dialect)
+    return await exchange.serve(asked.caller, asked.principal, question)
+
+
+def question_of(asked: GatewayRequest, dialect: ClientDialect = openai_images) -> Question:
+    """What the request's JSON asks. Raises BadRequest."""
     body = json_of(asked)
     payload = read_as(ImagesIn, body)
-    question = Question(dialect, payload.model, asked.raw, body, bool(payload.stream))
-    return await exchange.serve(asked.caller, asked.principal, question)
+    return Question(dialect, payload.model, asked.raw, body, bool(payload.stream))
 
 
 async def _serve_form(request: HttpRequest, dialect: ClientDialect) -> HttpResponseBase:

@@ -10,6 +10,7 @@ from ninja import Router
 from gateway import counting, exchange, judgment
 from gateway.api.request import json_of, read_as, request_of, told_to
 from gateway.dialects.anthropic_messages import anthropic_messages
+from gateway.front_door import GatewayRequest
 from gateway.question import Question
 from gateway.schemas.messages import MessageIn, TokensIn
 
@@ -19,9 +20,14 @@ router = Router(tags=["messages"])
 @router.post("/messages")
 async def create_message(request: HttpRequest) -> HttpResponseBase:
     asked = request_of(request)
+    return await exchange.serve(asked.caller, asked.principal, question_of(asked))
+
+
+def question_of(asked: GatewayRequest) -> Question:
+    """What the request's body asks. Raises BadRequest."""
     body = json_of(asked)
     payload = read_as(MessageIn, body)
-    question = Question(
+    return Question(
         anthropic_messages,
         payload.model,
         asked.raw,
@@ -29,7 +35,6 @@ async def create_message(request: HttpRequest) -> HttpResponseBase:
         bool(payload.stream),
         told_to(anthropic_messages, asked),
     )
-    return await exchange.serve(asked.caller, asked.principal, question)
 
 
 @router.post("/messages/count_tokens")

@@ -9,6 +9,7 @@ from ninja import Router
 from gateway import errors, exchange
 from gateway.api.request import json_of, read_as, request_of
 from gateway.dialects.openai_responses import openai_responses
+from gateway.front_door import GatewayRequest
 from gateway.question import Question
 from gateway.schemas.responses import ResponseIn
 
@@ -18,6 +19,11 @@ router = Router(tags=["responses"])
 @router.post("/responses")
 async def create_response(request: HttpRequest) -> HttpResponseBase:
     asked = request_of(request)
+    return await exchange.serve(asked.caller, asked.principal, question_of(asked))
+
+
+def question_of(asked: GatewayRequest) -> Question:
+    """What the request's body asks. Raises BadRequest."""
     body = json_of(asked)
     payload = read_as(ResponseIn, body)
     if payload.background:
@@ -27,8 +33,7 @@ async def create_response(request: HttpRequest) -> HttpResponseBase:
             "long.",
             param="background",
         )
-    question = Question(openai_responses, payload.model, asked.raw, body, bool(payload.stream))
-    return await exchange.serve(asked.caller, asked.principal, question)
+    return Question(openai_responses, payload.model, asked.raw, body, bool(payload.stream))
 
 
 @router.api_operation(["GET", "POST", "DELETE"], "/responses/{path:rest}")

@@ -3,6 +3,7 @@
 from usage.admin import (
     alerts,
     daily,
+    decisions,
     exports,
     purges,
     quarantine,
@@ -15,6 +16,7 @@ from usage.admin import (
 __all__ = [
     "alerts",
     "daily",
+    "decisions",
     "exports",
     "purges",
     "quarantine",

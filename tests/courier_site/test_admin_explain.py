@@ -1,0 +1,182 @@
+"""The pages that tell why: of requests that were made, and of those that are imagined."""
+
+import json
+
+import pytest
+from django.urls import reverse
+
+from accounts import admission, keys
+from registry import snapshot
+from tests import factories
+from tests.usage.spools import OwnSpool, make_attempt, make_record
+from tests.usage.test_decisions import make_refusal
+from usage.models import Decision, UsageRecord
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SIMULATE = "/admin/simulate/"
+
+
+@pytest.fixture(autouse=True)
+def _own_store(monkeypatch):
+    monkeypatch.setattr(admission, "_store", None)
+
+
+@pytest.fixture
+def own(tmp_path):
+    own = OwnSpool(tmp_path / "spool")
+    yield own
+    own.end()
+
+
+@pytest.fixture
+def admin(client):
+    client.force_login(factories.make_admin())
+    return client
+
+
+@pytest.fixture
+def alpha(db):
+    provider = factories.make_provider("alpha")
+    factories.make_upstream_key(provider, name="main")
+    return provider
+
+
+@pytest.fixture
+def tiny(alpha):
+    model = factories.make_model("tiny")
+    factories.make_route(model, alpha, upstream_model="alpha-tiny")
+    return model
+
+
+def ask(admin, key, **fields):
+    told = {
+        "key": key.pk, "endpoint": "chat", "model": "tiny",
+        "input_tokens": 100, "output_tokens": 10,
+    }  # fmt: skip
+    snapshot.refresh()
+    return admin.post(SIMULATE, told | fields).content.decode()
+
+
+def test_what_would_be_served_tells_its_targets(admin, key, tiny):
+    page = ask(admin, key)
+
+    assert "It would be served" in page
+    assert "alpha-tiny" in page
+    assert "main" in page
+    assert reverse("admin:accounts_apikey_change", args=(key.pk,)) in page
+
+
+def test_what_would_be_refused_tells_the_answer_in_the_clients_format(admin, key, tiny):
+    page = ask(admin, key, endpoint="messages", model="nothing")
+
+    assert "refused with status 404" in page
+    assert "&quot;type&quot;: &quot;not_found_error&quot;" in page
+    assert "not asked" in page
+
+
+def test_nothing_is_written_down_or_counted(admin, key, tiny):
+    factories.make_limit(key=key, amount=1)
+
+    pages = [ask(admin, key) for _ in range(3)]
+
+    assert all("It would be served" in page for page in pages)
+    assert all("1 of 1" in page for page in pages)
+    assert not UsageRecord.objects.exists()
+    assert not Decision.objects.exists()
+
+
+def test_a_key_that_opens_nothing_would_be_refused(admin, key, tiny):
+    keys.revoke_key(key)
+
+    assert "refused with status 401" in ask(admin, key)
+
+
+def test_a_body_that_is_pasted_is_read_as_a_clients_is(admin, key, tiny):
+    page = ask(admin, key, body=json.dumps({"model": "tiny"}))
+
+    assert "refused with status 400" in page
+    assert "Invalid &#x27;messages&#x27;" in page.replace("&#39;", "&#x27;")
+
+
+def test_only_who_may_see_keys_and_models_may_ask(client, alice):
+    alice.is_staff = True
+    alice.save()
+    client.force_login(alice)
+
+    assert client.get(SIMULATE).status_code == 403
+
+
+def test_why_reads_like_a_story(admin, own, key):
+    failed = make_attempt(provider_name="far", outcome="upstream_timeout", received=False)
+    why = {
+        "v": 1, "revision": 7, "model": "small", "strategy": "least_cost", "tokens": [10, 5],
+        "at": 1_790_000_000_000_000, "hold": 5_000_000,
+        "limits": [[1, f"key:{key.pk}", "requests", 60, 10, "", 3, 1_789_999_990]],
+        "budgets": [[2, f"team:{key.team_id}", "month", False, True, 10**10, 10**9, 5, 0]],
+        "policies": ["night shift"],
+        "targets": [[1, 2, 3, "far", "tiny"], [4, None, 5, "local", "tiny"]],
+        "dropped": [[6, 7, 8, "odd", "tiny", "breaker_open", 12.5, ""]],
+    }  # fmt: skip
+    record = make_record(key_id=key.pk, tries=[failed, make_attempt()], decision=why)
+    own.record(record)
+    own.ship()
+
+    page = admin.get(f"/admin/requests/{record.request_id}/why/").content.decode()
+
+    for words in (
+        "3 of 10", "night shift", "least cost", "its breaker is open", "for 13s",
+        "upstream timeout", "the next target", "the client got it", "revision 7",
+    ):  # fmt: skip
+        assert words in page, words
+
+
+def test_a_refused_request_is_told_from_the_list_of_them(admin, own, key):
+    error = {"code": "rate_limit_exceeded", "status": 429, "message": "Rate limit reached."}
+    refusal = make_refusal(key_id=key.pk, decision={"v": 1, "error": error})
+    own.recorder.refuse(refusal)
+    own.ship()
+
+    listed = admin.get("/admin/usage/decision/").content.decode()
+    told = admin.get(f"/admin/usage/decision/{refusal.request_id}/change/", follow=True)
+
+    assert "rate limit exceeded" in listed
+    assert "Rate limit reached." in told.content.decode()
+
+
+def test_a_request_without_a_decision_says_so(admin, own):
+    own.record(record := make_record())
+    own.ship()
+
+    page = admin.get(f"/admin/requests/{record.request_id}/why/").content.decode()
+
+    assert "was not written down" in page
+
+
+def test_a_decision_that_cannot_be_read_is_no_error(admin, own):
+    own.record(record := make_record(decision={"v": 1}))
+    own.ship()
+
+    page = admin.get(f"/admin/requests/{record.request_id}/why/")
+
+    assert page.status_code == 200
+
+
+def test_an_old_request_fills_the_form(admin, own, key):
+    why = {"v": 1, "tokens": [123, 45]}
+    own.record(record := make_record(key_id=key.pk, tags="a,b", decision=why))
+    own.ship()
+
+    form = admin.get(f"{SIMULATE}?request={record.request_id}").context["form"]
+
+    assert form["input_tokens"].value() == 123
+    assert (form["model"].value(), form["tags"].value()) == ("small", "a,b")
+
+
+def test_the_log_leads_to_why(admin, own):
+    own.record(record := make_record())
+    own.ship()
+
+    page = admin.get(f"/admin/usage/usagerecord/{record.request_id}/change/").content.decode()
+
+    assert f"/admin/requests/{record.request_id}/why/" in page
