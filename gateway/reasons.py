@@ -13,6 +13,9 @@ REASONS: dict[str, str] = {
     "excluded": "A policy excludes it.",
     "not_certified": "A policy demands a certification that it has not passed.",
     "too_expensive": "The request may cost more there than a policy allows.",
+    # For now: what staff have ordered.
+    "drained": "Staff have drained it for a while.",
+    "pinned_elsewhere": "Staff have pinned another route for a while.",
     # For now: the target.
     "breaker_open": "It failed too often lately: its breaker is open.",
     "probing": "Its breaker is half open, and another request is trying it out.",
@@ -28,7 +31,6 @@ REASONS: dict[str, str] = {
     "model_not_permitted": "The provider does not let its key use this model.",
     # When it was its turn.
     "upstream_rate_limited": "When it was its turn, its key was at its own limit.",
-    "upstream_key_limited": "When it was its turn, its key was at its own limit.",
     "limits_unavailable": "When it was its turn, nobody could tell what is left of its key.",
 }
 
