@@ -128,6 +128,7 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _item("Providers", "cloud", "registry.provider"),
+                    _item("Upstream keys", "vpn_key", "registry.upstreamkey"),
                     _item("Models", "neurology", "registry.servedmodel"),
                     _item("Routing policies", "alt_route", "registry.routingpolicy"),
                     _item("Prices", "payments", "registry.price"),

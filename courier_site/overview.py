@@ -16,10 +16,10 @@ from django.utils import timezone
 
 from accounts import presence
 from accounts.models import ApiKey
-from registry import conditions
+from registry import conditions, key_states
 from registry.conditions import Condition, Level
 from registry.health import Flow
-from registry.models import Provider, ServedModel
+from registry.models import Provider, ServedModel, UpstreamKey
 from usage import backlog, partitions, reconciliation, rollups, today
 from usage.models import DailyUsage, Delivery, QuarantinedRecord, Reconciliation
 
@@ -216,18 +216,10 @@ def _chart(days: Mapping[datetime.date, Sums], *datasets: dict[str, Any]) -> str
 
 def attention(may: May) -> Iterator[Attention]:
     """What should be looked at, the gravest first."""
-    if may("usage.view_quarantinedrecord"):
-        yield from _quarantine()
-    if may("usage.view_usagerecord"):
-        yield from _spool()
-        yield from _partitions()
-        yield from _sums()
-    if may("usage.view_alert"):
-        yield from _undelivered()
-    if may("accounts.view_ratelimit"):
-        yield from _redis()
-    if may("registry.view_servedmodel"):
-        yield from _models()
+    for permission, looks in LOOKS.items():
+        if may(permission):
+            for look in looks:
+                yield from look()
     if may("registry.add_provider") and not Provider.objects.exists():
         link = reverse("admin:registry_provider_add")
         yield Attention("No provider yet: add the first.", link, "info")
@@ -273,6 +265,17 @@ def _sums() -> Iterator[Attention]:
         yield Attention(text, link, "danger")
 
 
+def _keys() -> Iterator[Attention]:
+    """A key that is out must not be missed because another does its work."""
+    out = list(UpstreamKey.objects.exclude(out_since=None).select_related("provider"))
+    link = reverse("admin:registry_upstreamkey_changelist")
+    for key in out[:NAMED]:
+        why = key_states.condition(key, None).detail
+        yield Attention(f"Upstream key “{key}”: {why}", link, "danger")
+    if len(out) > NAMED:
+        yield Attention(f"{len(out) - NAMED} more upstream keys are out.", link, "danger")
+
+
 def _undelivered() -> Iterator[Attention]:
     if count := Delivery.objects.filter(state=Delivery.State.FAILED).count():
         text = f"{count} {'delivery' if count == 1 else 'deliveries'} of alerts given up."
@@ -301,3 +304,14 @@ def _each(models: list[ServedModel], trouble: str, level: Level) -> Iterator[Att
     if len(models) > NAMED:
         link = reverse("admin:registry_servedmodel_changelist")
         yield Attention(f"The same of {len(models) - NAMED} more: {trouble}.", link, level)
+
+
+#: By the permission that it takes to see them.
+LOOKS: dict[str, tuple[Callable[[], Iterator[Attention]], ...]] = {
+    "usage.view_quarantinedrecord": (_quarantine,),
+    "usage.view_usagerecord": (_spool, _partitions, _sums),
+    "usage.view_alert": (_undelivered,),
+    "accounts.view_ratelimit": (_redis,),
+    "registry.view_upstreamkey": (_keys,),
+    "registry.view_servedmodel": (_models,),
+}

@@ -111,7 +111,8 @@ class Choice:
         reasons = {each.reason for each in planned.dropped}
         if reasons == {keys.REFUSED}:
             return UpstreamAuthFailed(
-                f"Every upstream key of the model {self._model.name!r} was refused by its provider."
+                f"Every upstream key of the model {self._model.name!r} is out: its provider "
+                "refused it."
             )
         waits: dict[tuple[str, str], float] = {}
         for each in planned.dropped:
@@ -148,6 +149,7 @@ WORDS = {
     "drained": "drained by staff",
     "pinned_elsewhere": "another is pinned by staff",
     keys.REFUSED: "its key was refused",
+    keys.TAKEN_OUT: "its key was taken out by staff",
     keys.WITHOUT_CREDIT: "its key has no credit",
     keys.RATE_LIMITED: "its key is at its rate limit",
     keys.NOT_PERMITTED: "its key is not for this model",

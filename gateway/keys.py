@@ -34,7 +34,7 @@ BELIEVED_S = 60.0
 PACE_S = 120.0
 
 REFUSED, WITHOUT_CREDIT, RATE_LIMITED = "key_refused", "key_without_credit", "key_rate_limited"
-NOT_PERMITTED, QUOTA_USED_UP = "model_not_permitted", "key_quota_used_up"
+TAKEN_OUT, NOT_PERMITTED, QUOTA_USED_UP = "key_taken_out", "model_not_permitted", "key_quota_used_up"
 BUDGET_USED_UP = "key_budget_used_up"
 
 
@@ -75,7 +75,7 @@ class Keys:
     def out(self, target: Target) -> Out | None:
         """Why the target's key must not be used now; None if it may be."""
         if target.terms.out_reason:
-            return Out(REFUSED, None, is_final=True)
+            return Out(target.terms.out_reason, None, is_final=True)
         place = _key_of(target)
         until, reason = self._rests_until(place, target)
         left = until - self._now()

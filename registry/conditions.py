@@ -44,6 +44,7 @@ HEALTHY = Condition("healthy", "success")
 DISABLED = Condition("disabled", "plain", "It is switched off.")
 UNUSED = Condition("unused", "plain", "No enabled route leads to it.")
 NO_KEY = Condition("no key", "danger", "It has no upstream key that is enabled and can be opened.")
+KEYS_OUT = Condition("keys out", "danger", "All of its keys are out. See Upstream keys.")
 NOT_OFFERED = Condition("not offered", "danger", "This installation does not offer its kind.")
 UNKNOWN = Condition("unknown", "warning", "The breakers' states cannot be read right now.")
 
@@ -89,8 +90,8 @@ def provider_condition(
         return DISABLED
     if not is_offered(provider.kind):
         return NOT_OFFERED
-    if not can_sign(provider):
-        return NO_KEY
+    if without_key := _without_key(provider):
+        return without_key
     if not any(route.enabled for route in provider.routes.all()):
         return UNUSED
     for intervention in getattr(provider, "ordered", ()):
@@ -104,20 +105,20 @@ def provider_condition(
 def _ordered(by: Intervention) -> Condition:
     word = "drained" if by.kind == Intervention.Kind.DRAIN else "pinned"
     why = f": {by.reason}" if by.reason else ""
-    return Condition(word, "warning", f"by {by.begun_by} until {_clock(by.until)}{why}")
+    return Condition(word, "warning", f"by {by.begun_by} until {clock(by.until)}{why}")
 
 
 def _breaker_condition(health: ProviderHealth | None) -> Condition:
     if health is None:
         return HEALTHY
-    since = f"since {_clock(health.since)}"
+    since = f"since {clock(health.since)}"
     why = f"{since}: {REASONS.get(health.reason_code, health.reason_code)}"
     if health.state == "open":
         return Condition("breaker open", "danger", why)
     return Condition("recovering", "warning", why)
 
 
-def _clock(moment: datetime) -> str:
+def clock(moment: datetime) -> str:
     moment = moment.astimezone(UTC)
     today = moment.date() == datetime.now(UTC).date()
     return f"{moment:%H:%M} UTC" if today else f"{moment:%Y-%m-%d %H:%M} UTC"
@@ -129,6 +130,14 @@ def can_sign(provider: Provider) -> bool:
     if not keys:
         return provider.kind not in NEEDS_KEY
     return any(key.enabled and opens(key) for key in keys)
+
+
+def _without_key(provider: Provider) -> Condition | None:
+    """What is wrong where it has no key to use."""
+    if not can_sign(provider):
+        return NO_KEY
+    enabled = [key for key in provider.keys.all() if key.enabled and opens(key)]
+    return KEYS_OUT if enabled and all(key.out_since for key in enabled) else None
 
 
 def opens(key: UpstreamKey) -> bool:

@@ -57,7 +57,7 @@ def terms_of(key: UpstreamKey | None) -> KeyTerms:
         budget_period=key.budget_period,
         models=patterns(key.allowed_models),
         entered_at=key.changed_at,
-        out_reason=(key.out_reason or "refused") if key.out_since else "",
+        out_reason=(key.out_reason or "key_refused") if key.out_since else "",
     )
 
 

@@ -11,11 +11,13 @@ class UsageConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import outlook, traces
-        from usage import outlooks
+        from registry import key_figures
+        from usage import key_outlooks, outlooks
         from usage.traces import has_usage
 
         traces.on_question(has_usage)
         outlook.on_question(outlooks.of)
+        key_figures.on_question(key_outlooks.of)
         post_migrate.connect(_finish_tables, sender=self)
 
 

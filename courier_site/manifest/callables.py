@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from courier_site.manifest.document import Entry
 from courier_site.manifest.secrets import given_secret
-from courier_site.manifest.vocabulary import FALLBACKS, TIMEOUTS
+from courier_site.manifest.vocabulary import FALLBACKS, KEY_LIMITS, TIMEOUTS
 from courier_site.manifest.writing import Writer
 from lib import encryption
 from registry.capabilities import COUNTS, NAMES, TRAITS
@@ -71,16 +71,35 @@ def _timeout_fields(entry: Entry) -> dict[str, Any]:
 
 
 def _put_upstream_key(writer: Writer, entry: Entry, provider: Provider) -> UpstreamKey:
-    entry.only("name", "secret", "secret_file", "if_unset", "weight", "enabled", "limits")
-    if "limits" in entry:
-        writer.warn(entry, "limits", "Limits of upstream keys are not enforced by this version.")
+    entry.only(
+        *("name", "secret", "secret_file", "if_unset", "weight", "enabled"),
+        *("models", "limits", "budget"),
+    )
     name = entry.text("name") if "name" in entry else "default"
     row = provider.keys.filter(name=name).first() or UpstreamKey(provider=provider, name=name)
-    wanted: dict[str, Any] = {"weight": entry.whole("weight") if "weight" in entry else 1}
+    wanted = {"weight": entry.whole("weight") if "weight" in entry else 1} | _key_terms(entry)
     if "enabled" in entry:
         wanted["enabled"] = entry.flag("enabled")
     secret = _seal_fields(writer, row, entry)
     return writer.put(row, wanted, entry, f"upstream key {row}", secret)
+
+
+def _key_terms(entry: Entry) -> dict[str, Any]:
+    """What an upstream key is for and has to keep to: nothing but what the entry says."""
+    fields: dict[str, Any] = dict.fromkeys(KEY_LIMITS.values())
+    fields |= {"budget": None, "budget_period": UpstreamKey.Period.MONTH}
+    fields["allowed_models"] = entry.texts("models") if "models" in entry else []
+    if "limits" in entry:
+        limits = entry.entry("limits")
+        limits.only(*KEY_LIMITS)
+        fields |= {field: limits.whole(key) for key, field in KEY_LIMITS.items() if key in limits}
+    if "budget" in entry:
+        budget = entry.entry("budget")
+        budget.only("amount", "period")
+        fields["budget"] = budget.decimal("amount")
+        if "period" in budget:
+            fields["budget_period"] = budget.choice("period", UpstreamKey.Period.values)
+    return fields
 
 
 def _seal_fields(writer: Writer, row: UpstreamKey, entry: Entry) -> dict[str, Any]:

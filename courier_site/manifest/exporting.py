@@ -13,7 +13,7 @@ from django.db.models import F
 
 from accounts.models import ApiKey, Budget, Plan, RateLimit, Team, usual_thresholds
 from courier_site.manifest.document import REFERENCE
-from courier_site.manifest.vocabulary import FALLBACKS, LIMITS, TIMEOUTS
+from courier_site.manifest.vocabulary import FALLBACKS, KEY_LIMITS, LIMITS, TIMEOUTS
 from registry.models import Price, Provider, Route, RoutingPolicy, ServedModel, UpstreamKey
 
 EXPLANATION = """\
@@ -95,7 +95,21 @@ def _upstream_key(row: UpstreamKey, references: References) -> Block:
         "if_unset": "keep",
         **_unless(1, weight=row.weight),
         **_unless(True, enabled=row.enabled),
+        **_unless([], models=[_literal(each) for each in row.allowed_models]),
+        **_unless({}, limits=_key_limits(row)),
+        **_unless(None, budget=_key_budget(row)),
     }
+
+
+def _key_limits(row: UpstreamKey) -> Block:
+    fields = {key: getattr(row, field) for key, field in KEY_LIMITS.items()}
+    return {key: amount for key, amount in fields.items() if amount is not None}
+
+
+def _key_budget(row: UpstreamKey) -> Block | None:
+    if row.budget is None:
+        return None
+    return {"amount": _money(row.budget), "period": row.budget_period}
 
 
 def _model(row: ServedModel) -> Block:

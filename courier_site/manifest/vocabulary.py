@@ -30,6 +30,12 @@ LIMITS = {
     },
     "concurrency": (RateLimit.Metric.CONCURRENCY, RateLimit.Window.MINUTE),
 }
+#: Those of an upstream key, to its fields.
+KEY_LIMITS = {
+    "rpm": "requests_per_minute",
+    "tpm": "tokens_per_minute",
+    "concurrency": "concurrency",
+}
 #: Field names in complaints of the models, to the keys of the manifest.
 KEYS_OF_FIELDS = {
     **dict.fromkeys(TIMEOUTS.values(), "timeouts"),
@@ -37,6 +43,8 @@ KEYS_OF_FIELDS = {
     **dict.fromkeys(NAMES, "capabilities"),
     "allowed_endpoints": "endpoints",
     "allowed_models": "models",
+    **dict.fromkeys(KEY_LIMITS.values(), "limits"),
+    "budget_period": "budget",
     "starts_at": "from",
     "conditions": "when",
     "actions": "then",

@@ -1,4 +1,4 @@
-"""The registry in the admin: providers, models, prices, certifications."""
+"""The registry in the admin: providers and their keys, models, policies, prices, certifications."""
 
 from registry.admin import (
     certifications,
@@ -8,6 +8,16 @@ from registry.admin import (
     prices,
     providers,
     routes,
+    upstream_keys,
 )
 
-__all__ = ["certifications", "interventions", "models", "policies", "prices", "providers", "routes"]
+__all__ = [
+    "certifications",
+    "interventions",
+    "models",
+    "policies",
+    "prices",
+    "providers",
+    "routes",
+    "upstream_keys",
+]

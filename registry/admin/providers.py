@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.views import ChangeList
-from unfold.widgets import UnfoldAdminPasswordWidget
 
-from registry import conditions
+from registry import conditions, key_figures, key_states
 from registry.admin.generic_forms import DESCRIPTION
 from registry.admin.interventions import INTERVENTIONS, Intervening
 from registry.admin.labels import label
@@ -23,44 +23,9 @@ from registry.admin.managed import OriginFilter
 from registry.admin.option_forms import FIELDS, SHOWN_IF, ProviderForm
 from registry.admin.rows import UniqueRows
 from registry.admin.switching import SwitchingAdmin
+from registry.admin.upstream_keys import SecretForm, told
+from registry.key_health import Board
 from registry.models import Provider, UpstreamKey
-
-LONGEST_SECRET = 4096
-
-
-class UpstreamKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when run
-    """An upstream key. Its field is not called `secret`: a read-only page would show that."""
-
-    new_secret = forms.CharField(
-        label="Secret",
-        required=False,
-        max_length=LONGEST_SECRET,
-        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-    )
-
-    class Meta:
-        model = UpstreamKey
-        fields = ("name", "weight", "enabled")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.instance.pk:
-            stored = "stored; leave empty to keep"
-            self.fields["new_secret"].widget.attrs["placeholder"] = stored
-
-    def clean_new_secret(self) -> str:
-        secret: str = self.cleaned_data["new_secret"]
-        if not secret and not self.instance.pk:
-            raise ValidationError("Enter the key as the provider gave it to you.")
-        if not all("!" <= character <= "~" for character in secret):
-            raise ValidationError("A key has letters, digits and signs only, and no spaces.")
-        return secret
-
-    def save(self, commit: bool = True) -> UpstreamKey:
-        if self.cleaned_data["new_secret"]:
-            self.instance.seal(self.cleaned_data["new_secret"])
-        key: UpstreamKey = super().save(commit)
-        return key
 
 
 class UpstreamKeyFormSet(UniqueRows):
@@ -70,14 +35,14 @@ class UpstreamKeyFormSet(UniqueRows):
 
 class UpstreamKeyInline(TabularInline):
     model = UpstreamKey
-    form = UpstreamKeyForm
+    form = SecretForm
     formset = UpstreamKeyFormSet
     extra = 0
     hide_title = True
-    readonly_fields = ("condition", "changed_at")
+    readonly_fields = ("condition", "bounds", "changed_at")
 
     def get_fields(self, request: HttpRequest, obj: Provider | None = None) -> list[str]:
-        fields = ["name", "weight", "enabled", "condition", "changed_at"]
+        fields = ["name", "weight", "enabled", "condition", "bounds", "changed_at"]
         if self._may_write(request, obj):
             fields.insert(1, "new_secret")
         return fields
@@ -91,10 +56,19 @@ class UpstreamKeyInline(TabularInline):
     def condition(self, key: UpstreamKey) -> str:
         if not key.pk:
             return "new"
-        if conditions.opens(key):
-            return label("stored", "success")
-        hint = "No configured encryption key opens it. Enter it again."
-        return label("unreadable", "danger", hint=hint)
+        return told(key, self._board, key_figures.of([key]).get(key.pk))
+
+    @admin.display(description="Limits, models and budget")
+    def bounds(self, key: UpstreamKey) -> str:
+        if not key.pk:
+            return "once it is saved"
+        link = reverse("admin:registry_upstreamkey_change", args=(key.pk,))
+        return format_html('<a class="underline" href="{}">{}</a>', link, key_states.bounds(key))
+
+    @cached_property
+    def _board(self) -> Board | None:
+        """What instances know, looked up once for a page: each has an inline of its own."""
+        return key_states.known()
 
 
 class ProviderList(ChangeList):

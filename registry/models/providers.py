@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -98,6 +99,11 @@ class Provider(Managed):
             raise ValidationError({"base_url": str(error)}) from error
 
 
+#: Of upstream models, as providers name them: no spaces, * for any letters.
+MODEL_PATTERN = r"[!-~]{1,200}"
+MOST_PATTERNS = 100
+
+
 def _most(help_text: str) -> models.PositiveIntegerField[Any, Any]:
     return models.PositiveIntegerField(
         null=True,
@@ -157,6 +163,16 @@ class UpstreamKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider.name} / {self.name}"
+
+    def clean(self) -> None:
+        told = self.allowed_models
+        if not isinstance(told, list) or len(told) > MOST_PATTERNS:
+            raise ValidationError({"allowed_models": f"Give {MOST_PATTERNS} patterns at most."})
+        for pattern in told:
+            if not isinstance(pattern, str) or not re.fullmatch(MODEL_PATTERN, pattern):
+                raise ValidationError(
+                    {"allowed_models": f"{pattern!r} is no model and no pattern of models."}
+                )
 
     @property
     def secret(self) -> str:

@@ -129,6 +129,7 @@ def one_of_each(user):
     webhook = factories.make_webhook()
     rows = [
         provider,
+        upstream_key,
         model,
         model.routes.get(),
         factories.make_price(model),

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.utils import timezone
 
 from accounts import keys
 from accounts.models import ApiKey, Budget, RateLimit, Team
@@ -479,12 +480,56 @@ def test_a_wildcard_may_be_a_models_name():
     assert ServedModel.objects.get().name == "vendor/*"
 
 
-def test_limits_of_upstream_keys_are_said_not_to_be_enforced():
-    outcome = apply(PROVIDER + "    keys: [{name: a, secret: sk-x, limits: {rpm: 1}}]\n")
+WITH_KEY = (
+    "    keys: [{name: a, secret: sk-x, models: [tiny-*], limits: {rpm: 60, tpm: 1000, "
+    "concurrency: 4}, budget: {amount: 12.5, period: day}}]\n"
+)
 
-    assert outcome.warnings == [
-        "courier.yaml, line 5: Limits of upstream keys are not enforced by this version."
-    ]
+
+def test_an_upstream_key_has_what_the_manifest_gives_it():
+    outcome = apply(PROVIDER + WITH_KEY)
+
+    key = UpstreamKey.objects.get()
+    assert (key.requests_per_minute, key.tokens_per_minute, key.concurrency) == (60, 1000, 4)
+    assert (key.budget, key.budget_period) == (Decimal("12.5"), "day")
+    assert key.allowed_models == ["tiny-*"]
+    assert outcome.warnings == []
+    assert apply(PROVIDER + WITH_KEY).changes == []
+
+
+def test_an_upstream_key_has_nothing_that_the_manifest_does_not_give():
+    apply(PROVIDER + WITH_KEY)
+    apply(PROVIDER + "    keys: [{name: a, secret: sk-x}]\n")
+
+    key = UpstreamKey.objects.get()
+    assert (key.requests_per_minute, key.budget, key.allowed_models) == (None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ("limits: {rpm: 0}", "limits"),
+        ("limits: {rpd: 5}", "rpd"),
+        ("budget: {amount: -1}", "budget"),
+        ("budget: {amount: 5, period: year}", "year"),
+        ('models: ["with space"]', "models"),
+    ],
+)
+def test_what_an_upstream_key_cannot_have_is_said_with_its_line(given, complaint):
+    with pytest.raises(manifest.ManifestError) as error:
+        apply(PROVIDER + f"    keys: [{{name: a, secret: sk-x, {given}}}]\n")
+
+    assert "line 5" in str(error.value)
+    assert complaint in str(error.value)
+
+
+def test_a_new_secret_of_a_manifest_puts_a_key_back():
+    apply(PROVIDER + "    keys: [{name: a, secret: sk-x}]\n")
+    UpstreamKey.objects.update(out_since=timezone.now(), out_reason="key_refused")
+
+    apply(PROVIDER + "    keys: [{name: a, secret: sk-y}]\n")
+
+    assert UpstreamKey.objects.get().out_since is None
 
 
 def test_a_policy_is_made_of_what_it_asks_and_does():
