@@ -34,8 +34,8 @@ BELIEVED_S = 60.0
 PACE_S = 120.0
 
 REFUSED, WITHOUT_CREDIT, RATE_LIMITED = "key_refused", "key_without_credit", "key_rate_limited"
-TAKEN_OUT, NOT_PERMITTED, QUOTA_USED_UP = "key_taken_out", "model_not_permitted", "key_quota_used_up"
-BUDGET_USED_UP = "key_budget_used_up"
+NOT_PERMITTED, QUOTA_USED_UP = "model_not_permitted", "key_quota_used_up"
+BUDGET_USED_UP, TAKEN_OUT = "key_budget_used_up", "key_taken_out"
 
 
 class Incident(NamedTuple):
