@@ -17,9 +17,12 @@ from prometheus_client.registry import Collector
 
 from accounts import admission
 from accounts.budgets import counters as budgets
+from courier_site.connections import connections
 from gateway.front_door import Scope
 from gateway.reply import Send
 from gateway.retry_budget import retries
+from gateway.shedding import load
+from gateway.strangers import strangers
 from usage import ingest, reconciliation, recorder
 from usage.models import RollupMark
 
@@ -87,6 +90,7 @@ class CourierCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _requests()
+        yield from _front_door()
         yield _counter(
             "courier_retries_refused",
             "Retries that were not made because too many were under way.",
@@ -104,6 +108,28 @@ def _requests() -> Iterator[Metric]:
     for outcome, count in recorder.outcomes().items():
         requests.add_metric([recorder.worker(), outcome], count)
     yield requests
+
+
+def _front_door() -> Iterator[Metric]:
+    yield _gauge(
+        "courier_event_loop_lag_seconds",
+        "How late the process comes to what is due, because of its own work.",
+        load.lag_s,
+    )
+    yield _gauge(
+        "courier_turned_away_share", "Of the requests, how many are turned away now.", load.share
+    )
+    yield _gauge("courier_connections", "Connections of clients.", float(connections.open))
+    for name, text, value in (
+        ("requests_turned_away", "Requests that were answered 503 overloaded.", load.turned_away),
+        ("connections_refused", "Connections beyond what there may be.", connections.refused),
+        (
+            "unknown_keys_refused",
+            "Requests from addresses that had tried too many keys that are none.",
+            strangers.refused,
+        ),
+    ):
+        yield _counter(f"courier_{name}", text, value)
 
 
 def _limits() -> Iterator[Metric]:

@@ -49,6 +49,19 @@ class DatabaseAway:
         return HttpResponse(AWAY, status=503, headers={"Retry-After": "1"})
 
 
+#: Parameters that searches come in, and how long one may be: each word is a condition of a query.
+SEARCHES = ("q", "s", "term")
+LONGEST_SEARCH = 200
+
+
+def _too_long(request: HttpRequest) -> HttpResponse | None:
+    """The answer to a search that is too long."""
+    if all(len(request.GET.get(name, "")) <= LONGEST_SEARCH for name in SEARCHES):
+        return None
+    words = f"A search has {LONGEST_SEARCH} characters at most.\n"
+    return HttpResponse(words, status=400, content_type="text/plain")
+
+
 class PrivatePages:
     """No page of the admin is cached, and none loads or runs anything from elsewhere."""
 
@@ -63,7 +76,7 @@ class PrivatePages:
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         # No database holds a NUL, and PostgreSQL fails on being asked for one.
         request.META["QUERY_STRING"] = request.META["QUERY_STRING"].replace("%00", "")
-        response = await self.get_response(request)
+        response = _too_long(request) or await self.get_response(request)
         if not response.has_header("Cache-Control"):
             add_never_cache_headers(response)
         response.headers.setdefault("Content-Security-Policy", ADMIN_POLICY)

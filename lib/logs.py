@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
 #: Events that concern security: certificates that do not hold, keys that are refused.
 SECURITY = logging.getLogger("courier.security")
+
+#: Characters of one value in a log line. A traceback has more lines than that.
+LONGEST = 4000
+#: What moves a terminal's cursor, ends a line, or turns the order of letters around.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def printable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Have values show what they hold: somebody else may have chosen them."""
+    for name, value in event.items():
+        if isinstance(value, str) and name != "exception":
+            event[name] = _shown(value)
+    return event
+
+
+def one_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep an event on its line where lines are not JSON."""
+    for name, value in event.items():
+        if isinstance(value, str) and name != "exception":
+            event[name] = value.replace("\n", "\\n")
+    return event
+
+
+def _shown(value: str) -> str:
+    short = value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], short)
+
 
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -29,7 +60,11 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
             exception_formatter=structlog.dev.plain_traceback,
         )
     )
-    last = [structlog.processors.format_exc_info, renderer] if as_json else [renderer]
+    last = (
+        [structlog.processors.format_exc_info, printable, renderer]
+        if as_json
+        else [printable, one_line, renderer]
+    )
     return {
         "version": 1,
         "disable_existing_loggers": False,

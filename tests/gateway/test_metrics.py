@@ -149,3 +149,18 @@ async def test_a_database_that_does_not_answer_holds_no_scrape_up(scrape, courie
     samples = await scrape()
 
     assert ("courier_ledger_differs",) not in samples
+
+
+async def test_r35_how_busy_it_is_and_whom_it_turned_away_is_told(scrape, monkeypatch):
+    monkeypatch.setattr(metrics.load, "turned_away", 7)
+    monkeypatch.setattr(metrics.strangers, "refused", 8)
+    monkeypatch.setattr(metrics.connections, "refused", 9)
+
+    samples = await scrape()
+
+    assert samples["courier_requests_turned_away_total",] == 7
+    assert samples["courier_unknown_keys_refused_total",] == 8
+    assert samples["courier_connections_refused_total",] == 9
+    assert 0 <= samples["courier_turned_away_share",] <= 1
+    assert samples["courier_event_loop_lag_seconds",] >= 0
+    assert samples["courier_connections",] >= 1
