@@ -12,7 +12,7 @@ SOAK := $(BIN)/python -m pytest --quiet --capture=no --timeout 7200 -m promise
 PYTEST := $(BIN)/python -m pytest --quiet --numprocesses 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check lint types layers migrations format bench conformance soak requirements image
+.PHONY: help run setup test check lint types layers migrations format bench conformance soak faults requirements image
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ conformance: $(DEVELOPMENT) ## real clients and real upstreams, an hour; writes 
 soak: $(DEVELOPMENT) ## every promise with all its trials, an hour or two; see bench/README.md
 	COURIER_SOAK=1 $(SOAK)
 	COURIER_SOAK=1 $(BIN)/python -m tests.services -- $(SOAK) -m "promise and not e2e"
+
+faults: $(DEVELOPMENT) ## every fault and promise, half an hour; writes docs/faults.md
+	$(BIN)/python -m tests.faults
 
 requirements: $(DEVELOPMENT) ## pin requirements*.in anew, with hashes
 	$(BIN)/pip install --quiet uv

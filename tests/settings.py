@@ -5,9 +5,17 @@ import os
 import shutil
 import tempfile
 
+#: What says how tests are run, not what they test.
+OF_THE_RUN = {
+    "COURIER_FIGURES",
+    "COURIER_ONLY",
+    "COURIER_REQUIRE_SERVICES",
+    "COURIER_RESULTS",
+    "COURIER_SOAK",
+}
 # Read by the settings below. Whatever the shell has set must not reach the tests.
 for name in [name for name in os.environ if name.startswith("COURIER_")]:
-    if name not in {"COURIER_REQUIRE_SERVICES", "COURIER_SOAK"}:
+    if name not in OF_THE_RUN:
         del os.environ[name]
 os.environ["COURIER_DATA_DIR"] = tempfile.mkdtemp(prefix="courier-test-")
 atexit.register(shutil.rmtree, os.environ["COURIER_DATA_DIR"], ignore_errors=True)

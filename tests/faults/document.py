@@ -1,0 +1,124 @@
+"""Writes docs/faults.md: every number with its target, what was seen, and what keeps it."""
+
+from tests.faults.promises import NOT_YET, PROMISES, SECTIONS, WITHOUT_TEST
+
+INTRODUCTION = """# Faults: what Courier promises, and what was seen
+
+Written by `make faults`, which provokes every fault below on one machine and runs every test of a
+promise with all its trials: on SQLite with the store in the process, and on PostgreSQL with Redis.
+Partial runs (`python -m tests.faults --only F07,R24`) replace the results of their numbers.
+Figures are of the machine of that run, two busy cores, and no promise of their own. CI runs the
+tests marked "CI" at every landing, most of them with fewer trials; the rest takes longer or needs
+more of a machine.
+
+{summary}
+
+Kept by: the tests that have the number in their name. What each of them defends against was
+switched off once, and the test seen to fail.
+"""
+HEAD = "| | promise | target | seen | result | kept by | runs |\n|---|---|---|---|---|---|---|\n"
+
+
+def document(results):
+    """The whole page, as Markdown."""
+    rows = {number: Row(number, results) for number in PROMISES}
+    parts = [INTRODUCTION.format(summary=_summary(rows.values()))]
+    for title, numbers in SECTIONS.items():
+        parts.append(f"\n## {title}\n\n{HEAD}")
+        parts.extend(rows[number].line() for number in numbers)
+    parts.extend(_remarks(rows.values()))
+    return "".join(parts)
+
+
+class Row:
+    """One number."""
+
+    def __init__(self, number, results):
+        self.number = number
+        self.promise = PROMISES[number]
+        self.figures = results.figures_of(number)
+        self.runs = results.runs_of(number)
+        #: {test: [(run, what is known of it)]}
+        self.tests = {}
+        for run, _, tests in self.runs:
+            for name, found in tests.items():
+                self.tests.setdefault(name, []).append((run, found))
+
+    @property
+    def outcomes(self):
+        return [found["outcome"] for seen in self.tests.values() for _, found in seen]
+
+    @property
+    def result(self):
+        outcomes = set(self.outcomes)
+        if "failed" in outcomes:
+            return "**failed**"
+        if "passed" in outcomes:
+            return "kept" if "skipped" not in outcomes else "kept, in part skipped"
+        if "skipped" in outcomes:
+            return "skipped"
+        return "no test" if self.number in WITHOUT_TEST else "not run"
+
+    @property
+    def reasons(self):
+        """Why something was skipped, failed or has no test."""
+        told = [
+            f"`{name.rpartition('::')[2]}` {found['outcome']} ({run}): {found['why']}"
+            for name, seen in self.tests.items()
+            for run, found in seen
+            if found["outcome"] != "passed"
+        ]
+        if self.number in WITHOUT_TEST:
+            told.append(WITHOUT_TEST[self.number])
+        elif not self.tests:
+            told.append("Not written yet." if self.number in NOT_YET else "Not run yet.")
+        return list(dict.fromkeys(told))
+
+    def line(self):
+        cells = (
+            self.number,
+            self.promise.statement,
+            self.promise.target,
+            "; ".join(self.figures),
+            self.result,
+            _places(self.tests),
+            self._where(),
+        )
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+    def _where(self):
+        """Whether CI runs all of its tests, some, or none."""
+        in_ci = {found["in_ci"] for seen in self.tests.values() for _, found in seen}
+        return {(): "", (True,): "CI", (False,): "`make faults`"}.get(tuple(in_ci), "both")
+
+
+def _places(tests):
+    """The files of the tests, with how many each has."""
+    counts = {}
+    for name in tests:
+        path = name.partition("::")[0].removeprefix("tests/")
+        counts[path] = counts.get(path, 0) + 1
+    return ", ".join(f"`{path}` ({count})" for path, count in sorted(counts.items()))
+
+
+def _summary(rows):
+    rows = list(rows)
+    counts = {}
+    for row in rows:
+        counts[row.result] = counts.get(row.result, 0) + 1
+    dates = sorted({date for row in rows for _, date, _ in row.runs})
+    when = f" Runs of {dates[0]} to {dates[-1]}." if dates else ""
+    return (
+        f"{len(rows)} numbers: "
+        + ", ".join(f"{n} {what}" for what, n in counts.items())
+        + "."
+        + when
+    )
+
+
+def _remarks(rows):
+    """What was skipped or failed, and what has no test, with the reason in words."""
+    told = [(row.number, reason) for row in rows for reason in row.reasons]
+    if not told:
+        return []
+    return ["\n## Not kept, or not shown here\n\n", *(f"- {n}: {why}\n" for n, why in told)]
