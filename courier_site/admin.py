@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,26 +10,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from unfold.sites import UnfoldAdminSite
 
 from courier_site.overview import overview
-from registry.models import RecordedRevision
-from registry.revisions import made_by
 
 View = Callable[..., HttpResponse]
-#: The parts of the admin whose pages change the configuration.
-CONFIGURING = ("registry_", "accounts_")
-
-
-def _one_revision(view: View) -> View:
-    """The same view, which makes all that one form changes one revision, by whoever sent it."""
-
-    @functools.wraps(view)
-    def revising(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        page = request.resolver_match
-        if request.method != "POST" or not (page and (page.url_name or "").startswith(CONFIGURING)):
-            return view(request, *args, **kwargs)
-        with made_by(RecordedRevision.Origin.ADMIN, request.user.get_username()):
-            return view(request, *args, **kwargs)
-
-    return revising
 
 
 class CourierAdminSite(UnfoldAdminSite):
@@ -39,7 +20,10 @@ class CourierAdminSite(UnfoldAdminSite):
     index_title = "Overview"
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
-        return cast(View, super().admin_view(_one_revision(view), cacheable))
+        # It asks with the pages of the apps, which are registered with this site.
+        from courier_site.blast.asking import asking_first
+
+        return cast(View, super().admin_view(asking_first(view), cacheable))
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -15,9 +15,16 @@ class CourierSiteConfig(AppConfig):
             celery,
             checks,
         )
-        from courier_site.revising import recording
+        from courier_site.blast import impact
+        from courier_site.revising import (  # noqa: F401  # its pages, too
+            admin,
+            prepared_admin,
+            recording,
+        )
         from registry import revisions
+        from registry.admin import confirming
 
+        confirming.on_danger(impact.of_rows)
         revisions.on_revision(recording.record, recording.catch_up)
 
 

@@ -28,6 +28,8 @@ EVERY_S = {
     "usage.tasks.take_up_reratings": 10,
     "usage.tasks.see_to_exports": 10,
     "gateway.tasks.take_up_certifications": 10,
+    "courier_site.tasks.apply_prepared_changes": 5,
+    "courier_site.tasks.purge_revisions": 6 * 60 * 60,
 }
 #: Longer than any task takes: Redis delivers again what is not acknowledged by then.
 VISIBLE_AGAIN_AFTER_S = 4 * 60 * 60

@@ -179,6 +179,14 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "What was changed",
+                "separator": True,
+                "items": [
+                    _item("Revisions", "history", "registry.recordedrevision"),
+                    _item("Prepared changes", "event_upcoming", "registry.preparedchange"),
+                ],
+            },
+            {
                 "title": "Who is told",
                 "separator": True,
                 "items": [

@@ -26,6 +26,8 @@ class Making:
     words: list[str] = field(default_factory=list)
     #: Whether anything was changed at all.
     has_changes: bool = False
+    #: Under which it was recorded, once it is.
+    number: int | None = None
 
 
 Record = Callable[[Making], object]

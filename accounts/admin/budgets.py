@@ -18,10 +18,10 @@ from unfold.views import ChangeList
 from accounts import raises
 from accounts.admin import budget_forms
 from accounts.admin.budget_forms import BudgetForm, BudgetFormSet, RaiseForm, ScopedBudgetForm
-from accounts.admin.confirming import Asked, Confirming, Question, button, is_confirmed, was_seen
 from accounts.admin.scopes import SCOPE_ROWS, ScopedAdmin, ScopeFilter
 from accounts.admin.spent import CSS, SpentList, bar, states_by_id
 from accounts.models import Budget, BudgetRaise, User
+from registry.admin.confirming import Asked, Confirming, Question, button, is_confirmed, was_seen
 from registry.admin.labels import label
 
 READ_ONLY = ("dollars", "period", "window", "counted", "hard", "alerts_at")

@@ -18,7 +18,6 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from accounts.admin import holding
 from accounts.admin.archived import ArchivedFilter
 from accounts.admin.budgets import BudgetInline
-from accounts.admin.confirming import Asked, Confirming, Question, button, is_confirmed, was_seen
 from accounts.admin.key_forms import GRACES, ApiKeyForm, GraceForm, PlanForm
 from accounts.admin.limits import LimitInline, WarnsOfModels
 from accounts.admin.outlooks import LooksAhead
@@ -34,6 +33,7 @@ from accounts.keys import (
     shown,
 )
 from accounts.models import ApiKey
+from registry.admin.confirming import Asked, Confirming, Question, button, is_confirmed, was_seen
 from registry.admin.labels import label
 from registry.admin.managed import ManagedAdmin, OriginFilter
 from registry.conditions import Level

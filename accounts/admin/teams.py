@@ -17,13 +17,13 @@ from accounts import traces
 from accounts.admin import holding
 from accounts.admin.archived import ArchivedFilter
 from accounts.admin.budgets import BudgetInline
-from accounts.admin.confirming import Asked, Confirming, Question, button, is_confirmed
 from accounts.admin.limits import LimitInline, WarnsOfModels
 from accounts.admin.outlooks import LooksAhead
 from accounts.admin.plans import Protected, keys_link
 from accounts.admin.spent import CSS
 from accounts.keys import archive_team, restore_team
 from accounts.models import Membership, Team
+from registry.admin.confirming import Asked, Confirming, Question, button, is_confirmed
 from registry.admin.labels import label
 from registry.admin.managed import ManagedAdmin, OriginFilter
 from registry.admin.rows import UniqueRows

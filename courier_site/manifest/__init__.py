@@ -44,17 +44,18 @@ SECTIONS: tuple[tuple[type[Managed], str, Callable[[Writer, Entry], Managed]], .
 )
 
 
-def apply(document: Document, *, mark: str, prune: bool = False) -> Outcome:
+def apply(document: Document, *, mark: str | None, prune: bool = False) -> Outcome:
     """Make it so, or raise ManifestError and change nothing.
 
-    `mark` is what the rows that it makes or changes say about where they come from.
+    `mark` is what the rows that it makes or changes say about where they come from;
+    with None, they say what they did.
     `prune` deletes what has this mark and is no longer named.
     """
     with made_by(RecordedRevision.Origin.MANIFEST, document.name):
         return _applied(document, mark, prune)
 
 
-def plan(document: Document, *, mark: str, prune: bool = False) -> Outcome:
+def plan(document: Document, *, mark: str | None, prune: bool = False) -> Outcome:
     """What `apply` would do: it is done, and undone."""
     with transaction.atomic():
         outcome = _applied(document, mark, prune)
@@ -98,7 +99,7 @@ def _standing(kind: type[Managed]) -> QuerySet[Any]:
     return Team.objects.filter(archived_at=None) if kind is Team else kind._default_manager.all()
 
 
-def _applied(document: Document, mark: str, prune: bool) -> Outcome:
+def _applied(document: Document, mark: str | None, prune: bool) -> Outcome:
     before = export().splitlines()
     writer = Writer(document, mark, prune)
     _check_version(document.root)

@@ -47,7 +47,7 @@ class Outcome:
 class Writer:
     """Puts rows in their place and keeps account of it."""
 
-    def __init__(self, document: Document, mark: str, prunes: bool) -> None:
+    def __init__(self, document: Document, mark: str | None, prunes: bool) -> None:
         self.document = document
         self.mark = mark
         self.prunes = prunes
@@ -87,7 +87,7 @@ class Writer:
 
     def claim(self, row: models.Model) -> None:
         """Say where the row comes from."""
-        if isinstance(row, Managed):
+        if isinstance(row, Managed) and self.mark is not None:
             row.managed_by = self.mark
 
     def without_secret(self, entry: Entry) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import models, transaction
+from django.utils import timezone
 
 from accounts.models import ApiKey, Team
 from courier_site import manifest
@@ -34,7 +37,7 @@ def record(making: Making) -> RecordedRevision | None:
     made = None
     if found or making.words or before is None:
         made = _write(making, mark.recorded + 1, text, rows, found)
-        mark.recorded = made.number
+        mark.recorded = making.number = made.number
     mark.covers = mark.number
     mark.save(update_fields=["recorded", "covers"])
     return made
@@ -64,6 +67,16 @@ def catch_up() -> None:
         if record(Making(RecordedRevision.Origin.COMMAND, _program())):
             # Processes may have loaded the change already, under the number before it.
             Revision.objects.filter(pk=1).update(number=mark.number + 1, covers=mark.number + 1)
+
+
+def purge() -> None:
+    """Empty what is older than the settings ask; the newest is what the next is compared with."""
+    if not settings.COURIER_KEEP_REVISIONS_DAYS:
+        return
+    until = timezone.now() - timedelta(days=settings.COURIER_KEEP_REVISIONS_DAYS)
+    newest = Revision.objects.filter(pk=1).values("recorded")
+    old = RecordedRevision.objects.filter(made_at__lt=until).exclude(number__in=newest)
+    old.exclude(deflated=None).update(deflated=None, rows={})
 
 
 def _program() -> str:

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group
 
 from accounts.models import Budget, Plan
 from lib.ids import hour_of, uuid7
-from registry.models import Certification, Intervention
+from registry.models import Certification, Intervention, PreparedChange, RecordedRevision
 from tests import factories
 from usage.models import (
     Alert,
@@ -158,6 +158,20 @@ def one_of_each(user):
             kind="records", first_day="2026-01-01", last_day="2026-01-01", rows=3
         ),
         RerateRun.objects.create(first_day="2026-01-01", last_day="2026-01-31"),
+        RecordedRevision.objects.create(
+            number=1,
+            origin="admin",
+            author="root",
+            changes=["add model gpt-4o"],
+            objects_changed="model gpt-4o",
+            deflated=RecordedRevision.deflate("version: 1\n"),
+        ),
+        PreparedChange.objects.create(
+            title="Tomorrow",
+            manifest="version: 1\n",
+            made_by="another",
+            starts_at=datetime.now(UTC),
+        ),
         webhook,
         Alert.objects.create(kind=Alert.Kind.DRIFT, identity="drift:1", text="Sums differ."),
     ]

@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from accounts.admin.confirming import Asked, Confirming, Question, button, is_confirmed, was_seen
 from registry.admin.autocomplete import Autocompletes
+from registry.admin.confirming import Asked, Confirming, Question, button, is_confirmed, was_seen
 from registry.admin.labels import label
 from registry.conditions import Level
 from registry.models import ServedModel

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from django import forms
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
@@ -50,12 +52,32 @@ class Question:
     button: str = ""
     #: Whether some of the rows come from a manifest.
     managed: bool = False
+    #: What it means in figures.
+    details: SafeString = SafeString()
+    #: Fields of the form that brought people here, to be sent again with their yes.
+    kept: Sequence[tuple[str, str]] = ()
+
+
+Look = Callable[[type[Model], Sequence[int]], SafeString]
+_looks: list[Look] = []
+
+
+def on_danger(look: Look) -> None:
+    """Have `look` say who is affected by what would be done to rows, by their numbers.
+
+    Who uses what is known above.
+    """
+    if look not in _looks:
+        _looks.append(look)
 
 
 class Confirming(ModelAdmin):
     """A part of admins whose actions are asked for twice."""
 
     def ask(self, request: HttpRequest, question: Question, rows: Sequence[Asked]) -> HttpResponse:
+        if question.variant == "danger" and not question.details:
+            told = [look(self.model, [row.pk for row in rows]) for look in _looks]
+            question = replace(question, details=mark_safe("".join(told)))  # noqa: S308  # of templates
         context = {
             "title": f"{question.verb}: {self.opts.verbose_name_plural}",
             "question": question,
@@ -64,7 +86,7 @@ class Confirming(ModelAdmin):
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
             "list_url": f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist",
         }
-        return self.page(request, "accounts/confirm.html", context)
+        return self.page(request, "registry/confirm.html", context)
 
     def page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         shared = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}

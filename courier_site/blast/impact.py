@@ -1,0 +1,92 @@
+"""What a change would mean to those who are served, in figures and for the page that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Model
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from accounts.models import ApiKey, Plan, Team
+from courier_site.blast import use
+from courier_site.blast.state import Allowance, Harm
+from courier_site.blast.use import Use
+from usage.money import dollars
+
+Part = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Impact:
+    """What is taken, and what that came to in the last seven days."""
+
+    harm: Harm
+    use: Use
+    #: Requests for the models that nothing would serve any more.
+    stranded_requests: Mapping[str, int]
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a model that is in use would be left without any target."""
+        return bool(self.stranded_requests)
+
+    @property
+    def is_worth_asking(self) -> bool:
+        """A limit that nobody meets is no harm."""
+        return bool(self.harm.stranded or self.harm.aliases or self.harm.targets or self.use.keys)
+
+
+def impact_of(harm: Harm) -> Impact:
+    return Impact(harm, use.of(_parts(harm)), use.requests_by_model(harm.stranded))
+
+
+def _parts(harm: Harm) -> Iterator[Part]:
+    """The traffic that meets the harm."""
+    yield from ({"model": model} for model in harm.stranded)
+    yield from ({"model": model} for _, model in harm.aliases)
+    for model, provider in sorted({target[:2] for target in harm.targets}):
+        yield {"model": model, "provider_name": provider}
+    yield from map(_part_of_scope, harm.lowered)
+
+
+def _part_of_scope(allowance: Allowance) -> Part:
+    if allowance.scope == "plan":
+        return {"key_id__in": _keys_with([allowance.scope_id])}
+    part: dict[str, Any] = {f"{allowance.scope}_id": allowance.scope_id}
+    return part
+
+
+def _keys_with(plans: Sequence[int]) -> list[int]:
+    return list(ApiKey.objects.filter(plan__in=plans).values_list("pk", flat=True))
+
+
+def told(impact: Impact) -> SafeString:
+    """The figures as the page shows them."""
+    harm = impact.harm
+    context = {
+        "use": impact.use,
+        "spend": dollars(impact.use.nano_per_day),
+        "days": use.DAYS,
+        "stranded": [(name, impact.stranded_requests.get(name, 0)) for name in harm.stranded],
+        "blocks": impact.blocks,
+        "aliases": harm.aliases,
+        "targets": harm.targets,
+        "lowered": harm.lowered,
+    }
+    return render_to_string("admin/impact.html", context)
+
+
+def of_rows(model: type[Model], numbers: Iterable[int]) -> SafeString:
+    """What keys or teams that are about to be ended were used for."""
+    wanted = list(numbers)
+    columns = {ApiKey: "key_id__in", Team: "team_id__in"}
+    if model is Plan:
+        part: Part = {"key_id__in": _keys_with(wanted)}
+    elif model in columns:
+        part = {columns[model]: wanted}
+    else:
+        return SafeString()
+    return told(Impact(Harm(), use.of([part]), {}))
