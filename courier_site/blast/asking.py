@@ -12,9 +12,10 @@ from typing import Any
 
 from django import forms
 from django.apps import apps
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.messages.storage import default_storage
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -171,4 +172,4 @@ def _explain(request: HttpRequest, reason: str) -> None:
 
 def _forget_messages(request: HttpRequest) -> None:
     """What the form said of itself did not come to pass."""
-    list(messages.get_messages(request))
+    request._messages = default_storage(request)  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -126,7 +127,11 @@ class RecordedRevisionAdmin(Confirming, ReadOnlyAdmin):
         form = RestoreForm(request.POST if is_confirmed(request) else None)
         if not form.is_valid():
             details = told(rollback.plan(revision))
-            question = Question("Restore", "revision", CONSEQUENCE, "danger", form, details=details)
+            question = Question(
+                *("Restore", "revision", CONSEQUENCE, "danger", form),
+                managed=bool(settings.COURIER_MANIFEST),
+                details=details,
+            )
             return self.ask(request, question, [Asked(revision.number, str(revision), "", seen)])
         if not was_seen(request, seen):
             text = "The configuration has changed since the page was made. Look again."

@@ -63,7 +63,7 @@ class PreparedChangeAdmin(Confirming, ReadOnlyAdmin):
     search_fields = ("title", "made_by")
     search_help_text = "Title, or who prepared it"
     actions_detail = ("approve_one", "withdraw_one")
-    asked = ((None, {"fields": (("title", "starts_at"), "manifest")}),)
+    asked = ((None, {"fields": ("title", "starts_at", "manifest")}),)
     about = (None, {"fields": (("title", "condition"), ("starts_at", "revision"), "trouble")})
     who = ("Who", {"fields": (("made_by", "made_at"), ("approved_by", "approved_at"))})
     planned = ("What it would change now", {"fields": ("would_change",)})

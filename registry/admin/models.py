@@ -164,6 +164,13 @@ class ServedModelAdmin(SwitchingAdmin):
         routes = Route.objects.select_related("provider").order_by("priority", "pk")
         return queryset.prefetch_related(Prefetch("routes", routes), "prices")
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        rows, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        if request.user.has_perm("registry.delete_route"):
+            # Routes have no deletion on a page of their own. They go with their model.
+            lacking = lacking - {Route._meta.verbose_name}
+        return rows, counts, lacking, protected
+
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         if not change:

@@ -7,7 +7,13 @@ from django.contrib.auth.models import Group
 
 from accounts.models import Budget, Plan
 from lib.ids import hour_of, uuid7
-from registry.models import Certification, Intervention, PreparedChange, RecordedRevision
+from registry.models import (
+    Certification,
+    Intervention,
+    PreparedChange,
+    RecordedRevision,
+    RoutingPolicy,
+)
 from tests import factories
 from usage.models import (
     Alert,
@@ -133,6 +139,7 @@ def one_of_each(user):
         model,
         model.routes.get(),
         factories.make_price(model),
+        RoutingPolicy.objects.create(name="at night", actions={"exclude_providers": ["openai"]}),
         Certification.objects.create(
             provider=provider,
             upstream_model="gpt-4o",
@@ -159,7 +166,7 @@ def one_of_each(user):
         ),
         RerateRun.objects.create(first_day="2026-01-01", last_day="2026-01-31"),
         RecordedRevision.objects.create(
-            number=1,
+            number=1000,
             origin="admin",
             author="root",
             changes=["add model gpt-4o"],
