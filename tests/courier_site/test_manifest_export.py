@@ -1,14 +1,23 @@
 """The configuration as a manifest: complete, free of secrets, and without effect when applied."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
+from django.db import transaction
 
 from accounts import keys
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Budget, Plan, RateLimit, Team
 from courier_site import manifest
-from registry.models import Provider, Revision, ServedModel
+from registry.models import (
+    Price,
+    Provider,
+    Revision,
+    Route,
+    RoutingPolicy,
+    ServedModel,
+    UpstreamKey,
+)
 from tests import factories
 from tests.courier_site.manifests import KEY_SECRET, UPSTREAM_SECRET, WHOLE, apply, plan
 
@@ -125,3 +134,62 @@ def test_awkward_names_survive(name):
     factories.make_team(name)
 
     assert plan(manifest.export()).changes == []
+
+
+#: Where a price came from is no part of the configuration.
+NOT_EXPORTED = {(Price, "source")}
+CONFIGURED = (
+    *(Provider, UpstreamKey, ServedModel, Route, Price, RoutingPolicy),
+    *(Plan, Team, ApiKey, RateLimit, Budget),
+)
+
+
+def another(field, value):
+    """Some other value that the field may have."""
+    if field.choices:
+        return next(choice for choice, _ in field.flatchoices if choice != value)
+    match field.get_internal_type():
+        case "BooleanField":
+            return not value
+        case "JSONField":
+            return {"x": 1} if isinstance(field.get_default(), dict) else ["x"]
+        case "DateTimeField":
+            return datetime(2031, 1, 1, tzinfo=UTC)
+        case "CharField" | "SlugField":
+            return f"{value}x"
+    return (value or 0) + 7
+
+
+def editable_fields():
+    for model in CONFIGURED:
+        for field in model._meta.concrete_fields:
+            left_out = field.primary_key or field.is_relation or (model, field.name) in NOT_EXPORTED
+            if field.editable and not left_out:
+                yield model, field
+
+
+def is_exported(model, field, before):
+    """Whether an export tells of another value."""
+    row = model.objects.first()
+    with transaction.atomic():
+        value = another(field, getattr(row, field.name))
+        model.objects.filter(pk=row.pk).update(**{field.name: value})
+        after = manifest.export()
+        transaction.set_rollback(True)
+    return after != before
+
+
+def test_whatever_people_can_change_is_exported():
+    """A rollback gives what an export leaves out its default."""
+    apply(f"{WHOLE}plans: [{{name: standard, description: x}}]\n")
+    UpstreamKey.objects.update(budget=5)
+    Price.objects.update(free=False)
+    before = manifest.export()
+
+    left_out = [
+        f"{model._meta.model_name}.{field.name}"
+        for model, field in editable_fields()
+        if not is_exported(model, field, before)
+    ]
+
+    assert left_out == []

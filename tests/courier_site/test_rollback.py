@@ -51,12 +51,15 @@ def is_back(revision):
 
 
 def change_providers():
+    Provider.objects.update(tls_timeout_s=9, drain_timeout_s=1)
     Provider.objects.update(enabled=False, idle_timeout_s=7, base_url="http://127.0.0.1:1/v1")
     Provider.objects.filter(name="backup").update(options={"speaks": []}, base_url="")
     UpstreamKey.objects.update(weight=9, enabled=False)
+    UpstreamKey.objects.update(allowed_models=["x"], concurrency=4, budget=5, budget_period="day")
 
 
 def change_models():
+    ServedModel.objects.update(stickiness="session", context_fallbacks=["gpt-4o-mini"])
     ServedModel.objects.update(
         description="new", enabled=False, max_attempts=9, on_unsupported="drop", vision=True
     )
