@@ -26,6 +26,8 @@ from gateway import local_judgments, local_media
 _MODEL_FIRST = re.compile(rb'name="model"\r\n\r\n(.*?)\r\n')
 _WORD = re.compile(r"\s*\S+")
 _ids = count(1)
+#: Seconds between the beginning of an answer and its failure.
+DRAMATIC_PAUSE_S = 0.1
 
 
 class Body(httpx.AsyncByteStream):
@@ -95,13 +97,32 @@ async def _status(asked: Any, argument: str) -> httpx.Response:
     return _error(status, "Chaos was asked for this.", headers)
 
 
+async def _limited(asked: Any, argument: str) -> httpx.Response:
+    wait = _number(argument, 30)
+    headers = {
+        "retry-after": str(wait),
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": f"{wait}s",
+    }
+    return _error(429, "Chaos is at its rate limit.", headers)
+
+
+async def _long(asked: Any, argument: str) -> httpx.Response:
+    return _error(400, "Chaos finds this too long.", code="context_length_exceeded")
+
+
+async def _policy(asked: Any, argument: str) -> httpx.Response:
+    return _error(400, "Chaos does not talk about this.", code="content_policy_violation")
+
+
 async def _refuse(asked: Any, argument: str) -> httpx.Response:
     raise httpx.ConnectError("Chaos refuses the connection.")
 
 
 async def _silent(asked: Any, argument: str) -> httpx.Response:
     await asyncio.sleep(_seconds(argument, 3600))
-    return _json(_said(asked))
+    return _good(asked)
 
 
 async def _slow(asked: Any, argument: str) -> httpx.Response:
@@ -142,18 +163,57 @@ async def _malformed(asked: Any, argument: str) -> httpx.Response:
 async def _flaky(asked: Any, argument: str) -> httpx.Response:
     if random.random() * 100 < _number(argument, 50):
         return _error(503, "Chaos was asked to fail now and then.")
+    return _good(asked)
+
+
+async def _error_inside(asked: Any, argument: str) -> httpx.Response:
+    failure = {"error": {"message": "Chaos fails midway.", "type": "chaos", "code": "overloaded"}}
+
+    async def pieces() -> AsyncIterator[bytes]:
+        async for piece in _first(_said_slowly(asked, pause_s=0), _number(argument, 2)):
+            yield piece
+        # What came before is on its way by then, as with a model that takes its time.
+        await asyncio.sleep(DRAMATIC_PAUSE_S)
+        yield b"data: " + orjson.dumps(failure) + b"\n\n"
+
+    return _stream(pieces()) if asked.get("stream") else _json(failure)
+
+
+async def _lying(asked: Any, argument: str) -> httpx.Response:
+    lie = _number(argument, -1)
+    usage = {"prompt_tokens": lie, "completion_tokens": lie, "total_tokens": lie}
+    if not asked.get("stream"):
+        return _json({**_said(asked), "usage": usage})
+
+    async def pieces() -> AsyncIterator[bytes]:
+        async for piece in _said_slowly({**asked, "stream_options": None}, pause_s=0):
+            if piece.startswith(b"data: ["):
+                heading = _heading(asked, "chat.completion.chunk")
+                told = {**heading, "choices": [], "usage": usage}
+                yield b"data: " + orjson.dumps(told) + b"\n\n"
+            yield piece
+
+    return _stream(pieces())
+
+
+def _good(asked: Any) -> httpx.Response:
     return _stream(_said_slowly(asked, pause_s=0)) if asked.get("stream") else _json(_said(asked))
 
 
 #: The upstream model is the fault's name, and after a hyphen what it takes: a status, a
-#: number of seconds, of chunks, or per cent.
+#: number of seconds, of chunks or of tokens, or per cent.
 FAULTS: dict[str, Callable[[Any, str], Awaitable[httpx.Response]]] = {
     "status": _status,
+    "limited": _limited,
+    "long": _long,
+    "policy": _policy,
     "refuse": _refuse,
     "silent": _silent,
     "slow": _slow,
     "stall": _stall,
     "cut": _cut,
+    "error": _error_inside,
+    "lying": _lying,
     "malformed": _malformed,
     "flaky": _flaky,
 }
@@ -178,8 +238,10 @@ async def _first(pieces: AsyncIterator[bytes], number: int) -> AsyncIterator[byt
         yield piece
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> httpx.Response:
-    body = {"error": {"message": message, "type": "chaos", "param": None, "code": None}}
+def _error(
+    status: int, message: str, headers: dict[str, str] | None = None, code: str | None = None
+) -> httpx.Response:
+    body = {"error": {"message": message, "type": "chaos", "param": None, "code": code}}
     return _json(body, status, headers)
 
 

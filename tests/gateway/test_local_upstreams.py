@@ -3,6 +3,7 @@ import base64
 import contextlib
 import io
 import json
+import re
 import struct
 import wave
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from gateway.local_upstreams import FAULTS, Body, ChaosTransport, EchoTransport
+from tests.sources import CHECKOUT
 
 
 async def ask(transport, path="chat/completions", **body):
@@ -158,7 +160,7 @@ async def test_chaos_answers_in_the_end(model):
     assert json.loads(await content_of(response))["choices"]
 
 
-@pytest.mark.parametrize("model", ["slow-0", "flaky-0"])
+@pytest.mark.parametrize("model", ["slow-0", "flaky-0", "silent-0"])
 async def test_chaos_streams_in_the_end(model):
     assert (await streamed(ChaosTransport(), model=model))[-1] == "data: [DONE]"
 
@@ -232,3 +234,44 @@ async def test_echo_flags_nothing(given, results):
     answer = json.loads(await content_of(await ask(EchoTransport(), "moderations", input=given)))
 
     assert [result["flagged"] for result in answer["results"]] == [False] * results
+
+
+async def test_chaos_is_at_its_rate_limit_and_says_so():
+    response = await ask(ChaosTransport(), model="limited-7")
+
+    assert (response.status_code, response.headers["retry-after"]) == (429, "7")
+    assert response.headers["x-ratelimit-remaining-requests"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [("long", "context_length_exceeded"), ("policy", "content_policy_violation")],
+)
+async def test_chaos_refuses_what_is_asked(model, code):
+    response = await ask(ChaosTransport(), model=model)
+
+    assert response.status_code == 400
+    assert json.loads(await content_of(response))["error"]["code"] == code
+
+
+async def test_chaos_fails_inside_a_stream():
+    frames = await streamed(ChaosTransport(), model="error-2")
+
+    assert words(frames[:-1]) == ["", "one"]
+    assert json.loads(frames[-1].removeprefix("data: "))["error"]["code"] == "overloaded"
+
+
+@pytest.mark.parametrize(("model", "told"), [("lying", -1), ("lying-1000000", 1000000)])
+async def test_chaos_lies_about_usage(model, told):
+    whole = json.loads(await content_of(await ask(ChaosTransport(), model=model)))
+    frames = await streamed(ChaosTransport(), model=model)
+
+    assert whole["usage"]["completion_tokens"] == told
+    assert json.loads(frames[-2].removeprefix("data: "))["usage"]["prompt_tokens"] == told
+    assert frames[-1] == "data: [DONE]"
+
+
+def test_every_fault_is_in_the_handbook():
+    page = (CHECKOUT / "docs" / "operations.md").read_text()
+
+    assert [name for name in FAULTS if not re.search(rf"`{name}[-`]", page)] == []
