@@ -92,13 +92,13 @@ class OpenBody:
 
 async def whole_answer(question: Question, target: Target, limit_s: float) -> WholeAnswer:
     """The target's whole answer. A connection that breaks halfway is a failed attempt."""
-    now = asyncio.get_running_loop().time
+    started_at = asyncio.get_running_loop().time()
     between = interpreter(question, target)
     try:
         async with asyncio.timeout(limit_s) as time_left:
             answer = await _ask(between, target, Patience(time_left, limit_s))
             try:
-                time_left.reschedule(now() + target.total_timeout_s)
+                time_left.reschedule(started_at + target.total_timeout_s)
                 content = await answer.read(settings.COURIER_MAX_ANSWER)
             finally:
                 await answer.close()

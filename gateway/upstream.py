@@ -137,12 +137,7 @@ async def send(request: UpstreamRequest, target: Target) -> Answer:
         headers=_headers(request),
         # Not `content`: that prepares headers which aiohttp then makes itself.
         stream=_stream(request.body),
-        extensions={
-            "timeout": {
-                "connect": target.connect_timeout_s,
-                "pool": target.connect_timeout_s + network.POOL_GRACE_S,
-            }
-        },
+        extensions={"timeout": network.limits(target.connect_timeout_s, target.tls_timeout_s)},
     )
     if isinstance(request.body, bytes):
         message.read()
@@ -207,7 +202,7 @@ def _mapped(error: BaseException, target: Addressee) -> BaseException:
     name = target.provider_name
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError) or _broke_off_tls(error):
         return errors.UpstreamTlsFailed(f"Provider {name!r} could not be reached safely by TLS.")
-    if isinstance(error, asyncio.TimeoutError | httpx.TimeoutException):
+    if isinstance(error, asyncio.TimeoutError | httpx.TimeoutException) or _hangs_in_tls(error):
         return errors.UpstreamConnectTimeout(f"Connecting to provider {name!r} took too long.")
     if isinstance(error, aiohttp.ClientPayloadError | httpx.ReadError):
         return errors.UpstreamBrokeOff(f"Provider {name!r} broke off its answer.")
@@ -220,4 +215,11 @@ def _broke_off_tls(error: BaseException) -> bool:
     """Whether there was a connection, and it ended before it was secured."""
     return isinstance(error, aiohttp.ClientConnectorError) and isinstance(
         error.os_error, ConnectionResetError
+    )
+
+
+def _hangs_in_tls(error: BaseException) -> bool:
+    """Whether there was a connection, and securing it took too long."""
+    return isinstance(error, aiohttp.ClientConnectorError) and isinstance(
+        error.os_error, ConnectionAbortedError
     )

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
 
+import aiohappyeyeballs
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -23,7 +24,7 @@ from registry import outbound
 
 #: Idle connections are closed before most servers' own 60 s, so that a reused one is alive.
 KEEP_ALIVE_S = 45
-#: Name resolution, waiting for a connection and connecting, together, over the connect limit.
+#: Name resolution and waiting for a connection may take so much beside connecting and TLS.
 POOL_GRACE_S = 2.0
 #: Names looked up at the same time. One that hangs holds a thread until the system gives it up;
 #: these are nobody else's.
@@ -45,7 +46,8 @@ class GuardedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(LOOK_UPS, _look_up, host, port, family)
+        async with asyncio.timeout(_line.get().look_up_s):
+            found = await loop.run_in_executor(LOOK_UPS, _look_up, host, port, family)
         allowed = [
             ResolveResult(
                 hostname=host,
@@ -80,12 +82,19 @@ def _is_allowed(address: str) -> bool:
     return True
 
 
+#: Where another limit holds.
+NO_LIMIT = aiohttp.ClientTimeout(total=None)
+
+
 @dataclass(slots=True)
 class Line:
     """The connection of one request: what is wanted of it, and what it turned out to be."""
 
     must_be_fresh: bool = False
     was_used_before: bool = False
+    #: Seconds that looking up its host may take, and securing it.
+    look_up_s: float = 5.0
+    tls_s: float = 5.0
 
 
 _line: ContextVar[Line] = ContextVar("line")
@@ -117,6 +126,41 @@ class Connector(aiohttp.TCPConnector):
                 return connection
             connection.close()
 
+    async def _wrap_create_connection(
+        self,
+        *args: Any,
+        addr_infos: Any,
+        req: aiohttp.ClientRequest,
+        timeout: aiohttp.ClientTimeout,
+        client_error: type[Exception] = aiohttp.ClientConnectorError,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, Any]:
+        """The engine's own, but that connecting and securing have a limit each, not one together.
+
+        It is none of the engine's interface: `tests/gateway/test_time_limits.py` watches over it.
+        """
+        try:
+            async with asyncio.timeout(timeout.sock_connect):
+                options["sock"] = await aiohappyeyeballs.start_connection(
+                    addr_infos=addr_infos,
+                    happy_eyeballs_delay=self._happy_eyeballs_delay,
+                    interleave=self._interleave,
+                    loop=self._loop,
+                )
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise client_error(req.connection_key, error) from error
+        if options.get("ssl"):
+            options["ssl_handshake_timeout"] = _line.get().tls_s
+        return await self._wrap_existing_connection(
+            *args,
+            req=req,
+            timeout=NO_LIMIT,
+            client_error=client_error,
+            **options,
+        )
+
 
 class Network(httpx.AsyncBaseTransport):
     """httpx's interface on aiohttp's engine (decision 4)."""
@@ -129,7 +173,8 @@ class Network(httpx.AsyncBaseTransport):
 
         A server closes what is idle without asking, and a request may be on its way then.
         """
-        line = Line()
+        told = request.extensions["timeout"]
+        line = Line(look_up_s=told["connect"] + POOL_GRACE_S, tls_s=told["tls"])
         _line.set(line)
         try:
             return await self._answered(request)
@@ -201,6 +246,11 @@ def _engine_url(url: str) -> URL:
     return URL(url, encoded=True)
 
 
+def limits(connect_s: float, tls_s: float) -> dict[str, float]:
+    """The limits of a request, until its connection is there and safe."""
+    return {"connect": connect_s, "tls": tls_s, "pool": connect_s + tls_s + POOL_GRACE_S}
+
+
 @lru_cache(maxsize=256)
 def _engine_limits(connect_s: float, pool_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(connect=pool_s, sock_connect=connect_s)
@@ -247,7 +297,7 @@ async def post(
         headers=headers,
         # Not `content`: that prepares headers which the engine then makes itself.
         stream=httpx.ByteStream(body),
-        extensions={"timeout": {"connect": connect_s, "pool": connect_s + POOL_GRACE_S}},
+        extensions={"timeout": limits(connect_s, connect_s)},
     )
     request.read()
     try:
