@@ -1,25 +1,34 @@
 """How much of a process's work may be retries, so that they cannot become a storm.
 
 The shape is Envoy's retry budget: a part of the requests that are waiting, and never fewer
-than a few.
+than a few. Where failures come fast, waiting requests say little: so it is a part of the
+requests of the last seconds, too.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+
+from gateway.window import Window
 
 #: Retries for each request that is not retrying itself, and how many there may be always.
 SHARE = 0.2
 FLOOR = 3
+#: Seconds that are looked at.
+WINDOW_S = 10
 
 
 class RetryBudget:
     """The requests of one process that wait for an upstream, and those of them that retry."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.waiting = 0
         self.retrying = 0
+        #: Requests of the last seconds, and retries.
+        self.lately = Window(WINDOW_S)
         #: Retries that were refused, ever.
         self.refused = 0
 
@@ -28,11 +37,24 @@ class RetryBudget:
         """A request waits for an upstream."""
         share = Share(self)
         self.waiting += 1
+        self.lately.add(self._clock(), 1, 0)
         try:
             yield share
         finally:
             self.waiting -= 1
             self.retrying -= share.is_retrying
+
+    def has_room(self, *, for_another: bool) -> bool:
+        """Whether one more retry may be made, by a request that has made none if `for_another`."""
+        lately = self.lately.slide(self._clock())
+        if lately.some >= max(FLOOR, SHARE * max(lately.all, self.waiting)):
+            return False
+        first_tries = self.waiting - self.retrying - 1
+        return not for_another or self.retrying < max(FLOOR, SHARE * first_tries)
+
+    def retry(self) -> None:
+        """A retry is made."""
+        self.lately.add(self._clock(), 0, 1)
 
 
 class Share:
@@ -45,15 +67,15 @@ class Share:
         self.is_retrying = False
 
     def take(self) -> bool:
-        """Begin to retry, if there is room. A request that retries already may go on."""
+        """Make a retry, if there is room."""
         budget = self._budget
-        first_tries = budget.waiting - budget.retrying - 1
-        if self.is_retrying or budget.retrying < max(FLOOR, SHARE * first_tries):
-            budget.retrying += not self.is_retrying
-            self.is_retrying = True
-            return True
-        budget.refused += 1
-        return False
+        if not budget.has_room(for_another=not self.is_retrying):
+            budget.refused += 1
+            return False
+        budget.retry()
+        budget.retrying += not self.is_retrying
+        self.is_retrying = True
+        return True
 
 
 retries = RetryBudget()

@@ -15,14 +15,16 @@ from registry.snapshot import Target
 #: So many times the requests that it accepts may be sent to a target.
 K = 2
 #: Seconds that are looked at. The book's two minutes would take as long again to recover.
-WINDOW_S = 5
+WINDOW_S = 4
 #: Fewer requests than this say nothing.
 LEAST = 20
+#: So much of its traffic is not sent at most: by what is left it shows that it works again.
+MOST = 0.95
 
 
 def reject_probability(requests: int, accepts: int) -> float:
     """The part of requests that is not sent, 0 to 1."""
-    return max(0.0, (requests - K * accepts) / (requests + 1))
+    return min(max(0.0, (requests - K * accepts) / (requests + 1)), MOST)
 
 
 class Throttle:

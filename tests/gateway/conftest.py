@@ -19,7 +19,8 @@ from django.db import connection
 from courier_site import health
 from courier_site.planes import Courier
 from courier_site.protocol import BoundedProtocol
-from gateway import breaker, failover, keys, throttle
+from gateway import breaker, failover, keys, retry_budget, throttle
+from gateway.window import Window
 from registry import snapshot
 from tests import factories
 from tests.faults.pairs import Pair
@@ -196,6 +197,7 @@ async def courier(tiny, key, monkeypatch, quiet_logs):
     """A running Courier that serves the model `tiny` to `key`."""
     monkeypatch.setattr(breaker.breakers, "_states", {})
     monkeypatch.setattr(throttle.throttle, "_windows", {})
+    monkeypatch.setattr(retry_budget.retries, "lately", Window(retry_budget.WINDOW_S))
     monkeypatch.setattr(health, "_is_stopping", False)
     keys.keys.forget()
     monkeypatch.setattr(ingest, "SHIP_EVERY_S", 0.02)

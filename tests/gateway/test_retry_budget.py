@@ -2,7 +2,19 @@ import contextlib
 
 import pytest
 
-from gateway.retry_budget import FLOOR, RetryBudget
+from gateway.retry_budget import FLOOR, WINDOW_S, RetryBudget
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
 
 
 @pytest.fixture
@@ -28,22 +40,32 @@ def test_of_many_one_in_six_may_retry_beside_five_first_tries(stack):
 
 
 def test_who_retries_already_may_go_on(stack):
-    share, *others = waiting(RetryBudget(), stack, 10)
-    for each in (share, *others):
-        each.take()
+    share, *_ = waiting(RetryBudget(), stack, 10)
 
-    assert share.take()
+    assert [share.take() for _ in range(FLOOR)] == [True] * FLOOR
 
 
-def test_a_request_that_ends_makes_room(stack):
-    budget = RetryBudget()
+def test_a_request_that_ends_makes_room_for_another_that_retries(stack, clock):
+    budget = RetryBudget(clock)
     shares = waiting(budget, stack, FLOOR)
     with budget.request() as first:
-        assert first.take()
-        for share in shares:
+        first.take()
+        for share in shares[:-1]:
             share.take()
+    clock.now += WINDOW_S
 
     assert shares[-1].take()
+
+
+def test_where_failures_come_fast_retries_are_a_part_of_the_last_requests(clock):
+    budget = RetryBudget(clock)
+    made = 0
+    for _ in range(1000):
+        clock.now += 0.005
+        with budget.request() as share:
+            made += share.take() + share.take()
+
+    assert made <= 0.2 * 1000 + FLOOR
 
 
 def test_refusals_are_counted(stack):
