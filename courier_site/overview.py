@@ -271,7 +271,7 @@ def _keys() -> Iterator[Attention]:
     link = reverse("admin:registry_upstreamkey_changelist")
     for key in out[:NAMED]:
         why = key_states.condition(key, None).detail
-        yield Attention(f"Upstream key “{key}”: {why}", link, "danger")
+        yield Attention(f"Upstream key “{key}” is out. {why}", link, "danger")
     if len(out) > NAMED:
         yield Attention(f"{len(out) - NAMED} more upstream keys are out.", link, "danger")
 

@@ -24,6 +24,7 @@ REASONS: dict[str, str] = {
     "asked_to_wait": "It asked to be left alone for a while.",
     # For now: its key.
     "key_refused": "The provider refuses its key until somebody enters another one.",
+    "key_taken_out": "Staff have taken its key out until somebody puts it back.",
     "key_without_credit": "Its key has no credit left at the provider.",
     "key_rate_limited": "Its key is at the provider's rate limit.",
     "key_quota_used_up": "The provider says that the quota of its key is used up.",

@@ -48,7 +48,7 @@ def condition(key: UpstreamKey, board: Board | None, figures: Figures | None = N
         return OFF
     if key.out_since:
         why = OUT_FOR_GOOD.get(key.out_reason, OUT_FOR_GOOD[REFUSED])
-        return Condition("out", "danger", f"Out since {conditions.clock(key.out_since)}: {why}.")
+        return Condition("out", "danger", f"Since {conditions.clock(key.out_since)}: {why}.")
     if figures and key.budget is not None and figures.spent_nano >= key.budget * NANO_PER_DOLLAR:
         until = f" until {conditions.clock(figures.ends_at)}" if figures.ends_at else " for good"
         return Condition("budget used up", "danger", f"It is not used{until}.")
@@ -145,7 +145,7 @@ def bounds(key: UpstreamKey) -> str:
     told = [] if limits(key) == "none" else [limits(key)]
     told += [", ".join(key.allowed_models)] if key.allowed_models else []
     told += [f"${key.budget:,.2f} per {key.budget_period}"] if key.budget is not None else []
-    return "; ".join(told) or "none"
+    return "; ".join(told) or "none yet"
 
 
 def _moment(seconds: float) -> str:

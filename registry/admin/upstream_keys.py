@@ -126,7 +126,7 @@ class UpstreamKeyAdmin(ModelAdmin):
         ("What it may be used for", {"fields": ("allowed_models",)}),
         (
             "Limits, over all instances",
-            {"fields": (("requests_per_minute", "tokens_per_minute", "concurrency"),)},
+            {"fields": ("requests_per_minute", "tokens_per_minute", "concurrency")},
         ),
         ("Budget, by the provider's prices", {"fields": (("budget", "budget_period"),)}),
     )

@@ -60,7 +60,7 @@ class TestStates:
         word, why = state(refuse(key), board)
 
         assert word == "out"
-        assert f"since {key.out_since:%H:%M} UTC" in why
+        assert f"Since {key.out_since:%H:%M} UTC" in why
         assert "provider refused it" in why
 
     def test_one_that_rests_tells_how_long(self, key, board):

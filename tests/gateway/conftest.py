@@ -16,6 +16,9 @@ import uvicorn
 from django.conf import settings as courier_settings
 from django.db import connection
 
+from accounts import admission, budgets, upstream_keys
+from accounts.errors import LimitsUnavailable
+from accounts.rules import Rules
 from courier_site import health
 from courier_site.planes import Courier
 from courier_site.protocol import BoundedProtocol
@@ -171,6 +174,15 @@ async def until(condition, within_s=WITHIN_S):
         while not (result := condition()):
             await asyncio.sleep(0.005)
     return result
+
+
+async def known_budgets():
+    """Wait until what is spent of each upstream key's budget is known to the store."""
+    rules = await in_thread(upstream_keys.every_budget)
+    async with asyncio.timeout(WITHIN_S):
+        while min((await admission.store().look(Rules((), tuple(rules)))).spent) < 0:
+            with contextlib.suppress(LimitsUnavailable):
+                await budgets.make_known(rules)
 
 
 @pytest.fixture(autouse=True)

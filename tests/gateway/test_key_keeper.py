@@ -10,7 +10,7 @@ from registry import key_health, snapshot
 from registry.models import Revision, UpstreamKey
 from tests import factories
 from tests.fakes.upstream import completion, error_body
-from tests.gateway.conftest import in_thread, until
+from tests.gateway.conftest import in_thread, known_budgets, until
 from usage.models import Alert
 
 FIRST, SECOND = "sk-first-of-a-test", "sk-second-of-a-test"
@@ -162,7 +162,8 @@ async def test_people_are_told_of_a_budget_once_at_each_percentage(chat, courier
     upstream.always(completion(usage={"prompt_tokens": 7, "completion_tokens": 15_000}))
     await courier.make(lambda: UpstreamKey.objects.update(budget="0.01"))
     await courier.make(Revision.bump)
-    await chat(max_tokens=16_000)
+    await known_budgets()
+    assert (await chat(max_tokens=16_000)).status == 200
 
     async with asyncio.timeout(8):
         while not (told := await alerts()):

@@ -7,7 +7,7 @@ import pytest
 from registry.models import UpstreamKey
 from tests import factories
 from tests.fakes.upstream import HELLO, OPENING, STALL, Pause, completion
-from tests.gateway.conftest import in_thread, until
+from tests.gateway.conftest import in_thread, known_budgets, until
 from usage.models import UsageAttempt
 
 FIRST, SECOND = "sk-first-of-a-test", "sk-second-of-a-test"
@@ -25,6 +25,8 @@ def keys(courier, alpha):
                 factories.make_upstream_key(alpha, SECOND, "second", weight=0, **other)
 
         await courier.make(rows)
+        if "budget" in terms:
+            await known_budgets()
 
     return make
 
