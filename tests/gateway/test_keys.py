@@ -213,10 +213,12 @@ def test_a_budget_that_is_used_up_takes_the_key_out(known, clock, spent, left, o
     assert (known.out(target) and known.out(target).reason) == out
 
 
-def test_a_budget_that_was_raised_meanwhile_is_looked_at_anew(known, clock):
+@pytest.mark.parametrize("changed", [{"budget_nano": 200}, {"budget_period": "day"}])
+def test_a_budget_that_was_changed_meanwhile_is_looked_at_anew(known, clock, changed):
     known.spent[7] = keys.Spent(KeyTerms(budget_nano=100), 100, clock.now + 99)
 
-    assert known.out(replace(TARGET, terms=KeyTerms(budget_nano=200))) is None
+    terms = KeyTerms(**{"budget_nano": 100} | changed)
+    assert known.out(replace(TARGET, terms=terms)) is None
 
 
 def test_names_of_models_that_clients_make_up_are_not_remembered_without_end(known, monkeypatch):
