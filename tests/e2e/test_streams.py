@@ -72,7 +72,7 @@ async def test_r17_clients_that_do_not_read_cost_no_memory(launch, chaos):
     sent = sum(answer.bytes for answer in chaos.answers("endless")) / NOT_READING
     figure("R17", f"+{grown / MEBIBYTE:.0f} MB for {NOT_READING} clients", "<= +64 MB")
     print(f"\n+{grown / MEBIBYTE:.1f} MB, {sent / MEBIBYTE:.1f} MB sent to each")
-    # Half of it is one read of the event loop per stream, the rest words that are kept for counting.
+    # Two reads of the event loop for each, and the words that are kept for counting.
     assert grown < 1.5 * NOT_READING * MEBIBYTE
     assert sent < 32 * MEBIBYTE
 
