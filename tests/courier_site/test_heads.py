@@ -49,7 +49,7 @@ async def test_s01_what_is_ambiguous_is_answered_once_and_the_connection_closed(
     }
     assert {name: how for name, how in told.items() if how != ([400], True)} == {}
     assert seen == []
-    figure("S-01", f"{len(AMBIGUOUS)} ambiguous requests: 400 and closed", "all")
+    figure("S01", f"{len(AMBIGUOUS)} ambiguous requests: 400 and closed", "all")
 
 
 CLEAR = [
@@ -175,7 +175,7 @@ def test_s03_the_cost_of_a_head_is_linear_in_its_fields():
 
     ratio = cost(96) / cost(24)
 
-    figure("S-03", f"4 × the fields take {ratio:.1f} × as long", "≤ 6 ×")
+    figure("S03", f"4 × the fields take {ratio:.1f} × as long", "≤ 6 ×")
     assert ratio < 12
 
 

@@ -81,7 +81,7 @@ async def test_s01_behind_nginx_nothing_is_smuggled(port, seen):
         assert "/second" not in [scope["path"] for scope in seen], name
         assert len(seen) <= 1, name
         seen.clear()
-    figure("S-01", f"{len(AMBIGUOUS)} ambiguous requests behind nginx: one answer each", "all")
+    figure("S01", f"{len(AMBIGUOUS)} ambiguous requests behind nginx: one answer each", "all")
 
 
 async def test_s01_behind_nginx_what_is_clear_is_served(port, seen):

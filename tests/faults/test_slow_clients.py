@@ -1,6 +1,7 @@
 """Clients that dawdle, or are too many, take nothing from those that do not."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -178,7 +179,13 @@ async def look_at_health(port):
             except asyncio.CancelledError:
                 return slowest
             slowest = max(slowest, time.monotonic() - began)
+            await nap()
     return slowest
+
+
+async def nap():
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0.2)
 
 
 async def finish(looking):

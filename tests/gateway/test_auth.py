@@ -253,7 +253,7 @@ async def test_s09_a_flood_of_made_up_keys_costs_little_memory_and_few_queries(
 
     per_second = (len(queries) - lookups.AT_ONCE) / took
     seen = f"{count} made-up keys: {grown:.1f} MB, {per_second:.1f} queries/s"
-    figure("S-09", seen, "≤ 8 MB, ≤ 10/s")
+    figure("S09", seen, "≤ 8 MB, ≤ 10/s")
     assert grown < 8
     assert len(queries) <= lookups.AT_ONCE + took / lookups.EVERY_S + 1
 
