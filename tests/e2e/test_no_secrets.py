@@ -1,8 +1,11 @@
 import asyncio
+import base64
 import hashlib
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
@@ -73,6 +76,12 @@ ANSWERS = {
         for status in (400, 401, 403, 404, 422, 500, 503)
     },
 }
+#: What keeps something of a request, or of who sent it.
+NEW_HEADERS = (
+    {"Idempotency-Key": "order-1"},
+    {"X-Courier-Session": "session-1"},
+    {"X-Courier-Tags": "team=blue"},
+)
 ASKED = [{"role": "user", "content": PROMPT}]
 BAD_BODIES = (
     {"messages": PROMPT},
@@ -117,6 +126,9 @@ async def drive(courier):
     replies.append(await ask(courier, key=CLIENT_KEY, path=path, model="whole", messages=ASKED))
     path = f"/v1/nowhere?api_key={CLIENT_KEY}"
     replies.append(await ask(courier, key=CLIENT_KEY, path=path, model="whole", messages=ASKED))
+    for headers in NEW_HEADERS:
+        options = {"headers": headers, "model": "whole", "messages": ASKED}
+        replies += [await ask(courier, key=CLIENT_KEY, **options) for _ in range(2)]
     async with Call(courier, key=CLIENT_KEY, model="stall", messages=ASKED, stream=True) as call:
         await call.read_head()
         call.reset()
@@ -136,14 +148,26 @@ def pages_of(courier):
     admin = f"{courier.origin}/admin/"
     with httpx.Client(base_url=admin, trust_env=False, timeout=20) as client:
         sign_in(client)
-        for path in ADMIN_PAGES:
+        index = client.get("").text
+        yield index
+        listed_there = {*ADMIN_PAGES, *re.findall(r'href="/admin/(\w+/\w+/)"', index)}
+        for path in sorted(listed_there):
             listed = client.get(path)
-            assert listed.status_code == 200, f"{path}: {listed.status_code}"
+            assert listed.status_code == 200, f"{path}: {courier.read_log()[-4000:]}"
             yield listed.text
             if link := re.search(rf'"/admin/{path}([^/"]+)/change/', listed.text):
                 changed = client.get(f"{path}{link[1]}/change/")
                 assert changed.status_code == 200
                 yield changed.text
+
+
+def metrics_of(courier):
+    return httpx.get(f"{courier.origin}/metrics", trust_env=False).text
+
+
+def arguments_of(process):
+    """How a process was called, which everybody on the machine may read."""
+    yield Path(f"/proc/{process}/cmdline").read_text()
 
 
 def everything_in_redis(url):
@@ -167,11 +191,25 @@ def files_in(directory):
             yield path.read_bytes().decode("latin-1")
 
 
+def forms_of(word):
+    """A secret as it may be written: itself, its beginning and end, encoded, and hashed."""
+    yield from (word, word[:12], word[-12:], quote(word, safe=""), quote_plus(word))
+    yield json.dumps(word)[1:-1]
+    yield word.encode().hex()
+    yield hashlib.sha256(word.encode()).hexdigest()
+    for before in range(3):
+        # Where it begins within three bytes decides how it looks; its edges depend on neighbors.
+        text = base64.b64encode(bytes(before) + word.encode()).decode()
+        yield text[4:-4]
+        yield text[4:-4].translate(str.maketrans("+/", "-_"))
+
+
 def found(words, *texts):
-    """Which of these words, or their plain hashes, are in the texts."""
-    hashes = {hashlib.sha256(word.encode()).hexdigest(): f"SHA-256 of {word}" for word in words}
-    named = {word: word for word in words} | hashes
-    return {name for word, name in named.items() for text in texts if word in text}
+    """Which of these words are in the texts, in any form that a secret may have."""
+    forms = {
+        form: word for word in words for form in (forms_of(word) if word in SECRETS else [word])
+    }
+    return {word for form, word in forms.items() for text in texts if form in text}
 
 
 @pytest.fixture(scope="module")
@@ -194,11 +232,13 @@ def swept(launch, shared_upstream, kind_of_database):
     replies = asyncio.run(drive(courier))
     courier.settled()
     pages = list(pages_of(courier))
+    told = [metrics_of(courier), courier.manage("export"), *arguments_of(courier._process.pid)]
     courier.stop()
     on_disk = isinstance(courier.database, SQLite)
     return SimpleNamespace(
         replies=replies,
         pages=pages,
+        told=told,
         log=courier.read_log(),
         dump=courier.database.dump(),
         files=list(files_in(courier.directory)),
@@ -217,24 +257,24 @@ def test_the_sweep_has_seen_successes_and_failures(swept):
     assert swept.log
 
 
-def test_the_log_holds_no_secret_and_no_content(swept):
+def test_s30_the_log_holds_no_secret_and_no_content(swept):
     assert found(SECRETS + CONTENT, swept.log) == set()
 
 
-def test_the_database_holds_no_secret_and_no_content(swept):
+def test_s30_the_database_holds_no_secret_and_no_content(swept):
     assert found(SECRETS + CONTENT, swept.dump) == set()
 
 
-def test_the_files_hold_no_secret_and_no_content(swept):
+def test_s30_the_files_hold_no_secret_and_no_content(swept):
     assert found(SECRETS + CONTENT, *swept.files) == set()
 
 
-def test_redis_holds_no_secret_and_no_content(swept, kind_of_database):
+def test_s30_redis_holds_no_secret_and_no_content(swept, kind_of_database):
     assert bool(swept.redis) == (kind_of_database == "postgres")
     assert found(SECRETS + CONTENT, *swept.redis) == set()
 
 
-def test_errors_quote_no_secret_and_no_content(swept):
+def test_s30_errors_quote_no_secret_and_no_content(swept):
     refusals = [
         f"{reply.headers} {reply.body.decode()}" for reply in swept.replies if reply.status != 200
     ]
@@ -243,14 +283,32 @@ def test_errors_quote_no_secret_and_no_content(swept):
     assert found((*SECRETS, COMPLETION), *refusals) == set()
 
 
-def test_an_answer_that_breaks_off_shows_no_secret(swept):
+def test_s30_an_answer_that_breaks_off_shows_no_secret(swept):
     answers = [f"{reply.headers} {reply.body.decode()}" for reply in swept.replies]
 
     assert found(SECRETS, *answers) == set()
 
 
-def test_the_admin_shows_no_secret_and_no_content(swept):
+def test_s30_the_admin_shows_no_secret_and_no_content(swept):
     assert found(SECRETS + CONTENT, *swept.pages) == set()
+
+
+def test_s30_metrics_exports_and_arguments_hold_no_secret_and_no_content(swept):
+    assert all(swept.told)
+    assert found(SECRETS + CONTENT, *swept.told) == set()
+
+
+@pytest.mark.parametrize("hidden", [
+    base64.b64encode(f"Bearer {UPSTREAM_KEY}".encode()).decode(),
+    base64.urlsafe_b64encode(f"xy{UPSTREAM_KEY}z".encode()).decode(),
+    quote(f"key={UPSTREAM_KEY}&x", safe=""),
+    json.dumps({"a": json.dumps({"key": UPSTREAM_KEY})}),
+    f"{UPSTREAM_KEY[:12]}…",
+    f"…{UPSTREAM_KEY[-12:]}",
+    UPSTREAM_KEY.encode().hex(),
+])  # fmt: skip
+def test_s30_what_is_encoded_or_cut_would_have_been_found(hidden):
+    assert found(SECRETS, f"a log line with {hidden} in it") == {UPSTREAM_KEY}
 
 
 def test_what_is_hidden_would_have_been_found():

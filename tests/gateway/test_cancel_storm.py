@@ -1,0 +1,125 @@
+"""F57: whoever is cancelled, once, twice or while it settles, is settled once, and all of it."""
+
+import asyncio
+import collections
+import gc
+import os
+import random
+from pathlib import Path
+
+from accounts import admission
+from accounts.principals import authenticate
+from tests import factories
+from tests.e2e.client import try_to_ask
+from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, USAGE, Answer, Pause, completion
+from tests.faults.figures import figure
+from tests.gateway.conftest import in_thread, until
+from tests.soak import trials
+from usage.models import UsageRecord
+
+ROUNDS = trials(4, 100)
+AT_ONCE = 12
+STREAM = (OPENING, Pause(0.01), HELLO, Pause(0.01), HELLO, Pause(0.01), STOP, USAGE, DONE)
+
+
+def answer(request):
+    if request.json.get("stream"):
+        return Answer(STREAM)
+    return Answer((completion(),), before=(Pause(random.uniform(0, 0.03)),))
+
+
+async def cancel_some(front_door, chance, over):
+    """Cancel what is being served, again and again, half of it a second time at once."""
+    while not over.is_set():
+        for task in list(front_door.open):
+            if chance.random() < 0.3:
+                task.cancel()
+                if chance.random() < 0.5:
+                    asyncio.get_running_loop().call_soon(task.cancel)
+        await asyncio.sleep(chance.uniform(0, 0.02))
+
+
+async def test_f57_whatever_is_cancelled_however_often_is_settled_once(courier, key, upstream):
+    upstream.default = answer
+    await courier.make(
+        lambda: [
+            factories.make_limit(key=key, metric="concurrency", amount=AT_ONCE),
+            factories.make_limit(key=key, metric="tokens", amount=10**7),
+        ]
+    )
+    chance, over = random.Random(57), asyncio.Event()
+    front_door = courier.application._front_door
+    cancelling = asyncio.create_task(cancel_some(front_door, chance, over))
+    replies = []
+    for _ in range(ROUNDS):
+        asked = (
+            try_to_ask(courier, key=key.secret, stream=number % 2 == 0) for number in range(AT_ONCE)
+        )
+        replies += await asyncio.gather(*asked)
+    over.set()
+    await cancelling
+    await until(lambda: not front_door.open and not upstream.busy_connections)
+    principal = await authenticate(key.secret)
+    await until_free(principal)
+
+    expected = {reply.request_id for reply in replies if reply.whole}
+    records = await records_of(expected)
+    ended = collections.Counter(record.end_reason for record in records)
+    used = {state.metric: state.amount - state.remaining for state in await look(principal)}
+    figure("F57", f"{len(replies)} requests: {dict(ended)}; held {used['concurrency']}", "0 held")
+    assert len({record.pk for record in records}) == len(records)
+    assert used["concurrency"] == 0
+    assert used["tokens"] == sum(record.input_tokens + record.output_tokens for record in records)
+    assert set(ended) - {"complete"} != set()
+    assert len(records) <= len(replies)
+
+
+async def look(principal):
+    return await admission.limit_states(principal)
+
+
+async def until_free(principal):
+    async with asyncio.timeout(10):
+        while any(
+            s.remaining < s.amount for s in await look(principal) if s.metric == "concurrency"
+        ):
+            await asyncio.sleep(0.02)
+
+
+async def records_of(expected):
+    """All records, once those of the whole answers are among them and no more come."""
+    known, before = [], -1
+    async with asyncio.timeout(20):
+        while len(known) != before or not expected <= {record.pk for record in known}:
+            before = len(known)
+            await asyncio.sleep(0.3)
+            known = await in_thread(list, UsageRecord.objects.all())
+    return known
+
+
+def resident_kb():
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+async def test_r42_requests_leave_neither_tasks_nor_files_nor_memory(courier, key, upstream):
+    """The short form: the same again and again, and as much is left each time."""
+    upstream.default = answer
+    left = []
+    for _ in range(trials(4, 40)):
+        for _ in range(5):
+            asked = (
+                try_to_ask(courier, key=key.secret, stream=number % 2 == 0) for number in range(10)
+            )
+            await asyncio.gather(*asked)
+        await until(lambda: not courier.application._front_door.open)
+        await asyncio.sleep(0.1)
+        gc.collect()
+        left.append((len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd")), resident_kb()))
+
+    (tasks, files, memory), (more_tasks, more_files, more_memory) = left[1], left[-1]
+    seen = f"{more_tasks - tasks:+d} tasks, {more_files - files:+d} files"
+    figure("R42", f"short form: {seen}, RSS {more_memory - memory:+d} kB", "flat")
+    assert more_tasks - tasks <= 2
+    assert more_files - files <= 8
+    assert more_memory - memory < 20_000
