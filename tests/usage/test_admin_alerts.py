@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import Permission
 
 from tests.factories import make_admin, make_team, make_user, make_webhook
+from usage.admin.alerts import KIND_LEVELS
 from usage.alerts import raise_alert
 from usage.models import Alert, Delivery, Webhook
 
@@ -252,3 +253,7 @@ def test_the_list_of_alerts_asks_as_many_questions_for_many(admin, django_assert
 
     with django_assert_max_num_queries(10):
         admin.get(ALERTS)
+
+
+def test_an_alert_of_every_kind_has_its_place_in_the_list():
+    assert set(KIND_LEVELS) == set(Alert.Kind)

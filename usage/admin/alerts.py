@@ -34,6 +34,8 @@ KIND_LEVELS: dict[str, Level] = {
     Alert.Kind.QUARANTINE: "danger",
     Alert.Kind.STRAY: "danger",
     Alert.Kind.UNPRICED: "info",
+    Alert.Kind.KEY_OUT: "danger",
+    Alert.Kind.KEY_BUDGET: "warning",
 }
 STATE_LEVELS: dict[str, Level] = {
     Delivery.State.WAITING: "info",
