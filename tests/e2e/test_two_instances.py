@@ -37,6 +37,23 @@ revoke_key(key)
 print(began)
 """
 
+#: Changes something, and takes it back; prints the new number, and when it was committed.
+ROLL_BACK = """
+import time
+from courier_site import manifest
+from courier_site.revising import rollback
+from registry.models import RecordedRevision, ServedModel
+from registry.revisions import made_by
+former = RecordedRevision.objects.first()
+with made_by("command", "test"):
+    for model in ServedModel.objects.all():
+        model.max_attempts = 9
+        model.save()
+with made_by("command", "test") as making:
+    rollback.roll_back(former)
+print(making.number, time.time(), manifest.export() == former.manifest)
+"""
+
 
 @pytest.fixture(scope="module")
 def couriers(launch, shared_upstream, tmp_path_factory):
@@ -137,6 +154,34 @@ async def until_refused(courier):
         assert time.monotonic() < give_up_at
         await asyncio.sleep(0.02)
     return time.time()
+
+
+async def test_a_rollback_is_in_force_on_all_instances_within_two_seconds(
+    couriers, shared_upstream
+):
+    shared_upstream.default = like_a_model
+    over = asyncio.Event()
+    watches = [asyncio.ensure_future(revisions_of(courier, over)) for courier in couriers]
+    printed = await asyncio.to_thread(couriers[0].manage, "shell", "-c", ROLL_BACK)
+    number, committed_at, same_bytes = printed.split()[-3:]
+    await asyncio.sleep(4)
+    over.set()
+    seen = await asyncio.gather(*watches)
+
+    waits = [first[int(number)] - float(committed_at) for first in seen]
+    figure("idea 6", f"{max(waits):.2f} s", "< 2 s")
+    assert same_bytes == "True"
+    assert max(waits) <= 4
+
+
+async def revisions_of(courier, over):
+    """When each revision was first told by this instance."""
+    first = {}
+    while not over.is_set():
+        reply = await ask_patiently(courier, key=CAREFUL)
+        first.setdefault(int(reply.headers["x-courier-revision"]), time.time())
+        await asyncio.sleep(0.02)
+    return first
 
 
 async def test_r14_an_instance_is_restarted_and_nothing_is_lost(couriers, shared_upstream):

@@ -101,7 +101,9 @@ class UsageRecordAdmin(ReadOnlyAdmin):
             "request_id", "received", "operation", "streamed", "client_id", "labels",
         )}),
         ("Who", {"fields": ("key_name", "team_name", "user_name")}),
-        ("Where", {"fields": ("model_asked", "model_served", "provider", "attempts")}),
+        ("Where", {"fields": (
+            "model_asked", "model_served", "provider", "attempts", "configuration",
+        )}),
         ("How it ended", {"fields": ("result", "end_reason", "status", "duration", "trace")}),
         ("Tokens", {"fields": (
             "input_tokens",
@@ -266,6 +268,13 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     @admin.display(description="Markup")
     def markup(self, record: UsageRecord) -> str:
         return f"{record.markup_bp / 100:+g} %" if record.markup_bp else "none"
+
+    @admin.display(description="Revision of the configuration")
+    def configuration(self, record: UsageRecord) -> str:
+        if not record.revision:
+            return "unknown"
+        page = reverse("admin:registry_recordedrevision_change", args=(record.revision,))
+        return format_html('<a class="underline" href="{}">{}</a>', page, record.revision)
 
     @admin.display(description="Price")
     def price_used(self, record: UsageRecord) -> str:
