@@ -320,3 +320,14 @@ def test_a_purged_revision_cannot_be_restored(first):
 
     with pytest.raises(rollback.Purged):
         rollback.plan(RecordedRevision.objects.get())
+
+
+def test_the_same_routes_make_the_same_text_in_whatever_order_they_were_made(first):
+    Route.objects.update(priority=0)
+    before = manifest.export()
+    for route in Route.objects.order_by("pk")[:1]:
+        Route.objects.filter(pk=route.pk).delete()
+        route.pk = None
+        route.save(force_insert=True)
+
+    assert manifest.export() == before
