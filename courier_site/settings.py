@@ -269,6 +269,13 @@ COURIER_TRUSTED_PROXIES: list[str] = env.list(
 )
 #: Whether a prepared change is approved by somebody else than who made it.
 COURIER_SECOND_APPROVER: bool = env.bool("COURIER_SECOND_APPROVER", default=False)
+#: What answers tell of themselves in headers that begin with x-courier-.
+COURIER_HEADERS: list[str] = env.list(
+    "COURIER_HEADERS",
+    default=[
+        "attempts", "cost", "dropped-params", "hold", "model-served", "overhead-ms", "revision",
+    ],
+)  # fmt: skip
 COURIER_CORS_ORIGINS: list[str] = env.list("COURIER_CORS_ORIGINS", default=[])
 #: Connections of a server process, 0: as many as it may have files open; and of one address
 #: that is no proxy's, 0: any number.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Awaitable, Callable, Sequence
 
 from django.conf import settings
@@ -22,6 +21,7 @@ from gateway import (
     attempt,
     batches,
     decision,
+    disclosure,
     errors,
     failover,
     metering,
@@ -49,10 +49,6 @@ from usage.recorder import Record
 
 #: The log's word for a client that left: nginx's.
 CLIENT_CLOSED_REQUEST = 499
-#: How many dropped parameters a header names, and how long a name may be.
-MOST_NAMED = 32
-LONGEST_NAME = 64
-_UNFIT = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 
 
 async def serve(caller: Caller, principal: Principal, question: Question) -> HttpResponseBase:
@@ -230,16 +226,19 @@ class Exchange:
         }
         if self.dropped:
             headers["x-courier-dropped-params"] = self.dropped_names()
-        return headers
+        if self.has_ended and self.record.cost_nano is not None:
+            headers["x-courier-cost"] = disclosure.dollars(self.record.cost_nano)
+        return disclosure.disclosed(headers)
 
     def dropped_names(self) -> str:
-        """The dropped parameters, fit for a header: clients may have made their names up."""
-        names = [_UNFIT.sub("?", name)[:LONGEST_NAME] for name in self.dropped]
-        return ", ".join([*names[:MOST_NAMED], *(["..."] if names[MOST_NAMED:] else [])])
+        return disclosure.names_of(self.dropped)
 
     def early_headers(self) -> dict[str, str]:
         """What is known before any route has answered."""
-        return {**self.reservation.headers, "x-courier-model-served": self.model.name}
+        headers = {**self.reservation.headers, "x-courier-model-served": self.model.name}
+        if self.principal.budgets:
+            headers["x-courier-hold"] = disclosure.dollars(self.reservation.held_nano)
+        return disclosure.disclosed(headers)
 
     def complete(self, metered: Metered) -> None:
         """The answer is whole. Recorded before its last byte leaves."""

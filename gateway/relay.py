@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 
 from accounts import principals
 from accounts.errors import InvalidApiKey
-from gateway import errors, metering, sse
+from gateway import disclosure, errors, metering, sse
 from gateway.attempt import OpenBody, OpenStream, closed
 from gateway.bill import MARGIN, STEP
 from lib.errors import CourierError
@@ -202,7 +202,8 @@ class EventStream(Relay):
         await self.reply.write(last, more=False)
 
     async def _begin(self) -> None:
-        if self.reply.has_begun and self.exchange.dropped:
+        dropped = self.exchange.dropped and disclosure.is_wanted("x-courier-dropped-params")
+        if self.reply.has_begun and dropped:
             # The head has left before the target was known: too late for a header.
             told = f"x-courier-dropped-params: {self.exchange.dropped_names()}"
             await self.reply.write(self.exchange.question.dialect.remark(told))

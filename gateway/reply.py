@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.http.response import HttpResponseBase
 
 from gateway.json_array import CONTENT_TYPE, JsonArray
@@ -146,6 +147,7 @@ class Reply:
 
     async def _start(self, status: int, headers: list[Header]) -> None:
         self.has_begun = True
-        revision = (REVISION, b"%d" % self.revision)
-        told = [*headers, revision, *self._extra]
+        told = [*headers, *self._extra]
+        if "revision" in settings.COURIER_HEADERS:
+            told.append((REVISION, b"%d" % self.revision))
         await self._send({"type": "http.response.start", "status": status, "headers": told})

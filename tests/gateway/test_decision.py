@@ -1,5 +1,7 @@
 """Why a request went as it did is written down beside it, and never in its way."""
 
+import asyncio
+
 import orjson
 import pytest
 
@@ -26,12 +28,9 @@ async def why(reply):
     def found():
         return list(Decision.objects.filter(pk=reply.request_id))
 
-    async def look():
-        while not (rows := await in_thread(found)):
-            pass
-        return rows[0]
-
-    row = await look()
+    while not (rows := await in_thread(found)):
+        await asyncio.sleep(0.02)
+    (row,) = rows
     return row, orjson.loads(row.told)
 
 

@@ -105,7 +105,7 @@ def _as_json(steps: list[Step], foreseen: Foreseen) -> str:
         "decision": foreseen.told,
         "steps": [asdict(step) for step in steps],
     }
-    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+    return orjson.dumps(told, default=list, option=orjson.OPT_INDENT_2).decode()
 
 
 def _in_words(steps: list[Step], foreseen: Foreseen) -> str:
