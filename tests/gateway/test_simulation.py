@@ -258,6 +258,8 @@ def quiet_refusals(monkeypatch):
     monkeypatch.setattr(refusals, "refusals", Refusals())
 
 
+@pytest.mark.promise
+@pytest.mark.timeout(1200)
 async def test_what_is_foreseen_is_what_happens(courier, upstream, quiet_refusals):
     upstream.always(completion("Hello."))
     seen = {}
