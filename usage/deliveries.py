@@ -33,6 +33,8 @@ AT_ONCE = 500
 TYPES: dict[str, str] = {
     Alert.Kind.THRESHOLD: "budget.threshold",
     Alert.Kind.RUN_OUT: "budget.run_out",
+    Alert.Kind.KEY_OUT: "upstream_key.out",
+    Alert.Kind.KEY_BUDGET: "upstream_key.budget",
     Alert.Kind.SLOPE: "spending.unusual",
     Alert.Kind.DRIFT: "ledger.drift",
     Alert.Kind.QUARANTINE: "ledger.quarantine",

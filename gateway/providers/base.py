@@ -68,7 +68,7 @@ class UpstreamRequest:
 
 
 #: The longest that a provider may put us off, in seconds.
-LONGEST_RETRY_AFTER = 3600.0
+LONGEST_RETRY_AFTER = 86_400.0
 #: What is shorter between the colons of a key may be any word.
 SHORTEST_SECRET = 12
 #: How providers say that a request is too long for the model: by a code or type, else in words

@@ -5,7 +5,9 @@ import threading
 import pytest
 from django.db.backends.utils import CursorWrapper
 
+from registry.models import UpstreamKey
 from tests import factories
+from tests.gateway.conftest import known_budgets
 from usage import budget_keeper
 
 
@@ -119,3 +121,19 @@ async def test_no_form_costs_a_known_key_a_statement(courier, key, statements):
 
         assert (path, reply.status) == (path, 200), reply.content
         assert (path, for_requests(statements)) == (path, [])
+
+
+async def test_a_limited_upstream_key_costs_no_statement(chat, courier, statements):
+    def limit():
+        for key in UpstreamKey.objects.all():
+            key.requests_per_minute, key.concurrency, key.budget = 1000, 10, 1000
+            key.save()
+
+    await courier.make(limit)
+    await known_budgets()
+    await chat()
+    statements.clear()
+    for _ in range(5):
+        assert (await chat()).status == 200
+
+    assert for_requests(statements) == []

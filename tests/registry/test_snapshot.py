@@ -47,6 +47,18 @@ class TestWhatAClientMayAskFor:
 
         assert loaded().model("vendor/any-model").name == "vendor/*"
 
+    def test_a_key_for_some_models_only_for_those(self):
+        provider = make_provider()
+        make_upstream_key(provider, allowed_models=["large-*"])
+        make_route(make_model("vendor/*"), provider, upstream_model="*")
+        make_route(make_model("small"), provider, upstream_model="small-1")
+
+        assert [each.upstream_model for each in loaded().model("vendor/large-2").targets] == [
+            "large-2"
+        ]
+        assert not loaded().model("vendor/small-1").targets
+        assert not loaded().model("small").targets
+
     def test_the_longest_wildcard_that_fits(self):
         make_model("vendor/*")
         make_model("vendor/small-*")
