@@ -547,3 +547,32 @@ def test_a_policy_that_asks_for_what_nobody_knows_is_refused():
 
     with pytest.raises(manifest.ManifestError, match=r"needs: These are some of: tools"):
         apply(text)
+
+
+FALLBACKS = """
+version: 1
+models:
+  - {name: small, fallbacks: {context: [large], content: [open, large]}}
+  - {name: large}
+  - {name: open}
+"""
+
+
+def test_models_name_others_that_come_later():
+    apply(FALLBACKS)
+
+    small = ServedModel.objects.get(name="small")
+    assert (small.context_fallbacks, small.content_fallbacks) == (["large"], ["open", "large"])
+
+
+def test_a_model_that_is_not_there_is_complained_of():
+    with pytest.raises(manifest.ManifestError, match='There is no model named "larger"'):
+        apply(FALLBACKS.replace("context: [large]", "context: [larger]"))
+
+
+def test_fallbacks_that_a_manifest_no_longer_names_stay():
+    apply(FALLBACKS)
+
+    apply("version: 1\nmodels:\n  - {name: small}\n")
+
+    assert ServedModel.objects.get(name="small").context_fallbacks == ["large"]
