@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import threading
 import time
 
 import pytest
@@ -64,7 +65,8 @@ async def test_f02_a_port_that_drops_everything_costs_the_connect_limit(pair, st
 
         reply = await pair.ask(stream)
 
-        assert 0.3 <= time.monotonic() - began < 3
+        # Without it, all that comes before an answer has two seconds more.
+        assert 0.3 <= time.monotonic() - began < 2
         await survived(pair, reply, "upstream_timeout")
 
 
@@ -93,13 +95,25 @@ async def test_f03_a_resolver_that_hangs_holds_up_neither_the_loop_nor_others(pa
 
     watching = asyncio.ensure_future(watch())
     replies = await asyncio.gather(*(pair.ask() for _ in range(20)))
-    # What hangs takes no thread of those that others wait for.
-    await asyncio.wait_for(asyncio.to_thread(time.monotonic), 0.2)
     watching.cancel()
 
     assert {reply.status for reply in replies} == {200}
     assert max(lags) < 1
     figure("F03", f"longest stall of the loop {max(lags) * 1000:.0f} ms", "none for a lookup")
+
+
+async def test_f03_names_that_hang_take_no_thread_that_others_wait_for(monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(network, "_look_up", lambda *_: ended.wait(5) and [])
+    resolver = network.GuardedResolver()
+    names = [f"api-{number}.example.com" for number in range(12)]
+    hanging = [asyncio.ensure_future(resolver.resolve(name, 443)) for name in names]
+    await asyncio.sleep(0.05)
+
+    await asyncio.wait_for(asyncio.to_thread(time.monotonic), 2)
+
+    ended.set()
+    await asyncio.gather(*hanging, return_exceptions=True)
 
 
 @pytest.fixture
