@@ -7,6 +7,7 @@ import pytest
 from tests.usage.spools import make_record
 from usage import pending
 from usage.pending import Pending
+from usage.records import Attempt
 from usage.spool import Segment
 
 
@@ -67,4 +68,21 @@ def test_what_became_one_entry_is_pending_until_the_last_of_it_is_shipped(segmen
     segment.shipped = 100
     assert of_key(told) == 20
     segment.shipped = 200
+    assert told.sums() == {}
+
+
+def test_what_attempts_cost_is_pending_for_their_upstream_keys(segment):
+    told = Pending()
+    segment.written += 100
+    record = make_record(cost_nano=50)
+    for key_id, cost_nano in ((7, 10), (8, 20), (7, 3), (None, 9)):
+        attempt = Attempt(record.started_at, "alpha", "tiny", "ok", upstream_key_id=key_id)
+        attempt.cost_nano = cost_nano
+        record.tries.append(attempt)
+    told.add(record, segment)
+
+    sums = {entry.partition("@")[0]: nano for entry, nano in told.sums().items()}
+    assert (sums["upstream:7"], sums["upstream:8"]) == (13, 20)
+    assert sums[f"key:{record.key_id}"] == 50
+    segment.shipped = 100
     assert told.sums() == {}

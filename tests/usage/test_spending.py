@@ -12,6 +12,7 @@ from tests.usage.spools import make_record
 from tests.usage.summing import sum_up
 from usage import spending
 from usage.models import StaleHour, UsageAdjustment, UsageRecord
+from usage.records import Attempt
 
 # On PostgreSQL a roll-up sees what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -165,3 +166,17 @@ def test_any_span_in_any_state_of_the_sums_is_exact(own, seed):
         slots = spending.spent_by_slot("key:1", start, end, chance.choice([900, 3600, 50_000]))
 
         assert sum(slots) == spending.spent_nano("key:1", start, end) == logged(1, start, end)
+
+
+def test_an_upstream_key_has_spent_what_its_provider_charges_for_attempts(own):
+    def attempt(upstream_key_id, cost_nano):
+        return Attempt(
+            *(NOON, "alpha", "tiny", "ok"), upstream_key_id=upstream_key_id, cost_nano=cost_nano
+        )
+
+    ship_at(own, NOON, cost_nano=1000, tries=[attempt(7, 10), attempt(8, 99), attempt(7, 5)])
+    ship_at(own, NOON - 40 * DAY, tries=[attempt(7, 1)])
+
+    assert spending.spent_nano("upstream:7", NOON - HOUR, NOON + HOUR) == 15
+    assert spending.spent_nano("upstream:7", NOON - 60 * DAY, NOON + HOUR) == 16
+    assert spending.spent_nano("upstream:9", NOON - HOUR, NOON + HOUR) == 0
