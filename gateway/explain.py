@@ -20,7 +20,6 @@ from django.urls import reverse
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
-    UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
     UnfoldBooleanSwitchWidget,
@@ -38,6 +37,12 @@ from usage.models import Decision, UsageAttempt, UsageRecord
 MOST_OFFERED = 500
 #: Where a form's values are kept between its fields and what is imagined.
 AS_THEY_ARE = ("model", "endpoint", "tags", "session", "streams")
+
+
+class MomentWidget(UnfoldAdminTextInputWidget):
+    """The browser's own: the theme's needs two fields and Django's translations."""
+
+    input_type = "datetime-local"
 
 
 class SimulationForm(forms.Form):
@@ -82,11 +87,11 @@ class SimulationForm(forms.Form):
         help_text="What the client calls the session, for models that keep sessions together.",
         widget=UnfoldAdminTextInputWidget,
     )
-    moment = forms.SplitDateTimeField(
+    moment = forms.DateTimeField(
         label="When (UTC)",
         required=False,
         help_text="For prices and policies. Limits and budgets are those of now.",
-        widget=UnfoldAdminSplitDateTimeWidget,
+        widget=MomentWidget,
     )
     body = forms.CharField(
         label="The request's body",

@@ -161,6 +161,35 @@ def test_an_administrator_gets_from_nothing_to_a_request_in_the_log(page, courie
     assert page.complaints == []
 
 
+def test_why_and_what_would_happen_are_told(page):
+    """With the rows of the test before."""
+    sign_in(page)
+    page.goto("/admin/usage/usagerecord/")
+    page.click("#result_list tbody tr a")
+    page.click("a:has-text('Why it went so')")
+    why = page.inner_text(".story")
+    fits = fits_a_phone(page)
+    page.click("a:has-text('What would happen to it now')")
+    page.click("button:has-text('See what would happen')")
+    foreseen = page.inner_text(".story")
+
+    assert "notebook of research is good" in why
+    assert "the client got it" in why
+    assert "built-in" in foreseen
+    assert "It would be served" in page.inner_text("[role=status]")
+    assert fits
+    assert fits_a_phone(page)
+    assert page.complaints == []
+
+
+def fits_a_phone(page):
+    """Whether nothing of the page is out of sight on a narrow screen."""
+    page.set_viewport_size({"width": 400, "height": 900})
+    fits = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    return fits
+
+
 def test_a_secret_is_shown_once(page):
     sign_in(page)
     add_team(page, "operations")
