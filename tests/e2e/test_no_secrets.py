@@ -156,8 +156,8 @@ def pages_of(courier):
             assert listed.status_code == 200, f"{path}: {courier.read_log()[-4000:]}"
             yield listed.text
             if link := re.search(rf'"/admin/{path}([^/"]+)/change/', listed.text):
-                changed = client.get(f"{path}{link[1]}/change/")
-                assert changed.status_code == 200
+                changed = client.get(f"{path}{link[1]}/change/", follow_redirects=True)
+                assert changed.status_code == 200, f"{path}: {changed.status_code}"
                 yield changed.text
 
 

@@ -15,6 +15,12 @@ from usage.models import QuarantinedRecord, UsageRecord
 pytestmark = pytest.mark.django_db(transaction=True)
 
 RECORDS = 40
+#: The same of all records of these tests.
+FACTS = (
+    "key_id", "key_name", "team_name", "model_asked", "upstream_model", "input_tokens",
+    "output_tokens", "cost_nano", "total_ms", "end_reason", "status",
+)  # fmt: skip
+GOOD = {name: getattr(make_record(), name) for name in FACTS}
 FLIPS = trials(6, 200)
 
 
@@ -120,8 +126,16 @@ def damaged(tmp_path, number, damage):
     successor = OwnSpool(dead.root)
     successor.ship()
     successor.end()
-    ok = UsageRecord.objects.filter(outcome="ok", pk__in=[one.request_id for one in records])
-    return ok.count()
+    ids = {record.request_id for record in records}
+    arrived = [row for row in UsageRecord.objects.filter(outcome="ok") if facts_of(row) == GOOD]
+    # What is not as it was written does not arrive as if it were.
+    assert len(arrived) == UsageRecord.objects.filter(outcome="ok").count()
+    empty_log()
+    return len(ids & {row.request_id for row in arrived})
+
+
+def facts_of(record):
+    return {name: getattr(record, name) for name in FACTS}
 
 
 def test_f55_a_bit_that_flips_costs_one_record_at_most(tmp_path):
@@ -137,6 +151,14 @@ def test_f55_a_bit_that_flips_costs_one_record_at_most(tmp_path):
     figure("F55", f"{FLIPS} flips: {max(lost)} records lost at most", "the bad one")
     assert max(lost) <= 1
     empty_log()
+
+
+def test_f55_a_bit_that_flips_within_a_cost_does_not_change_what_is_charged(tmp_path):
+    def make_dearer(content):
+        content[content.rindex(b"20000") + 4] ^= 1  # a nano-dollar more, and good JSON still
+        return content
+
+    assert damaged(tmp_path, 0, make_dearer) == RECORDS - 1
 
 
 def test_f55_a_torn_tail_costs_the_record_that_is_torn(tmp_path):
