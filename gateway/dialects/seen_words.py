@@ -7,7 +7,7 @@ import re
 import orjson
 
 #: Words kept, per stream, in bytes or in characters. What lies beyond is counted by its length.
-MOST_WORDS = 512 * 1024
+MOST_WORDS = 128 * 1024
 MOST_BEYOND = 16 * 1024 * 1024
 CHARACTERS_PER_TOKEN = 4
 
