@@ -344,3 +344,10 @@ def test_staff_end_no_pause_that_began_later(breakers, clock, target):
     breakers.try_again(target, 1)
 
     assert breakers.out(target).reason == "breaker_open"
+
+
+def test_a_rate_limit_without_a_time_shortens_no_open_breaker(breakers, target):
+    fail(breakers, target, FAILURES_TO_OPEN)
+    fail(breakers, target, 1, limited(None))
+
+    assert breakers.out(target).for_s == OPEN_FOR_S

@@ -16,6 +16,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def _nothing_reported(monkeypatch, settings):
     settings.REDIS_URL = ""
     monkeypatch.setattr(health, "_reports", {})
+    monkeypatch.setattr(health, "_elsewhere", {})
 
 
 def report(state, *, provider="openai", target=(1, 1), at=NOON, reason="upstream_timeout"):
@@ -103,6 +104,34 @@ class TestOverRedis:
 
         both = {"openai": "open", "azure": "open"}
         assert self.seen(both) == both
+
+    def test_what_another_instance_was_told_is_learned(self, monkeypatch):
+        until = datetime.now(UTC) + timedelta(seconds=30)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(health, "_instance", lambda: "another-instance")
+            now = datetime.now(UTC)
+            health.report((7, 8), "azure", "open", "x", now, until, "rate_limited")
+            self.seen({"azure": "open"})
+
+        health.learn()
+
+        known = health.elsewhere((7, 8))
+        assert (known.asked_by, 28 < known.left_s() <= 30) == ("rate_limited", True)
+
+    def test_an_instance_does_not_learn_from_itself(self):
+        report("open", at=datetime.now(UTC))
+        self.seen({"openai": "open"})
+
+        health.learn()
+
+        assert health.elsewhere((1, 1)) is None
+
+    def test_traffic_is_summed_up_over_instances(self, monkeypatch):
+        for name in ("one", "two"):
+            monkeypatch.setattr(health, "_instance", lambda name=name: name)
+            health.share({"openai": health.Flow(in_flight=2, meant=10, moved=3)})
+
+        assert health.flows() == {"openai": health.Flow(in_flight=4, meant=20, moved=6)}
 
     def test_what_a_later_version_wrote_is_unknown_rather_than_an_error(self, settings):
         health._client(settings.REDIS_URL).hset(health.HASH, "other:1/1", '{"new": 1}')
