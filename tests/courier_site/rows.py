@@ -12,12 +12,12 @@ from registry.models import (
     Intervention,
     PreparedChange,
     RecordedRevision,
-    RoutingPolicy,
 )
 from tests import factories
 from usage.models import (
     Alert,
     DailyUsage,
+    Decision,
     Export,
     PurgeReceipt,
     QuarantinedRecord,
@@ -87,6 +87,23 @@ def make_attempt(record, **fields):
     return UsageAttempt.objects.create(**facts | fields)
 
 
+def make_refusal(key, **fields):
+    """What is known of a request that was refused before it was admitted."""
+    facts = {
+        "request_id": uuid7(),
+        "told": '{"v": 1, "error": {"code": "model_not_found", "status": 404, "message": "No."}}',
+        "refusal": "model_not_found",
+        "status": 404,
+        "key_id": key.pk,
+        "key_name": key.name,
+        "team_id": key.team_id,
+        "team_name": key.team.name,
+        "operation": "chat",
+        "model_asked": "gpt-4o",
+    }
+    return Decision.objects.create(**facts | fields)
+
+
 def make_reconciliation(**fields):
     today = datetime.now(UTC).date()
     return Reconciliation.objects.create(first_day=today, last_day=today, **fields)
@@ -139,7 +156,7 @@ def one_of_each(user):
         model,
         model.routes.get(),
         factories.make_price(model),
-        RoutingPolicy.objects.create(name="at night", actions={"exclude_providers": ["openai"]}),
+        factories.make_policy("at night", then={"exclude": ["openai"]}),
         Certification.objects.create(
             provider=provider,
             upstream_model="gpt-4o",
@@ -157,6 +174,7 @@ def one_of_each(user):
         Plan.objects.create(name="standard"),
         Budget.objects.create(key=key, amount=5),
         make_record(key),
+        make_refusal(key),
         make_day(key, datetime.now(UTC).date()),
         Export.objects.create(requested_by=user),
         ReportDefinition.objects.create(name="Teams"),

@@ -1,5 +1,6 @@
 """Forged requests to every address of the admin, and rows that are named to run as a script."""
 
+import json
 import re
 
 import pytest
@@ -12,10 +13,10 @@ from django.urls import get_resolver, reverse
 from django.utils import timezone
 
 from accounts.models import ApiKey
-from tests.courier_site.rows import make_attempt, make_record, one_of_each
+from tests.courier_site.rows import make_attempt, make_record, make_refusal, one_of_each
 from tests.factories import make_admin, make_user
 from tests.usage.ledger import sum_up
-from usage.models import Delivery, UsageAdjustment, UsageAttempt, UsageRecord
+from usage.models import Decision, Delivery, UsageAdjustment, UsageAttempt, UsageRecord
 
 pytestmark = pytest.mark.django_db
 
@@ -134,7 +135,7 @@ def test_nothing_is_taken_without_the_form_s_token(rows):
 def spoil(rows):
     """Name every row, and what is told with it, in a way that runs where it is not escaped."""
     for row in rows.values():
-        if not isinstance(row, UsageRecord):  # the ledger is only added to
+        if not isinstance(row, UsageRecord | Decision):  # the ledger is only added to
             _update(row, **_spoiled(row))
     key = ApiKey.objects.select_related("team").get()
     record = make_record(key, **_spoiled(rows["usage.usagerecord"]))
@@ -150,6 +151,8 @@ def spoil(rows):
     _update(rows["usage.reportdefinition"], period="this_month", filters={"model": [HOSTILE]}, **by)
     _update(rows["usage.reraterun"], state="ready")
     rows["usage.usagerecord"] = record
+    told = json.dumps({"v": 1, "error": {"code": HOSTILE, "status": 404, "message": HOSTILE}})
+    rows["usage.decision"] = make_refusal(key, **_spoiled(rows["usage.decision"]) | {"told": told})
 
 
 def _spoiled(row):

@@ -68,7 +68,7 @@ def test_a_search_opens(browser, root, label):
 def test_a_row_opens(browser, root, label):
     rows, _ = one_of_each(root)
 
-    assert browser.get(page(label, "change", rows[label].pk)).status_code == 200
+    assert browser.get(page(label, "change", rows[label].pk), follow=True).status_code == 200
 
 
 @every_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -29,7 +30,12 @@ class DecisionAdmin(ReadOnlyAdmin):
         return refused.defer("told")
 
     def change_view(self, request: HttpRequest, object_id: str, *_: object) -> HttpResponse:
-        return HttpResponseRedirect(reverse("gateway-why", args=(object_id,)))
+        decision = self.get_object(request, object_id)
+        if not self.has_view_permission(request, decision):
+            raise PermissionDenied
+        if decision is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        return HttpResponseRedirect(reverse("gateway-why", args=(decision.pk,)))
 
     @admin.display(description="Received (UTC)")
     def received(self, decision: Decision) -> str:
