@@ -82,7 +82,7 @@ PROMISES = {
     "F04": Promise("TLS that does not hold is never used, and told of as a matter of security"),
     "F05": Promise("Silence before headers: the first-byte limit; marked as maybe paid for"),
     "F06": Promise("A stall in a stream: ended, told, counted"),
-    "F07": Promise("429: the target is left alone exactly as long as it said, an hour at most"),
+    "F07": Promise("429: the target is left alone exactly as long as it said, a day at most"),
     "F08": Promise("5xx: the next route; a 503's Retry-After is obeyed"),
     "F09": Promise("400, 409, 413, 415, 422: no retry, scrubbed words passed on"),
     "F10": Promise("401, 402, 403: the client sees 502, never 401; told of as security"),
