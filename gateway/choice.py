@@ -96,7 +96,9 @@ class Choice:
 
     def check_plan(self, planned: Plan) -> None:
         """Raises NoAvailableTarget, or a failure that says more, if nothing may be called now."""
-        if self.targets and not planned.targets:
+        if not self.targets:
+            raise NoAvailableTarget("No route of this model is available at the moment.")
+        if not planned.targets:
             raise self._all_wait(planned)
 
     def _narrowed(self) -> Narrowed:

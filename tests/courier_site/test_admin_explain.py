@@ -18,7 +18,9 @@ SIMULATE = "/admin/simulate/"
 
 
 @pytest.fixture(autouse=True)
-def _own_store(monkeypatch):
+def _own_store(monkeypatch, settings):
+    # The client of the tests has an event loop for each request, and no line to Redis outlives one.
+    settings.REDIS_URL = ""
     monkeypatch.setattr(admission, "_store", None)
 
 

@@ -18,6 +18,11 @@ ANSWER = b'{"choices":[{"message":{"role":"assistant","content":"Hello."}}],"usa
 
 
 @pytest.fixture(autouse=True)
+def _budgets_known_soon(monkeypatch):
+    monkeypatch.setattr("usage.budget_keeper.YOUNG_S", 0)
+
+
+@pytest.fixture(autouse=True)
 def _none_refused_yet(monkeypatch):
     monkeypatch.setattr(refusals, "refusals", Refusals())
 

@@ -9,6 +9,11 @@ from tests.fakes.upstream import completion
 OWN = {f"x-courier-{name}" for name in disclosure.NAMES}
 
 
+@pytest.fixture(autouse=True)
+def _budgets_known_soon(monkeypatch):
+    monkeypatch.setattr("usage.budget_keeper.YOUNG_S", 0)
+
+
 @pytest.fixture
 async def budget(courier, key):
     return await courier.make(lambda: factories.make_budget(key=key))

@@ -36,6 +36,11 @@ CONDITIONS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _budgets_known_soon(monkeypatch):
+    monkeypatch.setattr("usage.budget_keeper.YOUNG_S", 0)
+
+
 class World:
     """One configuration, made by lot, with one request for it."""
 
@@ -325,3 +330,15 @@ async def test_a_moment_of_its_own_is_that_of_prices_and_policies(courier, tiny,
         return foreseen.refusal and foreseen.error.code
 
     assert [await at(12), await at(23)] == [None, "refused_by_policy"]
+
+
+async def test_a_model_without_a_route_would_be_refused_as_it_is(
+    courier, upstream, chat, tiny, key
+):
+    await courier.make(lambda: tiny.routes.get().delete())
+
+    foreseen = await simulation.foresee(Imagined(key=key, endpoint="chat", model="tiny"))
+
+    reply = await chat()
+    assert (reply.status, reply.code) == (503, "no_available_target")
+    assert (foreseen.refusal.status, foreseen.error.code) == (503, "no_available_target")
