@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.paginator import InfinitePaginator
@@ -34,7 +34,7 @@ class DecisionAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request, decision):
             raise PermissionDenied
         if decision is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            raise Http404("There is no refused request with this id.")
         return HttpResponseRedirect(reverse("gateway-why", args=(decision.pk,)))
 
     @admin.display(description="Received (UTC)")
