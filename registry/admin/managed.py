@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
@@ -41,6 +41,8 @@ class ManagedAdmin(Autocompletes, ModelAdmin):
 
     change_form_outer_before_template = "admin/managed_notice.html"
     actions: ClassVar[list[str]] = ["take_over"]
+    #: What has no deletion on a page of its own, and goes with a row of this.
+    taken_along: ClassVar[tuple[type[Model], ...]] = ()
 
     def has_change_permission(self, request: HttpRequest, obj: Managed | None = None) -> bool:
         allowed: bool = super().has_change_permission(request, obj)
@@ -49,6 +51,15 @@ class ManagedAdmin(Autocompletes, ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Managed | None = None) -> bool:
         allowed: bool = super().has_delete_permission(request, obj)
         return allowed and not (obj and obj.managed_by)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        rows, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        allowed = {
+            each._meta.verbose_name
+            for each in self.taken_along
+            if request.user.has_perm(f"{each._meta.app_label}.delete_{each._meta.model_name}")
+        }
+        return rows, counts, lacking - allowed, protected
 
     @admin.display(description="Origin", ordering="managed_by")
     def origin(self, row: Managed) -> str:

@@ -24,7 +24,7 @@ from registry.admin.price_forms import PriceRowForm, other_figures
 from registry.admin.routes import certification_state
 from registry.admin.rows import UniqueRows
 from registry.admin.switching import SwitchingAdmin
-from registry.models import Alias, Price, Route, ServedModel
+from registry.models import Alias, Intervention, Price, Route, ServedModel
 
 PRICE_LEVELS: dict[str, conditions.Level] = {
     "priced": "success",
@@ -127,6 +127,7 @@ class AliasInline(TabularInline):
 
 @admin.register(ServedModel)
 class ServedModelAdmin(SwitchingAdmin):
+    taken_along = (Route, Price, Intervention)
     list_display = ("name", "routes_in_order", "price", "enabled", "origin")
     list_filter = ("enabled", ("routes__provider", AutocompleteSelectFilter), OriginFilter)
     list_filter_submit = True
@@ -163,13 +164,6 @@ class ServedModelAdmin(SwitchingAdmin):
         queryset: QuerySet[ServedModel] = super().get_queryset(request)
         routes = Route.objects.select_related("provider").order_by("priority", "pk")
         return queryset.prefetch_related(Prefetch("routes", routes), "prices")
-
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        rows, counts, lacking, protected = super().get_deleted_objects(objs, request)
-        if request.user.has_perm("registry.delete_route"):
-            # Routes have no deletion on a page of their own. They go with their model.
-            lacking = lacking - {Route._meta.verbose_name}
-        return rows, counts, lacking, protected
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)

@@ -25,7 +25,7 @@ from registry.admin.rows import UniqueRows
 from registry.admin.switching import SwitchingAdmin
 from registry.admin.upstream_keys import SecretForm, told
 from registry.key_health import Board
-from registry.models import Provider, UpstreamKey
+from registry.models import Certification, Intervention, Provider, Route, UpstreamKey
 
 
 class UpstreamKeyFormSet(UniqueRows):
@@ -86,6 +86,7 @@ class ProviderAdmin(Intervening, SwitchingAdmin):
     actions: ClassVar[list[str]] = [*SwitchingAdmin.actions, *INTERVENTIONS]
     form = ProviderForm
     conditional_fields = SHOWN_IF
+    taken_along = (UpstreamKey, Route, Intervention, Certification)
     list_display = ("name", "kind", "address", "state", "keys_held", "enabled", "origin")
     list_filter = (("kind", ChoicesDropdownFilter), "enabled", OriginFilter)
     list_filter_submit = True

@@ -1,13 +1,15 @@
 """Models and prices in the admin."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.messages import get_messages
 from django.urls import reverse
+from django.utils import timezone
 
-from registry.models import Alias, Price, Route, ServedModel
+from registry.models import Alias, Intervention, Price, Route, ServedModel
 from tests.courier_site import forms
 from tests.factories import make_model, make_price, make_provider, make_route
 
@@ -320,3 +322,15 @@ class TestLists:
         rows = browser.get(PRICES, {"state": state}).context["cl"].result_list
 
         assert [f"{row.starts_at:%Y-%m-%d}" for row in rows] == [moments[state]]
+
+
+def test_a_model_is_deleted_with_all_that_was_done_with_it(browser):
+    route = make_route(make_model("m"), make_provider())
+    until = timezone.now() + timedelta(hours=1)
+    Intervention.objects.create(route=route, until=until, begun_by="root")
+    make_price(route.model, withdrawn_at=timezone.now())
+
+    delete = reverse("admin:registry_servedmodel_delete", args=(route.model_id,))
+    browser.post(delete, {"post": "yes", "impact_seen": "yes"})
+
+    assert not ServedModel.objects.exists()

@@ -1,15 +1,19 @@
 """Providers in the admin: their form, and upstream keys that are written but never read."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.contrib.messages import get_messages
 from django.urls import reverse
+from django.utils import timezone
 
 from registry import conditions
 from registry.health import HealthUnknown, ProviderHealth
-from registry.models import Provider, UpstreamKey
+from registry.models import Certification, Intervention, Provider, UpstreamKey
 from tests.courier_site import forms
-from tests.factories import make_model, make_provider, make_upstream_key
+from tests.factories import make_model, make_provider, make_upstream_key, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -234,6 +238,31 @@ class TestBadInput:
         answer = browser.post(delete, {"post": "yes"}, follow=True)
 
         assert answer.status_code == 200
+        assert "would require deleting the following protected" in answer.text
+        assert Provider.objects.filter(pk=provider.pk).exists()
+
+    def test_a_provider_is_deleted_with_its_keys_and_all_that_was_done_with_it(self, browser):
+        provider = make_provider()
+        make_upstream_key(provider)
+        Certification.objects.create(provider=provider, upstream_model="m", asked_by="root")
+        until = timezone.now() + timedelta(hours=1)
+        Intervention.objects.create(provider=provider, until=until, begun_by="root")
+
+        delete = reverse("admin:registry_provider_delete", args=(provider.pk,))
+        browser.post(delete, {"post": "yes"})
+
+        assert not Provider.objects.filter(pk=provider.pk).exists()
+
+    def test_upstream_keys_are_deleted_only_by_those_who_may(self, client):
+        provider = make_provider()
+        make_upstream_key(provider)
+        staff = make_user(is_staff=True)
+        staff.user_permissions.add(Permission.objects.get(codename="delete_provider"))
+        client.force_login(staff)
+
+        delete = reverse("admin:registry_provider_delete", args=(provider.pk,))
+        client.post(delete, {"post": "yes"})
+
         assert Provider.objects.filter(pk=provider.pk).exists()
 
 
