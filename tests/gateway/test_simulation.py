@@ -196,7 +196,8 @@ async def decision_of(request_id):
 
 
 def dropped_in(told):
-    return [(each[:2], each[5], each[7]) for each in told.get("dropped", [])]
+    # Their order is that of the draw, which is another each time.
+    return sorted(([*each[:2]], each[5], each[7]) for each in told.get("dropped", []))
 
 
 async def agree(courier, imagined, upstream):
