@@ -106,7 +106,7 @@ class Breakers:
 
     def failed(self, target: Target, error: UpstreamError, begun: Begun) -> None:
         """Count a failure of the target's. The client's own faults never count."""
-        if not is_the_targets(error):
+        if not is_the_targets(error, target):
             self.gave_up(target, begun)
             return
         state, now = self._state(target), self._clock()
@@ -115,7 +115,7 @@ class Breakers:
         pause = asked_pause_s(error)
         if pause is not None and error.retry_after is not None:
             self._heed(state, now + pause, error)
-        if pause is None and self._has_to_open(state, begun):
+        if not pause and self._has_to_open(state, begun):
             pause = OPEN_FOR_S
         if pause:
             self._open(target, state, pause, error)

@@ -11,6 +11,7 @@ from gateway.breaker import breakers
 from gateway.flow import traffic
 from gateway.keys import keys
 from gateway.load import load
+from gateway.recovery import is_the_targets
 from gateway.throttle import throttle
 from registry.snapshot import Target
 
@@ -23,7 +24,8 @@ class Call:
         self._bill = bill
         self._now = now
         self._began_at = 0.0
-        self._is_in_flight = False
+        #: Whether its target is serving the request.
+        self.is_in_flight = False
         #: What it holds of its key's own limits and budget.
         self._key_hold: Reservation | None = None
         # First of all: a half-open target's probe is claimed at once or by somebody else.
@@ -34,10 +36,10 @@ class Call:
         try:
             self._key_hold = await key_limits.claim(self.target, self._bill)
         except BaseException:
-            self.give_up()
+            breakers.gave_up(self.target, self._begun)
             raise
         self._began_at = self._now()
-        self._is_in_flight = True
+        self.is_in_flight = True
         load.begin(self.target)
         throttle.wanted(self.target)
         keys.begin(self.target)
@@ -55,6 +57,8 @@ class Call:
         self.leave()
         load.failed(self.target)
         breakers.failed(self.target, error, self._begun)
+        if not is_the_targets(error, self.target):
+            throttle.accepted(self.target)
         keys.failed(self.target, error)
         traffic.failed(self.target, error.code or "")
         self._bill.fail(self.target, error, self._now())
@@ -68,11 +72,12 @@ class Call:
     def give_up(self) -> None:
         """It was ended from outside: that says nothing of the target."""
         breakers.gave_up(self.target, self._begun)
+        throttle.accepted(self.target)
 
     def leave(self) -> None:
         """The target serves this request no longer."""
-        if self._is_in_flight:
-            self._is_in_flight = False
+        if self.is_in_flight:
+            self.is_in_flight = False
             load.end(self.target)
 
     def settle_key(self) -> None:

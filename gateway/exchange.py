@@ -291,8 +291,8 @@ class Exchange:
             error.headers = {**self.answer_headers(), **error.headers}
 
     def _asked_only(self) -> Metered:
-        """A client that leaves before any output has still had its input read upstream."""
-        if self.target is None or not self.attempts.made:
+        """A client that leaves during a call has had its input read, before any output too."""
+        if self.target is None or self._call is None or not self._call.is_in_flight:
             return metering.NOTHING
         return metering.metered(self.question, None, "", self.target.upstream_model)
 

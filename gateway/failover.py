@@ -216,7 +216,17 @@ def final(error: UpstreamError, attempts: Attempts) -> UpstreamError:
         error.headers["x-should-retry"] = "false"
     if error.retry_after is None:
         error.retry_after = asked_pause_s(error)
+    if error.retry_after is not None:
+        # Where another target asked for less, it can be asked again before that.
+        error.retry_after = min([error.retry_after, *_pauses(attempts)])
     return error
+
+
+def _pauses(attempts: Attempts) -> list[float]:
+    """What each target asked for last, of those that did."""
+    last = {target.id: error for target, error in attempts.log if error is not None}
+    pauses = map(asked_pause_s, last.values())
+    return [pause for pause in pauses if pause is not None]
 
 
 def _now() -> float:

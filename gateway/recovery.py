@@ -7,6 +7,7 @@ from enum import Enum
 
 from gateway import errors
 from gateway.errors import UpstreamError
+from registry.snapshot import Target
 
 #: How long a rate-limited target is left alone when it does not say, and any at most. Seconds.
 DEFAULT_PAUSE_S = 5.0
@@ -47,8 +48,17 @@ def recovery_from(error: UpstreamError) -> Recovery:
     return next(RECOVERY[kind] for kind in type(error).__mro__ if kind in RECOVERY)
 
 
-def is_the_targets(error: UpstreamError) -> bool:
-    """Whether the target has failed. The client's own faults say nothing about it."""
+#: What a provider may say of a model that it does not have.
+_OF_THE_NAME = errors.UpstreamModelMissing | errors.UpstreamForbidden
+
+
+def is_the_targets(error: UpstreamError, target: Target) -> bool:
+    """Whether the target has failed. The client's own faults say nothing about it.
+
+    Behind a wildcard that is a model's name, too: one that does not exist takes no other out.
+    """
+    if target.is_named_by_client and isinstance(error, _OF_THE_NAME):
+        return False
     return not isinstance(error, errors.UpstreamRejected)
 
 

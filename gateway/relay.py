@@ -50,6 +50,8 @@ class Relay(HttpResponseBase, ABC):
         self.reply = exchange.caller.reply
         self.task: asyncio.Task[Any] | None = None
         self._opened = opened
+        #: Whether another task reads the answer to its end, and closes it.
+        self._is_read_on = False
         #: Why the pulse ended the answer; None if it did not.
         self._ended_by: CourierError | None = None
         self._now = asyncio.get_running_loop().time
@@ -104,7 +106,8 @@ class Relay(HttpResponseBase, ABC):
 
     async def finish(self) -> None:
         """The answer is over: let its connection be used again."""
-        await self._opened.answer.finish()
+        if not self._is_read_on:
+            await self._opened.answer.finish()
 
     def _interrupted(self, how: str) -> errors.StreamInterrupted:
         return errors.StreamInterrupted(
@@ -127,6 +130,8 @@ class Relay(HttpResponseBase, ABC):
             task = asyncio.ensure_future(self._drain())
             pulse.draining.add(task)
             task.add_done_callback(pulse.draining.discard)
+            # It is going to be, so nobody gets it anew with the same Idempotency-Key.
+            self._is_read_on = self.reply.was_charged = True
             return
         await self._leave()
 

@@ -85,12 +85,12 @@ class Board:
         self._news: dict[Field, Entry] = {}
 
     def cool(self, place: Place, cooling: Cooling) -> None:
-        if place in self.coolings or len(self.coolings) < MOST_ENTRIES:
+        # Names of models may be clients': they leave room for the keys as such.
+        if not place.model or place in self.coolings or len(self.coolings) < MOST_ENTRIES:
             self.coolings[place] = cooling
             self._news["c", place] = cooling
 
     def gauge(self, place: Place, gauge: Gauge) -> None:
-        # Names of models may be clients': there are no more of them than fit.
         if place in self.gauges or len(self.gauges) < MOST_ENTRIES:
             self.gauges[place] = gauge
             self._news["q", place] = gauge

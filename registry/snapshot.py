@@ -73,6 +73,8 @@ class Target:
     certified: frozenset[str] = frozenset()
     #: What its key may be used for and has to keep to.
     terms: KeyTerms = FREE
+    #: Whether a part of the upstream model's name is the client's: the route is of a wildcard.
+    is_named_by_client: bool = False
 
     @property
     def id(self) -> tuple[int, int | None]:
@@ -165,7 +167,10 @@ class Snapshot:
 
 
 def _named(target: Target, stands_for: str) -> Target:
-    return replace(target, upstream_model=target.upstream_model.replace("*", stands_for))
+    if "*" not in target.upstream_model:
+        return target
+    name = target.upstream_model.replace("*", stands_for)
+    return replace(target, upstream_model=name, is_named_by_client=True)
 
 
 EMPTY = Snapshot(revision=-1, models={}, names={}, wildcards=())

@@ -351,3 +351,29 @@ def test_a_rate_limit_without_a_time_shortens_no_open_breaker(breakers, target):
     fail(breakers, target, 1, limited(None))
 
     assert breakers.out(target).for_s == OPEN_FOR_S
+
+
+@pytest.mark.parametrize("error", [limited(0), errors.UpstreamUnavailable("x", retry_after=0)])
+def test_f08_a_pause_of_no_length_excuses_no_failures(breakers, target, error):
+    fail(breakers, target, FAILURES_TO_OPEN, error)
+
+    assert breakers.out(target) == ("breaker_open", OPEN_FOR_S, False)
+
+
+def test_r23_a_probe_that_fails_with_a_pause_of_no_length_is_over(breakers, clock, target):
+    fail(breakers, target, FAILURES_TO_OPEN)
+    clock.now += OPEN_FOR_S
+    fail(breakers, target, 1, errors.UpstreamUnavailable("x", retry_after=0))
+    clock.now += OPEN_FOR_S
+
+    assert breakers.out(target) is None
+
+
+@pytest.mark.parametrize("kind", [errors.UpstreamModelMissing, errors.UpstreamForbidden])
+def test_a_name_that_a_client_made_up_takes_no_wildcard_out(breakers, kind):
+    named_by_client = make_target(is_named_by_client=True)
+    fail(breakers, named_by_client, FAILURES_TO_OPEN, kind("x"))
+    fail(breakers, make_target(2), FAILURES_TO_OPEN, kind("x"))
+
+    assert breakers.out(named_by_client) is None
+    assert breakers.out(make_target(2)).reason == "breaker_open"

@@ -3,8 +3,11 @@
 import pytest
 
 from gateway import load as load_module
+from gateway.breaker import FAILURES_TO_OPEN, breakers
+from gateway.throttle import LEAST, throttle
+from registry import snapshot
 from tests import factories
-from tests.fakes.upstream import completion
+from tests.fakes.upstream import completion, error_body
 
 
 @pytest.fixture
@@ -167,3 +170,27 @@ async def test_nothing_is_in_flight_when_all_have_answered(chat, pair, upstream)
     await ask(chat, upstream, 4)
 
     assert all(not known.in_flight for known in load_module.load._measured.values())
+
+
+async def test_names_that_a_client_makes_up_take_no_wildcard_out(chat, courier, alpha, upstream):
+    await courier.make(
+        lambda: factories.make_route(
+            factories.make_model("vendor/*"), alpha, upstream_model="hosted-*"
+        )
+    )
+    upstream.always(error_body(), status=404)
+    for number in range(FAILURES_TO_OPEN):
+        assert (await chat(model=f"vendor/{number}")).code == "upstream_model_missing"
+
+    (target,) = snapshot.current().model("vendor/large").targets
+    assert breakers.out(target) is None
+
+
+async def test_r34_what_clients_do_wrong_holds_nothing_back(chat, courier, pair, upstream):
+    await pair()
+    upstream.always(error_body("No such field."), status=400)
+    for _ in range(2 * LEAST):
+        await chat(model="pair")
+
+    targets = snapshot.current().model("pair").targets
+    assert [throttle.probability(target) for target in targets] == [0, 0]

@@ -223,3 +223,15 @@ async def test_r10_a_paid_answer_is_read_on_for_so_long_only(call, courier, upst
 
     await until(lambda: upstream.departures)
     assert (await courier.last_record()).outcome == "client_disconnected"
+
+
+async def test_who_leaves_between_two_attempts_pays_for_none(call, courier, upstream):
+    upstream.will_answer(b"{}", status=503, headers={"retry-after": "3"})
+
+    async with call():
+        await until(lambda: upstream.requests and not upstream.busy_connections)
+        await asyncio.sleep(0.2)
+
+    record = await courier.last_record()
+    assert (record.outcome, record.attempts) == ("client_disconnected", 1)
+    assert (record.usage_source, record.input_tokens, record.cost_nano) == ("none", 0, 0)

@@ -276,6 +276,15 @@ async def test_a_rate_limit_without_a_time_is_told_with_one():
     assert raised.value.retry_after == 5
 
 
+async def test_of_several_pauses_the_client_is_told_the_shortest():
+    upstreams = Upstreams(RATE_LIMITED("x", retry_after=30), RATE_LIMITED("x", retry_after=3600))
+
+    with pytest.raises(RATE_LIMITED) as raised:
+        await first_success(targets(2), upstreams, allowed())
+
+    assert (raised.value.retry_after, upstreams.calls) == (30, [1, 2])
+
+
 class Shut(failover.Open):
     """A gate that tells what it is told, by the number of the route, once it has been asked."""
 

@@ -9,6 +9,7 @@ import redis
 from accounts.models import ApiKey
 from gateway import claims, idempotency, tape
 from gateway.claims import RedisClaims
+from gateway.relay import pulse
 from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import (
@@ -366,3 +367,20 @@ async def test_a_stop_is_told_to_all_who_listen(chat, courier, upstream, quiet_l
         assert reply.failure["code"] == "shutting_down"
     await client.aclose()
     quiet_logs.clear()
+
+
+async def test_an_answer_that_is_read_on_for_nobody_is_charged_and_never_asked_for_again(
+    call, chat, courier, upstream, alpha, settings
+):
+    settings.COURIER_IDEMPOTENCY = "digest"
+    alpha.on_disconnect = "drain"
+    await courier.make(alpha.save)
+    upstream.will_answer(OPENING, HELLO, Pause(0.3), STOP, USAGE, DONE)
+    async with call(stream=True) as first:
+        await first.read_head()
+    await until(lambda: pulse.draining)
+
+    again = await chat(headers=KEY, stream=True)
+
+    assert again.code == "idempotency_outcome_not_kept"
+    assert len(upstream.requests) == await records(courier, 1) == 1

@@ -267,14 +267,12 @@ class Server:
             raise BrokenPipeError
 
 
-@pytest.mark.parametrize("fails_at", [1, 2, 3])
-async def test_a_server_that_cannot_send_says_that_the_client_has_left(
-    courier, upstream, key, fails_at
-):
-    upstream.will_answer(OPENING, HELLO, Pause(0.1), HELLO, STALL)
-    body = json.dumps({"model": "tiny", "messages": [SAY_HELLO], "stream": True}).encode()
-    server = Server(body, fails_at)
-    scope = {
+def asked_of(model):
+    return json.dumps({"model": model, "messages": [SAY_HELLO], "stream": True}).encode()
+
+
+def scope_of(key):
+    return {
         "type": "http",
         "method": "POST",
         "path": "/v1/chat/completions",
@@ -282,11 +280,30 @@ async def test_a_server_that_cannot_send_says_that_the_client_has_left(
         "headers": [(b"x-api-key", key.secret.encode())],
     }
 
-    await courier.application(scope, server.receive, server.send)
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
+async def test_a_server_that_cannot_send_says_that_the_client_has_left(
+    courier, upstream, key, fails_at
+):
+    upstream.will_answer(OPENING, HELLO, Pause(0.1), HELLO, STALL)
+    server = Server(asked_of("tiny"), fails_at)
+
+    await courier.application(scope_of(key), server.receive, server.send)
 
     await until(lambda: upstream.departures)
     assert (await courier.last_record()).outcome == "client_disconnected"
     assert server.sent == fails_at
+
+
+async def test_what_is_read_on_for_nobody_is_read_by_nobody_else(courier, upstream, key, hasty):
+    await hasty(on_disconnect="drain", idle_timeout_s=60, total_timeout_s=60)
+    upstream.will_answer(OPENING, HELLO, Pause(0.1), HELLO, Pause(0.3), STOP, USAGE, DONE)
+    server = Server(asked_of("hasty"), fails_at=3)
+
+    await courier.application(scope_of(key), server.receive, server.send)
+
+    assert (await courier.last_record()).usage_source == "provider"
+    assert upstream.departures == []
 
 
 async def test_a_bug_in_the_middle_is_told_and_recorded(

@@ -94,6 +94,16 @@ def test_what_has_long_ended_is_forgotten(shared, settings):
     assert key_health._client(settings.REDIS_URL).hlen(key_health.HASH) == 0
 
 
+def test_names_that_clients_made_up_leave_room_for_keys(monkeypatch):
+    monkeypatch.setattr(key_health, "MOST_ENTRIES", 2)
+    board = Board()
+    for name in "abc":
+        board.cool(KEY._replace(model=name), cooling(60))
+    board.cool(KEY, cooling(60))
+
+    assert set(board.coolings) == {KEY, KEY._replace(model="a"), KEY._replace(model="b")}
+
+
 def test_what_was_not_told_is_told_the_next_time():
     board = Board()
     board.cool(KEY, cooling(60))
