@@ -153,7 +153,7 @@ def _holder(scope: str) -> str:
 def rule(limit: Limit) -> str:
     """The limit in words: "60 requests per minute for gpt-*"."""
     model = f" for {limit.model}" if limit.model else ""
-    told = f"{limit.amount} {_noun(limit, limit.amount)}"
+    told = f"{limit.amount:,} {_noun(limit, limit.amount)}"
     if limit.metric == CONCURRENCY:
         return f"{told} at the same time{model}"
     window = WINDOWS.get(limit.window_s, f"per {limit.window_s} s")

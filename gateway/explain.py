@@ -103,6 +103,12 @@ class SimulationForm(forms.Form):
         ),
     )
 
+    def clean(self) -> dict[str, Any]:
+        told: dict[str, Any] = super().clean() or self.cleaned_data
+        if not told.get("model") and not told.get("body", "").strip():
+            self.add_error("model", "Name a model, or paste a body that does.")
+        return told
+
     def imagined(self) -> Imagined:
         """What the form says. It must be valid."""
         told = self.cleaned_data
@@ -118,10 +124,9 @@ class SimulationForm(forms.Form):
 
 def why(request: HttpRequest, request_id: UUID) -> HttpResponse:
     """Why a request went as it did."""
-    if not request.user.has_perm("usage.view_usagerecord"):
+    record, row = _made(request_id)
+    if not _may_see(request, record):
         raise PermissionDenied
-    record = UsageRecord.objects.filter(pk=request_id).first()
-    row = Decision.objects.filter(pk=request_id).first()
     if record is None and row is None:
         raise Http404("There is no request with this id, or it is kept no longer.")
     told = read(row.told) if row else None
@@ -224,6 +229,17 @@ def shown(steps: Iterable[Step], request: HttpRequest) -> list[dict[str, Any]]:
     ]
 
 
+def _made(request_id: UUID) -> tuple[UsageRecord | None, Decision | None]:
+    """What is kept of a request."""
+    record = UsageRecord.objects.filter(pk=request_id).first()
+    return record, Decision.objects.filter(pk=request_id).first()
+
+
+def _may_see(request: HttpRequest, record: UsageRecord | None) -> bool:
+    """A request that is not in the log is one that was refused."""
+    return request.user.has_perm(f"usage.view_{'usagerecord' if record else 'decision'}")
+
+
 def _may_simulate(request: HttpRequest) -> bool:
     return request.user.has_perms(["accounts.view_apikey", "registry.view_servedmodel"])
 
@@ -235,10 +251,9 @@ def _initial(request: HttpRequest) -> dict[str, Any]:
         request_id = UUID(request.GET.get("request", ""))
     except ValueError:
         return told
-    record = UsageRecord.objects.filter(pk=request_id).first()
-    row = Decision.objects.filter(pk=request_id).first()
+    record, row = _made(request_id)
     source: UsageRecord | Decision | None = record or row
-    if source is None:
+    if source is None or not _may_see(request, record):
         return told
     tokens = ((read(row.told) if row else None) or {}).get("tokens", [100, 0])
     return {

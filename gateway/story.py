@@ -24,6 +24,8 @@ class Mark(StrEnum):
 
     PASSED = "passed"
     REFUSED = "refused"
+    #: It was let in, and came to no good end.
+    FAILED = "failed"
     #: A step before it has refused.
     NOT_ASKED = "not asked"
 
@@ -147,7 +149,9 @@ def _mark(steps: Sequence[Step], told: Told, facts: Facts) -> None:
     for number, step in enumerate(steps):
         if number == refused_at:
             step.mark = Mark.REFUSED
-            step.said.insert(0, str(error["message"]))
+            # The first steps say only that they were passed.
+            kept = [] if number <= REQUEST else step.said
+            step.said = [str(error["message"]), *kept]
         elif number > refused_at:
             step.mark, step.said = Mark.NOT_ASKED, []
 
@@ -160,12 +164,18 @@ def _failed_before_a_call(facts: Facts) -> dict[str, Any] | None:
 
 
 def _key(facts: Facts) -> Step:
-    links = [each for each in (facts.key, facts.team) if isinstance(each, Link)]
-    return Step("The API key", [f"{_text(facts.key)} of {_text(facts.team)} is good."], links=links)
+    named = (("API key", facts.key), ("Team", facts.team))
+    links = [
+        each._replace(text=f"{kind} {each.text}") for kind, each in named if isinstance(each, Link)
+    ]
+    said = f"The key {_text(facts.key)} of the team {_text(facts.team)} is good."
+    return Step("The API key", [said], links=links)
 
 
 def _permission(facts: Facts, told: Told) -> Step:
-    said = [f"It may ask in the format {facts.operation}, and for the model {facts.model_asked}."]
+    said = [f"It may use the endpoint {facts.operation}."]
+    if told.get("model") or "tokens" in told:
+        said = [f"It may use the endpoint {facts.operation}, and the model {facts.model_asked}."]
     served = told.get("model")
     if served and served != facts.model_asked:
         said.append(f"That is served by the model {served}.")
@@ -200,7 +210,7 @@ def _limits(told: Told) -> Step:
     step = Step("Limits", [] if rows else ["There is no limit to keep to."])
     if told.get("degraded"):
         step.said.append("Redis did not answer: this instance counted its share by itself.")
-    step.tell(("Limit", "Whose", "Used", "Left", "Whole again"), rows, "Limits")
+    step.tell(("Limit", "Whose", "Used", "Left", "Whole again"), rows, "Each with its counter")
     return step
 
 
@@ -234,7 +244,7 @@ def _budgets(told: Told) -> Step:
     if rows:
         step.said.append(f"The request holds {dollars(told.get('hold', 0))} until it has ended.")
     columns = ("Budget", "Whose", "Amount", "Spent", "Held", "Left", "Begins anew (UTC)")
-    step.tell(columns, rows, "Budgets")
+    step.tell(columns, rows, "Each with its counters")
     return step
 
 
@@ -319,7 +329,7 @@ def _calls(facts: Facts) -> Step:
     columns = ("#", "Provider / model", "Key", "Outcome", "Took", "Cost", "And then")
     step.tell(columns, rows, "Calls in their order")
     if not facts.calls[-1].received:
-        step.mark = Mark.REFUSED
+        step.mark = Mark.FAILED
     return step
 
 
@@ -341,7 +351,7 @@ def _end(facts: Facts, told: Told) -> Step:
     said = [f"It ended as {_plain(facts.outcome)}: {facts.end_reason.lower()}."]
     if facts.cost_nano:
         said.append(f"It costs {dollars(facts.cost_nano)} all the same.")
-    return Step("The end", said, mark=Mark.REFUSED)
+    return Step("The end", said, mark=Mark.FAILED)
 
 
 def _whose(scope: str) -> str:

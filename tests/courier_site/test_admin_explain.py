@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from accounts import admission, keys
@@ -101,6 +102,27 @@ def test_a_body_that_is_pasted_is_read_as_a_clients_is(admin, key, tiny):
     assert "Invalid &#x27;messages&#x27;" in page.replace("&#39;", "&#x27;")
 
 
+def test_a_request_without_a_model_is_complained_of_at_its_field(admin, key, tiny):
+    page = ask(admin, key, model="")
+
+    assert "Name a model, or paste a body that does." in page
+    assert "would be" not in page.partition("<form")[0]
+
+
+def test_what_could_not_be_read_is_not_said_to_be_good(admin, key, tiny):
+    page = ask(admin, key, body="{oops")
+
+    assert "The body is not valid JSON" in page
+    assert "could be read" not in page
+    assert "and the model" not in page
+
+
+def test_a_model_that_there_is_not_is_not_said_to_be_allowed(admin, key, tiny):
+    page = ask(admin, key, model="nothing")
+
+    assert "It may use" not in page
+
+
 def test_only_who_may_see_keys_and_models_may_ask(client, alice):
     alice.is_staff = True
     alice.save()
@@ -173,6 +195,48 @@ def test_an_old_request_fills_the_form(admin, own, key):
 
     assert form["input_tokens"].value() == 123
     assert (form["model"].value(), form["tags"].value()) == ("small", "a,b")
+
+
+def see(client, user, *codenames):
+    """As staff with these permissions only."""
+    user.is_staff = True
+    user.save()
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client.force_login(user)
+
+
+def test_an_old_request_is_told_only_to_those_who_may_see_it(client, alice, own, key):
+    own.record(record := make_record(key_id=key.pk, tags="a,b"))
+    own.ship()
+    see(client, alice, "view_apikey", "view_servedmodel")
+
+    form = client.get(f"{SIMULATE}?request={record.request_id}").context["form"]
+
+    assert form["tags"].value() is None
+
+
+@pytest.mark.parametrize(
+    ("permission", "status"), [("view_decision", 200), ("view_usagerecord", 403)]
+)
+def test_why_a_request_was_refused_is_for_those_who_see_refused_requests(
+    client, alice, own, key, permission, status
+):
+    own.recorder.refuse(refusal := make_refusal(key_id=key.pk))
+    own.ship()
+    see(client, alice, permission)
+
+    assert client.get(f"/admin/requests/{refusal.request_id}/why/").status_code == status
+
+
+def test_a_request_that_failed_is_not_said_to_be_refused(admin, own, key):
+    failed = make_attempt(outcome="upstream_timeout", received=False)
+    own.record(record := make_record(tries=[failed], outcome="upstream_timeout", decision={"v": 1}))
+    own.ship()
+
+    page = admin.get(f"/admin/requests/{record.request_id}/why/").content.decode()
+
+    assert page.count("story-failed") == 2
+    assert "story-refused" not in page
 
 
 def test_the_log_leads_to_why(admin, own):

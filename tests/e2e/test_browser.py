@@ -173,7 +173,7 @@ def test_why_and_what_would_happen_are_told(page):
     page.click("button:has-text('See what would happen')")
     foreseen = page.inner_text(".story")
 
-    assert "notebook of research is good" in why
+    assert "The key notebook of the team research is good" in why
     assert "the client got it" in why
     assert "built-in" in foreseen
     assert "It would be served" in page.inner_text("[role=status]")

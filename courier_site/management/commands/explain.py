@@ -19,7 +19,7 @@ from gateway.simulation import ENDPOINTS, Foreseen, Imagined
 from gateway.story import Link, Step
 
 SERVED, REFUSED = 0, 2
-MARKS = {"passed": "+", "refused": "x", "not asked": "-"}
+MARKS = {"passed": "+", "refused": "x", "failed": "x", "not asked": "-"}
 
 
 class Command(BaseCommand):
