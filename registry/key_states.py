@@ -103,7 +103,7 @@ def _meters(key: UpstreamKey, board: Board) -> list[tuple[str, Gauge, str, Meter
 def _told(model: str, gauge: Gauge, name: str, meter: Meter) -> str:
     part = round(100 * meter.remaining / (meter.limit or 1))
     until = f" until {_moment(meter.reset_at)}" if meter.reset_at else ""
-    return f"{part} % of {name or 'quota'} left{until} ({model}){_forecast(gauge, meter)}"
+    return f"{part}% of {name or 'quota'} left{until} ({model}){_forecast(gauge, meter)}"
 
 
 def _forecast(gauge: Gauge, meter: Meter) -> str:
@@ -123,7 +123,7 @@ def budget(key: UpstreamKey, figures: Figures | None) -> str:
     if figures is None:
         return f"${key.budget:,.2f} {period}"
     spent = figures.spent_nano / NANO_PER_DOLLAR
-    part = f" ({spent * 100 / float(key.budget):.0f} %)" if key.budget else ""
+    part = f" ({spent * 100 / float(key.budget):.0f}%)" if key.budget else ""
     told = f"${spent:,.2f} of ${key.budget:,.2f} used {period}{part}"
     if figures.runs_out_at is None:
         return told

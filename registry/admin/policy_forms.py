@@ -15,7 +15,7 @@ from unfold.widgets import (
 )
 
 from registry.capabilities import TRAITS as CAPABILITIES
-from registry.models import RoutingPolicy
+from registry.models import RoutingPolicy, ServedModel
 from registry.policies import DAYS, Actions, Conditions, Words, faults
 from registry.traits import TRAITS
 
@@ -71,6 +71,12 @@ def _any_of(label: str, choices: Any, help_text: str = "") -> forms.MultipleChoi
     )
 
 
+def _called(capability: str) -> str:
+    """As the pages of models call it."""
+    name = str(ServedModel._meta.get_field(capability).verbose_name)
+    return f"{name[0].upper()}{name[1:]}"
+
+
 def _text(label: str, help_text: str) -> forms.CharField:
     return forms.CharField(
         label=label,
@@ -90,7 +96,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
     when_models = PatternsField("Models", "As clients ask for them, or as they are served.")
     when_endpoints = PatternsField("Endpoints", "Such as chat, messages, embeddings.")
     when_needs = _any_of(
-        "The request needs", [(name, name.replace("_", " ")) for name in CAPABILITIES], "One of."
+        "The request needs", [(name, _called(name)) for name in CAPABILITIES], "One of these."
     )
     when_input_tokens_at_least = _count("Input tokens, at least", "By an estimate.")
     when_input_tokens_at_most = _count("Input tokens, at most")
@@ -101,13 +107,17 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
     when_days = _any_of("Days", [(day, day.capitalize()) for day in DAYS])
     when_time_zone = _text("Time zone", "Such as Europe/Paris. Empty: UTC.")
     then_pin = PatternsField(
-        "Only these routes", "A provider's name, or provider/upstream-model. * is anything."
+        "Pin: only these routes", "A provider's name, or provider/upstream-model. * is anything."
     )
-    then_exclude = PatternsField("Not these routes", "Named in the same way.")
-    then_prefer = PatternsField("These routes first", "Before all others, whatever their priority.")
-    then_certified = _any_of("Only routes certified for", list(TRAITS.items()), "All of these.")
+    then_exclude = PatternsField("Exclude: not these routes", "Named in the same way.")
+    then_prefer = PatternsField(
+        "Prefer: these routes first", "Before all others, whatever their priority."
+    )
+    then_certified = _any_of(
+        "Certified: only routes that are certified for", list(TRAITS.items()), "All of these."
+    )
     then_max_cost = forms.DecimalField(
-        label="Costs at most",
+        label="Max cost",
         help_text="US dollars per request, by an estimate. Routes that cost more are not tried.",
         required=False,
         min_value=0,
@@ -116,7 +126,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
         widget=UnfoldAdminDecimalFieldWidget,
     )
     then_last = forms.BooleanField(
-        label="Look at no later policy", required=False, widget=UnfoldBooleanSwitchWidget
+        label="Last: look at no later policy", required=False, widget=UnfoldBooleanSwitchWidget
     )
 
     class Meta:

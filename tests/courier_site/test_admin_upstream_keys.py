@@ -99,9 +99,9 @@ class TestStates:
         board.gauge(Place(key.provider_id, key.pk, "large"), Gauge(now_s(), meters))
 
         first, second = key_states.quota(key, board)
-        assert first.startswith("37 % of tokens left until ")
+        assert first.startswith("37% of tokens left until ")
         assert first.endswith("(large); at this pace used up in 37 s")
-        assert second == "90 % of requests left (large)"
+        assert second == "90% of requests left (large)"
 
     def test_the_budget_is_told_with_its_forecast(self, key):
         key.budget = 10
@@ -110,7 +110,7 @@ class TestStates:
         told = key_states.budget(key, Figures(8_000_000_000, None, ends))
 
         assert told == (
-            "$8.00 of $10.00 used this month (80 %), ends about Friday, 27 November, 08:00 UTC"
+            "$8.00 of $10.00 used this month (80%), ends about Friday, 27 November, 08:00 UTC"
         )
 
     def test_what_cannot_be_known_is_said_so(self, key):
@@ -231,5 +231,5 @@ class TestPages:
         key.budget = 5
         key.save()
 
-        assert "$0.00 of $5.00 used this month (0 %)" in browser.get(LIST).content.decode()
+        assert "$0.00 of $5.00 used this month (0%)" in browser.get(LIST).content.decode()
         assert timezone.now() - key.created_at < timedelta(minutes=5)
