@@ -189,7 +189,8 @@ def _size(told: Told) -> str:
         return "It could be read."
     asked, most = told["tokens"]
     bound = f"allows {most:,} of output" if most else "names no bound of its output"
-    return f"It has about {asked:,} tokens of input and {bound}."
+    tokens = "1 token" if asked == 1 else f"{asked:,} tokens"
+    return f"It has about {tokens} of input and {bound}."
 
 
 def _routes(told: Told, facts: Facts) -> Step:
