@@ -19,7 +19,8 @@ KEPT_S = 24 * 60 * 60
 #: An instance that has not been heard of for so long has died, and its request with it.
 LEASE_S = 60.0
 RENEW_EVERY_S = 20.0
-#: Keys that one process remembers without Redis. None is forgotten early to make room.
+#: Keys that one process remembers without Redis. Then the oldest is forgotten: were new ones
+#: refused instead, one client with many could keep all others out for a day.
 MOST_CLAIMS = 100_000
 MOST_SENDS = 3
 
@@ -71,39 +72,41 @@ class LocalClaims:
     """Keys of the only process there is."""
 
     def __init__(self) -> None:
-        #: Digest, whether it is done, and until when it is remembered; the oldest first.
-        self._known: OrderedDict[str, tuple[str, bool, float]] = OrderedDict()
+        #: Digests of what is being answered: no more than requests are served at the same time.
+        self._running: dict[str, str] = {}
+        #: Of what is done the digest, and until when it is remembered; the oldest first.
+        self._done: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._now = asyncio.get_running_loop().time
 
     async def claim(self, name: str, digest: str, token: str) -> Verdict:
         self._forget_old()
-        known = self._known.get(name)
+        done = self._done.get(name)
+        known = done[0] if done else self._running.get(name)
         if known is None:
-            if len(self._known) >= MOST_CLAIMS:
-                raise errors.IdempotencyUnavailable
-            self._known[name] = (digest, False, self._now() + KEPT_S)
+            self._running[name] = digest
             return Verdict(State.NEW)
-        if known[0] != digest:
+        if known != digest:
             return Verdict(State.OTHER)
-        return Verdict(State.DONE if known[1] else State.RUNNING)
+        return Verdict(State.DONE if done else State.RUNNING)
 
     def keep(self, name: str, token: str, answer: str) -> None:
-        digest, _, until = self._known[name]
-        self._known[name] = (digest, True, until)
+        self._done[name] = (self._running.pop(name), self._now() + KEPT_S)
+        if len(self._done) > MOST_CLAIMS:
+            self._done.popitem(last=False)
 
     def release(self, name: str, token: str) -> None:
-        self._known.pop(name, None)
+        self._running.pop(name, None)
 
     def renew(self, name: str, token: str) -> None:
         """Whoever has a key of this process lives as long as it does."""
 
     async def close(self) -> None:
-        self._known.clear()
+        """Nothing is open."""
 
     def _forget_old(self) -> None:
         now = self._now()
-        while self._known and next(iter(self._known.values()))[2] <= now:
-            self._known.popitem(last=False)
+        while self._done and next(iter(self._done.values()))[1] <= now:
+            self._done.popitem(last=False)
 
 
 class RedisClaims:

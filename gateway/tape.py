@@ -14,6 +14,9 @@ from gateway.reply import Header, Reply, Send
 #: One answer, and all that one process remembers, in bytes.
 MOST_OF_ONE = 8 * 1024 * 1024
 MOST_OF_ALL = 64 * 1024 * 1024
+#: What a head and a piece take of memory besides their bytes: many small answers are much.
+PER_HEAD = 4096
+PER_PIECE = 64
 REPLAYED: Header = (b"x-courier-replayed", b"true")
 #: They told how things stood when the answer was new.
 STALE = b"x-ratelimit-"
@@ -98,21 +101,25 @@ class Tape:
     def _record(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], list(message["headers"])
+            self._take(PER_HEAD)
         else:
             self._add(message["body"])
             self.is_whole = not message["more_body"] and not self._is_torn
         self._wake()
 
     def _add(self, piece: bytes) -> None:
-        if not piece or self._is_torn:
-            return
-        if self.size + len(piece) > MOST_OF_ONE or not self._room.take(len(piece)):
+        if piece and not self._is_torn and self._take(len(piece) + PER_PIECE):
+            self._pieces.append(piece)
+
+    def _take(self, size: int) -> bool:
+        """Take so much of the room. False if there is no more: then nothing is kept."""
+        if self.size + size > MOST_OF_ONE or not self._room.take(size):
             self._is_torn = True
             self._pieces.clear()
             self.discard()
-            return
-        self.size += len(piece)
-        self._pieces.append(piece)
+            return False
+        self.size += size
+        return True
 
     def _wake(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
@@ -157,6 +164,10 @@ class Answers:
 
     def keep(self, name: str, tape: Tape, now: float, seconds: float) -> None:
         self.forget_old(now)
+        # One that is remembered for longer than its key is: its room would be lost.
+        former = self._kept.pop(name, None)
+        if former:
+            former[1].discard()
         self._kept[name] = (now + seconds, tape)
 
     def get(self, name: str, now: float) -> Tape | None:

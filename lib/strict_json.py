@@ -6,6 +6,7 @@ two fields of the same name some take the first and some the last.
 
 from __future__ import annotations
 
+import codecs
 import math
 from typing import Any
 
@@ -19,7 +20,10 @@ TOO_DEEP = f"it is nested more than {MOST_LEVELS} levels deep"
 #: Characters of one text, and fields of one object, at most.
 LONGEST_TEXT = 8 * 1024 * 1024
 MOST_FIELDS = 10_000
-INTEGERS = range(-(2**63), 2**63)
+#: Signed and unsigned: schemas of tools name the bounds of either.
+INTEGERS = range(-(2**63), 2**64)
+#: What editors and shells put in front of a text; RFC 8259 (8.1) forbids senders to.
+BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 #: All digits look the same to who looks for long numbers, and so do all exponents.
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
@@ -31,13 +35,15 @@ class OutOfBounds(ValueError):
     """JSON that is well-formed, and holds more than anybody needs, or can read."""
 
 
-def loads(text: bytes) -> Any:
+def loads(text: bytes, longest_text: int = LONGEST_TEXT) -> Any:
     """The value that `text` is. Raises ValueError: TooDeep or OutOfBounds if it is JSON at all."""
+    if text.startswith(BYTE_ORDER_MARKS):
+        raise ValueError("it begins with a byte order mark; send UTF-8, which needs none")
     value = _parsed(text)
     if text.count(b"[") + text.count(b"{") > MOST_LEVELS and levels(text) > MOST_LEVELS:
         raise TooDeep(TOO_DEEP)
     if _may_be_out_of_bounds(text):
-        _check(value)
+        _check(value, longest_text)
     return value
 
 
@@ -61,7 +67,7 @@ def _may_be_out_of_bounds(text: bytes) -> bool:
     return _MANY_DIGITS in zeros or _LARGE_EXPONENT in zeros
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, longest_text: int) -> None:
     waiting = [value]
     while waiting:
         each = waiting.pop()
@@ -72,7 +78,7 @@ def _check(value: Any) -> None:
         elif isinstance(each, list):
             waiting.extend(each)
         elif isinstance(each, str):
-            _check_text(each)
+            _check_text(each, longest_text)
         elif isinstance(each, int | float):
             _check_number(each)
 
@@ -82,9 +88,9 @@ def _check_fields(value: dict[str, Any]) -> None:
         raise OutOfBounds(f"an object in it has more than {MOST_FIELDS} fields")
 
 
-def _check_text(value: str) -> None:
-    if len(value) > LONGEST_TEXT:
-        raise OutOfBounds(f"a text in it is longer than {LONGEST_TEXT} characters")
+def _check_text(value: str, longest: int) -> None:
+    if len(value) > longest:
+        raise OutOfBounds(f"a text in it is longer than {longest} characters")
 
 
 def _check_number(value: float) -> None:

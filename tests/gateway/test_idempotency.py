@@ -1,6 +1,7 @@
 """A request that is sent again with its Idempotency-Key."""
 
 import asyncio
+import tracemalloc
 
 import httpx
 import pytest
@@ -48,6 +49,10 @@ def call(courier, key):
         return Call(courier, key=key.secret, headers=KEY, **body)
 
     return make
+
+
+async def ignore(message):
+    """Send to nobody."""
 
 
 async def records(courier, count):
@@ -261,7 +266,7 @@ async def test_an_answer_that_is_too_large_is_not_kept(chat, upstream, mode, mon
 
 async def test_the_oldest_answers_make_room(chat, courier, upstream, monkeypatch, settings):
     settings.COURIER_IDEMPOTENCY, settings.REDIS_URL = "memory", ""
-    size = len((await chat()).content)
+    size = len((await chat()).content) + tape.PER_HEAD + tape.PER_PIECE
     monkeypatch.setattr(tape, "MOST_OF_ALL", 2 * size)
 
     for number in range(3):
@@ -313,16 +318,44 @@ async def test_forms_cannot_be_repeated_and_say_so(courier, key):
     assert (reply.status, reply.code) == (400, "idempotency_not_supported")
 
 
-async def test_where_no_more_keys_can_be_remembered_nothing_is_called(
-    chat, upstream, monkeypatch, settings
-):
+async def test_a_client_with_many_keys_keeps_nobody_out(chat, upstream, monkeypatch, settings):
     settings.REDIS_URL = ""
-    monkeypatch.setattr(claims, "MOST_CLAIMS", 0)
+    monkeypatch.setattr(claims, "MOST_CLAIMS", 2)
+    for number in range(4):
+        await chat(headers={"idempotency-key": f"mass-{number}"})
 
-    reply = await chat(headers=KEY)
+    assert (await chat(headers=KEY)).status == 200
+    assert (await chat(headers=KEY)).headers["x-courier-replayed"] == "true"
+    assert len(upstream.requests) == 5
 
-    assert (reply.status, reply.code) == (503, "idempotency_unavailable")
-    assert upstream.requests == []
+
+async def test_an_answer_that_takes_the_place_of_another_gives_its_room_back():
+    room = tape.Answers()
+    for _ in range(3):
+        answer = tape.Tape(room)
+        send = answer.over(ignore)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": False})
+        room.keep("same", answer, now=0.0, seconds=1.0)
+
+    assert room.used == answer.size
+
+
+async def test_many_small_answers_take_no_more_memory_than_is_counted():
+    room = tape.Answers()
+    tracemalloc.start()
+    for number in range(300):
+        answer = tape.Tape(room)
+        send = answer.over(ignore)
+        headers = [(b"x-name-%d" % each, b"value %d %d" % (each, number)) for each in range(14)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for piece in range(10):
+            await send({"type": "http.response.body", "body": b"%d" % piece, "more_body": True})
+        room.keep(f"name-{number}", answer, now=0.0, seconds=1.0)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken <= room.used
 
 
 async def test_where_redis_is_away_nothing_is_called(chat, courier, upstream):
