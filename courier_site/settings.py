@@ -287,7 +287,7 @@ COURIER_MAX_OPEN_REQUESTS: int = env.int("COURIER_MAX_OPEN_REQUESTS", default=40
 COURIER_MAX_BODY: int = env.int("COURIER_MAX_BODY", default=10 * 1024 * 1024)
 #: Answers to one question, and messages of one conversation, that a request may ask for and hold.
 COURIER_MAX_CHOICES: int = env.int("COURIER_MAX_CHOICES", default=8)
-COURIER_MAX_MESSAGES: int = env.int("COURIER_MAX_MESSAGES", default=2048)
+COURIER_MAX_MESSAGES: int = env.int("COURIER_MAX_MESSAGES", default=10_000)
 #: Bytes of a form with its files.
 COURIER_MAX_UPLOAD: int = env.int("COURIER_MAX_UPLOAD", default=100 * 1024 * 1024)
 COURIER_MAX_ANSWER: int = env.int("COURIER_MAX_ANSWER", default=32 * 1024 * 1024)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from accounts.errors import LimitsUnavailable
 from accounts.redis_limits import Question
 from accounts.redis_line import RedisLine, Script, ScriptCall, packed
-from gateway import errors
+from gateway import idempotency_errors
 
 #: For how long a key is remembered, in seconds.
 KEPT_S = 24 * 60 * 60
@@ -122,7 +122,7 @@ class RedisClaims:
         try:
             state, answer = await claiming.answer
         except LimitsUnavailable:
-            raise errors.IdempotencyUnavailable from None
+            raise idempotency_errors.IdempotencyUnavailable from None
         except asyncio.CancelledError:
             claiming.abandon()
             raise

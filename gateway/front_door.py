@@ -21,7 +21,7 @@ from django.http import Http404
 from django.http.response import HttpResponseBase
 
 from accounts.principals import Principal
-from gateway import auth, cors, errors, idempotency, sse
+from gateway import auth, cors, errors, idempotency, idempotency_errors, sse
 from gateway.hosts import check_host
 from gateway.idempotency import Asked, First
 from gateway.question import Caller
@@ -34,9 +34,11 @@ from lib.ids import uuid7
 
 Scope = MutableMapping[str, Any]
 
-#: How long a client may take to send its body, and may pause in between, in seconds.
+#: How long a client may take to send its body, and may pause in between, in seconds. Who keeps
+#: sending so many bytes a second has a slow line, and is no attacker.
 BODY_TIMEOUT_S = 30.0
 BODY_IDLE_S = 10.0
+SLOWEST_LINE = 32 * 1024
 _SESSION = re.compile(rb"[\x21-\x7e]{1,128}")
 _CLIENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -139,7 +141,7 @@ class FrontDoor(ASGIHandler):
         if isinstance(found, First):
             return found
         if not await found.play(reply):
-            raise errors.OutcomeNotKept
+            raise idempotency_errors.OutcomeNotKept
         return None
 
     async def _answer(self, request: GatewayRequest, receive: Receive) -> None:
@@ -250,7 +252,7 @@ def _asked(request: GatewayRequest) -> Asked | None:
     if key is None or request.method != "POST" or settings.COURIER_IDEMPOTENCY == idempotency.OFF:
         return None
     if request.incoming is not None:
-        raise errors.IdempotencyNotSupported
+        raise idempotency_errors.IdempotencyNotSupported
     key_id, scope = request.principal.key_id, request.scope
     query = scope.get("query_string", b"")
     return Asked(key_id, idempotency.key_of(key), request.path, query, request.raw)
@@ -314,7 +316,7 @@ def _declared_length(scope: Scope, most: int) -> int | None:
         if name == b"content-length" and value.isdigit():
             declared = int(value)
             if declared > most:
-                raise _too_large(most)
+                raise errors.RequestTooLarge(most)
         if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
             raise errors.UnsupportedEncoding("Send the body without compression.")
     return declared
@@ -343,14 +345,10 @@ async def _read_body(receive: Receive, most: int, patience: asyncio.Timeout) -> 
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
         if size > most:
-            raise _too_large(most)
+            raise errors.RequestTooLarge(most)
         if not message.get("more_body"):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        patience.reschedule(min(now() + BODY_IDLE_S, deadline))
-
-
-def _too_large(most: int) -> CourierError:
-    return errors.RequestTooLarge(f"The request's body is larger than {most} bytes.")
+        patience.reschedule(min(now() + BODY_IDLE_S, deadline + size / SLOWEST_LINE))
 
 
 async def _send(response: HttpResponseBase, reply: Reply) -> None:

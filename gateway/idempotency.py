@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
-from gateway import errors
+from gateway import idempotency_errors
 from gateway.claims import KEPT_S, RENEW_EVERY_S, Claims, LocalClaims, RedisClaims, State
 from gateway.reply import Reply
 from gateway.tape import Answers, Tape
@@ -87,7 +87,7 @@ class Repeats:
             if asked.name in self._running:
                 continue
             if asyncio.get_running_loop().time() > until:
-                raise errors.IdempotencyInProgress
+                raise idempotency_errors.IdempotencyInProgress
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_LOOK_S)
 
@@ -100,9 +100,9 @@ class Repeats:
                 self._running[asked.name] = first
                 return first
             case State.OTHER:
-                raise errors.IdempotencyConflict
+                raise idempotency_errors.IdempotencyConflict
             case State.LOST:
-                raise errors.OutcomeUnknown
+                raise idempotency_errors.OutcomeUnknown
             case State.DONE:
                 return self._kept(asked, verdict.answer)
             case _:
@@ -161,7 +161,7 @@ class Repeats:
         if sealed:
             tape = _opened(sealed, self._answers)
         if tape is None:
-            raise errors.OutcomeNotKept
+            raise idempotency_errors.OutcomeNotKept
         return tape
 
     async def _renew(self, first: First) -> None:
@@ -180,13 +180,13 @@ def key_of(value: bytes) -> bytes:
     """What the header says. Raises InvalidIdempotencyKey."""
     found = _KEY.fullmatch(value.strip())
     if found is None:
-        raise errors.InvalidIdempotencyKey
+        raise idempotency_errors.InvalidIdempotencyKey
     return found[1] or found[2]
 
 
 def _same(running: First, asked: Asked) -> First:
     if running.digest != asked.digest:
-        raise errors.IdempotencyConflict
+        raise idempotency_errors.IdempotencyConflict
     return running
 
 

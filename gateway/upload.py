@@ -52,7 +52,7 @@ class Incoming:
             piece: bytes = message.get("body", b"")
             self._size += len(piece)
             if self._size > self._most:
-                raise RequestTooLarge(f"The request's body is larger than {self._most} bytes.")
+                raise RequestTooLarge(self._most)
             if not message.get("more_body"):
                 self._has_ended = True
                 self._is_read.set()

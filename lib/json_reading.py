@@ -12,7 +12,8 @@ import orjson
 MOST_LEVELS = 128
 _OPENING, _CLOSING = b"[{", b"]}"
 _STEPS = {**dict.fromkeys(_OPENING, 1), **dict.fromkeys(_CLOSING, -1)}
-_MEANINGLESS = bytes(set(range(256)) - {*_OPENING, *_CLOSING, *b'"'})
+_MARKS = _OPENING + _CLOSING
+_ANY_BYTE = frozenset(range(256))
 
 
 class TooDeep(ValueError):
@@ -30,7 +31,11 @@ def loads(text: bytes | str) -> Any:
 
 def levels(text: bytes) -> int:
     """How many lists and objects are inside each other in a valid text."""
+    return max(accumulate(map(_STEPS.__getitem__, outside_strings(text, _MARKS))), default=0)
+
+
+def outside_strings(text: bytes, marks: bytes) -> bytes:
+    """Those of the `marks` in a valid text that stand in none of its strings."""
     without_escapes = text.replace(rb"\\", b"").replace(rb"\"", b"")
-    marks = without_escapes.translate(None, _MEANINGLESS)
-    outside_strings = b"".join(marks.split(b'"')[::2])
-    return max(accumulate(map(_STEPS.__getitem__, outside_strings)), default=0)
+    left = without_escapes.translate(None, bytes(_ANY_BYTE - {*marks, *b'"'}))
+    return b"".join(left.split(b'"')[::2])

@@ -12,7 +12,7 @@ from typing import Any
 
 import jiter
 
-from lib.json_reading import TooDeep, levels
+from lib.json_reading import TooDeep, levels, outside_strings
 
 #: Lists and objects inside each other, at most.
 MOST_LEVELS = 64
@@ -20,6 +20,10 @@ TOO_DEEP = f"it is nested more than {MOST_LEVELS} levels deep"
 #: Characters of one text, and fields of one object, at most.
 LONGEST_TEXT = 8 * 1024 * 1024
 MOST_FIELDS = 10_000
+#: Objects and values in all, at most. A body has room for millions, each of which is looked at
+#: while everybody else waits.
+MOST_OBJECTS = 50_000
+MOST_VALUES = 500_000
 #: Signed and unsigned: schemas of tools name the bounds of either.
 INTEGERS = range(-(2**63), 2**64)
 #: What editors and shells put in front of a text; RFC 8259 (8.1) forbids senders to.
@@ -39,10 +43,13 @@ def loads(text: bytes, longest_text: int = LONGEST_TEXT) -> Any:
     """The value that `text` is. Raises ValueError: TooDeep or OutOfBounds if it is JSON at all."""
     if text.startswith(BYTE_ORDER_MARKS):
         raise ValueError("it begins with a byte order mark; send UTF-8, which needs none")
+    if text.count(b"{") > MOST_OBJECTS or text.count(b",") >= MOST_VALUES:
+        # Before it is parsed, which would take the time that is to be saved.
+        _check_size(text)
     value = _parsed(text)
     if text.count(b"[") + text.count(b"{") > MOST_LEVELS and levels(text) > MOST_LEVELS:
         raise TooDeep(TOO_DEEP)
-    if _may_be_out_of_bounds(text):
+    if len(text) > longest_text or _may_be_out_of_bounds(text):
         _check(value, longest_text)
     return value
 
@@ -61,10 +68,18 @@ def _parsed(text: bytes) -> Any:
 
 def _may_be_out_of_bounds(text: bytes) -> bool:
     """Whether it is worth a look at every value. Usually it is not: this is much cheaper."""
-    if len(text) > LONGEST_TEXT or text.count(b":") > MOST_FIELDS:
+    if text.count(b":") > MOST_FIELDS:
         return True
     zeros = text.translate(_DIGITS, b"+")
     return _MANY_DIGITS in zeros or _LARGE_EXPONENT in zeros
+
+
+def _check_size(text: bytes) -> None:
+    marks = outside_strings(text, b"{,")
+    if marks.count(b"{") > MOST_OBJECTS:
+        raise OutOfBounds(f"it has more than {MOST_OBJECTS} objects")
+    if marks.count(b",") >= MOST_VALUES:
+        raise OutOfBounds(f"it has more than {MOST_VALUES} values")
 
 
 def _check(value: Any, longest_text: int) -> None:

@@ -14,7 +14,7 @@ READS = {"str", "int", "float", "bool", "list", "db_url_config", "secret"}
 def error_codes():
     """The codes of every error that a client may see."""
     for path in modules():
-        if path.name == "errors.py":
+        if path.name.endswith("errors.py"):
             module = path.relative_to(CHECKOUT).with_suffix("")
             importlib.import_module(".".join(module.parts))
     return sorted({kind.code for kind in subclasses(CourierError) if kind.code})

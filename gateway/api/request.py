@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, cast
 
+from django.conf import settings
 from django.http import HttpRequest
 from pydantic import BaseModel
 from pydantic import ValidationError as PydanticError
@@ -14,7 +15,7 @@ from gateway.dialects.base import ClientDialect, Json
 from gateway.errors import BadRequest, UnsupportedParameter
 from gateway.front_door import GatewayRequest
 from lib.json_reading import TooDeep
-from lib.strict_json import OutOfBounds, loads
+from lib.strict_json import LONGEST_TEXT, OutOfBounds, loads
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -69,7 +70,7 @@ def told_to(dialect: ClientDialect, request: GatewayRequest) -> dict[str, str]:
 def json_of(request: GatewayRequest) -> Json:
     """The request's body, an object. Raises BadRequest."""
     try:
-        body = loads(request.raw)
+        body = loads(request.raw, _longest_text())
     except (TooDeep, OutOfBounds) as error:
         raise BadRequest(f"The body cannot be read: {error}.") from None
     except ValueError as error:
@@ -78,6 +79,11 @@ def json_of(request: GatewayRequest) -> Json:
         raise BadRequest("The body must be a JSON object.")
     refuse_steering(body)
     return body
+
+
+def _longest_text() -> int:
+    """Whoever lets larger bodies in means the files that they are made of."""
+    return max(LONGEST_TEXT, settings.COURIER_MAX_BODY * 4 // 5)
 
 
 def refuse_steering(body: Json) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from gateway.schemas.bounds import MOST_BIASES, MOST_STOPS, MOST_TOOLS
+from lib.strict_json import LONGEST_TEXT
 from tests.faults.raw import talk
 from tests.gateway.conftest import HELLO
 
@@ -29,16 +30,16 @@ def message_body(**fields):
 #: A request with so much of something: where, what, its bound, and which field is named.
 BOUNDED = [
     (CHAT, lambda n: chat_body(n=n), 8, "n"),
-    (CHAT, lambda n: chat_body(messages=[HELLO] * n), 2048, "messages"),
+    (CHAT, lambda n: chat_body(messages=[HELLO] * n), 10_000, "messages"),
     (CHAT, lambda n: chat_body(stop=["x"] * n), MOST_STOPS, "stop"),
     (CHAT, lambda n: chat_body(tools=[TOOL] * n), MOST_TOOLS, "tools"),
     (CHAT, lambda n: chat_body(functions=[{}] * n), MOST_TOOLS, "functions"),
     (CHAT, lambda n: chat_body(logit_bias=biased(n)), MOST_BIASES, "logit_bias"),
     ("/v1/completions", lambda n: {"model": "tiny", "prompt": "x", "best_of": n}, 8, "best_of"),
-    ("/v1/responses", lambda n: {"model": "tiny", "input": [HELLO] * n}, 2048, "input"),
-    (MESSAGES, lambda n: message_body(messages=[HELLO] * n), 2048, "messages"),
+    ("/v1/responses", lambda n: {"model": "tiny", "input": [HELLO] * n}, 10_000, "input"),
+    (MESSAGES, lambda n: message_body(messages=[HELLO] * n), 10_000, "messages"),
     (MESSAGES, lambda n: message_body(stop_sequences=["x"] * n), MOST_STOPS, "stop_sequences"),
-    (f"{GENERATE}:generateContent", lambda n: {"contents": [TURN] * n}, 2048, "contents"),
+    (f"{GENERATE}:generateContent", lambda n: {"contents": [TURN] * n}, 10_000, "contents"),
     (
         f"{GENERATE}:generateContent",
         lambda n: {"contents": [TURN], "generationConfig": {"candidateCount": n}},
@@ -174,3 +175,10 @@ def post(path, kind, key, body, in_chunks):
     return (
         b"POST %s HTTP/1.1\r\nhost: here\r\nx-api-key: %s\r\ncontent-type: %s\r\n%s\r\n\r\n%s"
     ) % (path.encode(), key.secret.encode(), kind, length, chunks if in_chunks else body)
+
+
+async def test_whoever_lets_larger_bodies_in_lets_larger_files_in(chat, settings):
+    settings.COURIER_MAX_BODY = 20 * 1024 * 1024
+    content = "x" * (LONGEST_TEXT + 1)
+
+    assert (await chat(messages=[{"role": "user", "content": content}])).status == 200

@@ -8,7 +8,7 @@ import pytest
 
 from gateway import claims
 from gateway.claims import RedisClaims, State
-from gateway.errors import IdempotencyUnavailable
+from gateway.idempotency_errors import IdempotencyUnavailable
 from tests.services import free_port
 
 

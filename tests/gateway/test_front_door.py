@@ -225,6 +225,22 @@ async def test_s02_a_body_that_drips_is_not_waited_for_either(courier, key, monk
     assert (reply.status, reply.code) == (408, "request_timeout")
 
 
+async def test_a_slow_line_gets_the_time_that_it_takes(courier, key, monkeypatch):
+    monkeypatch.setattr(front_door, "BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(front_door, "SLOWEST_LINE", 1000)
+    body = json.dumps({"model": "tiny", "messages": [HELLO], "user": "x" * 900}).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {key.secret}\r\n"
+
+    async with Talk(courier.port) as slow:
+        await slow.send(f"{head}content-length: {len(body)}\r\n\r\n".encode())
+        for start in range(0, len(body), 100):
+            await slow.send(body[start : start + 100])
+            await slow.send(Pause(0.05))
+        reply = await slow.read_reply()
+
+    assert reply.status == 200
+
+
 async def test_s43_a_compressed_body_is_refused(chat, courier, key):
     form = {"content-type": "Multipart/Form-Data; boundary=x"}
     for encoding in ENCODINGS:
