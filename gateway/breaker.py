@@ -45,8 +45,8 @@ class State:
     #: Until when the provider itself has asked to be left alone, and by which failure.
     asked_until: float = 0.0
     asked_by: str = ""
-    #: While half-open: whether the one probe is under way.
-    is_probing: bool = False
+    #: While half-open: since when the one probe is under way.
+    probing_since: float = 0.0
 
 
 class Begun(NamedTuple):
@@ -75,7 +75,7 @@ class Breakers:
             return Out(state.asked_by, state.asked_until - now, is_final=True)
         if state.open_until > now:
             return Out("breaker_open", state.open_until - now)
-        return Out("probing") if state.is_probing else None
+        return Out("probing") if state.probing_since else None
 
     def is_failing(self, target: Target) -> bool:
         """Whether it failed the last time."""
@@ -88,8 +88,8 @@ class Breakers:
         Each attempt ends with one of `succeeded`, `failed` and `gave_up`.
         """
         state, now = self._states.get(target.id), self._clock()
-        if state and state.open_until and state.open_until <= now and not state.is_probing:
-            state.is_probing = True
+        if state and state.open_until and state.open_until <= now and not state.probing_since:
+            state.probing_since = now
             _report(target, "half_open", "probe")
             return Begun(now, is_probe=True)
         return Begun(now)
@@ -123,8 +123,9 @@ class Breakers:
     def gave_up(self, target: Target, begun: Begun) -> None:
         """The attempt ended without saying anything of the target: another may be the probe."""
         state = self._states.get(target.id)
-        if state and begun.is_probe:
-            state.is_probing = False
+        # A late one, of before the breaker opened anew, makes no room for a second probe.
+        if state and begun.is_probe and begun.at == state.probing_since:
+            state.probing_since = 0.0
 
     def try_again(self, target: Target, since_s: float) -> None:
         """End pauses that began more than so many seconds ago: the next attempt is the probe."""
@@ -150,12 +151,12 @@ class Breakers:
 
     def _open(self, target: Target, state: State, pause: float, error: UpstreamError) -> None:
         now = self._clock()
-        state.opened_at, state.is_probing = now, False
+        state.opened_at, state.probing_since = now, 0.0
         state.open_until = max(state.open_until, now + pause)
         _report(target, "open", error.code or "", self._until(state), state.asked_by)
 
     def _close(self, target: Target, state: State) -> None:
-        state.calls, state.is_probing = Window(WINDOW_S), False
+        state.calls, state.probing_since = Window(WINDOW_S), 0.0
         state.opened_at = state.open_until = 0.0
         _report(target, "closed", "")
 

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 #: Ids of requests closed lately, so that closing one twice is noticed.
 CLOSED_REMEMBERED = 4096
+#: Outcomes that are counted apart, and what all further ones are counted as.
+MOST_OUTCOMES = 200
+OTHERS = "other"
 
 
 class Recorder:
@@ -69,9 +72,15 @@ class Recorder:
         if segment is not None:
             segment.open_requests -= 1
         self._closed[request] = None
-        self.outcomes[record.outcome] = self.outcomes.get(record.outcome, 0) + 1
+        self._count(record.outcome)
         if len(self._closed) > CLOSED_REMEMBERED:
             self._closed.popitem(last=False)
+
+    def _count(self, outcome: str) -> None:
+        # Codes of refusals are the providers', who may make up any number of them.
+        is_known = outcome in self.outcomes or len(self.outcomes) < MOST_OUTCOMES
+        name = outcome if is_known else OTHERS
+        self.outcomes[name] = self.outcomes.get(name, 0) + 1
 
     def refuse(self, refusal: Refusal) -> None:
         # It only explains, and the client is told all the same.

@@ -50,6 +50,15 @@ def test_progress_of_a_request_that_is_not_open_is_not_written(own):
     assert kinds_in(own) == b""
 
 
+def test_s46_codes_that_providers_make_up_are_not_counted_apart_for_ever(own, monkeypatch):
+    monkeypatch.setattr(recorder, "MOST_OUTCOMES", 3)
+
+    own.record(*(make_record(outcome=f"made_up_{number}") for number in range(10)))
+    own.record(make_record(outcome="made_up_0"))
+
+    assert own.recorder.outcomes == {"made_up_0": 2, "made_up_1": 1, "made_up_2": 1, "other": 7}
+
+
 def test_ids_of_closed_requests_are_not_kept_for_ever(own, monkeypatch):
     monkeypatch.setattr(recorder, "CLOSED_REMEMBERED", 10)
 
