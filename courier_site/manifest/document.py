@@ -20,6 +20,8 @@ WORDS = frozenset({"tag:yaml.org,2002:str"})
 NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 MOMENTS = frozenset({"tag:yaml.org,2002:timestamp"})
 NOTHING = "tag:yaml.org,2002:null"
+#: Values that aliases may make of a short manifest: nine lines can make billions.
+MOST_VALUES = 100_000
 FLAGS = {"true": True, "false": False}
 EXPECTED = {WORDS: "text; put it in quotes", MOMENTS | WORDS: "a date or a time"}
 
@@ -53,8 +55,11 @@ class Document:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
             raise self._unreadable(error) from error
+        except RecursionError:
+            raise self.error(1, "It is nested too deep.") from None
         if not isinstance(node, yaml.MappingNode):
             raise ManifestError([f"{name}: a manifest is a mapping that begins with version: 1."])
+        self.pairs = list(self._pairs_in(node, max(MOST_VALUES, len(text))))
         self.root = Entry(self, node, "the manifest")
 
     @classmethod
@@ -68,6 +73,20 @@ class Document:
 
     def error(self, line: int, message: str) -> ManifestError:
         return ManifestError([f"{self.name}, line {line}: {message}"])
+
+    def _pairs_in(self, root: yaml.Node, most: int) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        """Each name and value of its mappings, however deep."""
+        waiting, seen = [root], 0
+        while waiting:
+            node = waiting.pop()
+            seen += 1
+            if seen > most:
+                raise self.error(1, f"With its aliases it has more than {most} values.")
+            if isinstance(node, yaml.MappingNode):
+                yield from node.value
+                waiting.extend(value for _, value in node.value)
+            elif isinstance(node, yaml.SequenceNode):
+                waiting.extend(node.value)
 
     def _unreadable(self, error: yaml.YAMLError) -> ManifestError:
         mark = getattr(error, "problem_mark", None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any
 
 import yaml
 from django.db import transaction
@@ -12,7 +11,7 @@ from django.utils import timezone
 
 from courier_site import manifest
 from courier_site.manifest import Document, ManifestError, Outcome
-from courier_site.manifest.document import REFERENCE
+from courier_site.manifest.document import NOTHING, REFERENCE
 from registry.models import PreparedChange, RecordedRevision
 from registry.revisions import Making, made_by
 
@@ -98,24 +97,16 @@ def _name_revision(pk: int, making: Making) -> None:
 def _document(change: PreparedChange) -> Document:
     """Its manifest, which can neither name nor read a secret of this process."""
     document = Document(change.title or "the manifest", change.manifest, environ={})
-    try:
-        values = yaml.safe_load(change.manifest)
-    except ValueError as error:
-        raise ManifestError([f"{document.name}: {error}."]) from error
-    if _has_secrets(values):
+    if any(_is_secret(name, value) for name, value in document.pairs):
         raise ManifestError([NO_SECRETS])
     return document
 
 
-def _has_secrets(value: Any) -> bool:
-    match value:
-        case dict():
-            secret = str(value.get("secret") or "")
-            told = "secret_file" in value or (secret and not REFERENCE.fullmatch(secret))
-            return bool(told) or any(map(_has_secrets, value.values()))
-        case list():
-            return any(map(_has_secrets, value))
-    return False
+def _is_secret(name: yaml.Node, value: yaml.Node) -> bool:
+    if name.value == "secret":
+        is_left = value.tag == NOTHING or not value.value or REFERENCE.fullmatch(str(value.value))
+        return not is_left
+    return bool(name.value == "secret_file")
 
 
 def _check(outcome: Outcome) -> None:

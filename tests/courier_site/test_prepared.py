@@ -62,6 +62,15 @@ def test_a_change_that_is_entered_changes_nothing_yet(browser):
         "version: 1\nproviders: [{name: x, kind: echo, keys: [{secret_file: /etc/passwd}]}]\n",
         "version: 1\nkeys: [{name: new, team: research}]\n",
         "version: 1\nmodels: [{name: x, description: '${COURIER_KEY_PEPPER}'}]\n",
+        "version: 1\nproviders: [{<<: {secret: sk-plain}, name: x, kind: echo}]\n",
+        "version: 1\nmodels: !unheard-of []\nsomething: !!python/name:os.system\n",
+        "version: 1\nmodels: &again [*again]\n",
+        "version: 1\nmodels: " + "[" * 3000 + "]" * 3000,
+        "version: 1\na: &a [x, x]\n"
+        + "".join(
+            f"{name}: &{name} [{', '.join([f'*{former}'] * 30)}]\n"
+            for former, name in zip("abcdefgh", "bcdefghi", strict=True)
+        ),
     ],
 )
 def test_what_could_not_be_applied_or_holds_secrets_is_refused_at_once(browser, text):
