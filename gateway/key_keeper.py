@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC
 from decimal import Decimal
-from typing import TypeVar
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import close_old_connections, transaction
+from django.db import transaction
 
 from accounts import admission
 from accounts.periods import FOREVER_US
 from accounts.rules import BudgetRule, Rules
 from accounts.upstream_keys import budget_of
 from gateway.keys import REFUSED, Incident, Spent, keys
+from lib.database_threads import in_thread
 from registry import key_health, snapshot
 from registry.key_terms import KeyTerms
 from registry.models import Revision, UpstreamKey
@@ -31,7 +30,6 @@ from usage.models import Alert
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
 EVERY_S = 1.0
 #: Percentages of a budget that people are told of, the highest first.
@@ -91,7 +89,7 @@ class Keeper:
     async def write(self) -> None:
         """Write refusals down, and tell people of each once."""
         for incident in keys.incidents():
-            await _in_thread(lambda incident=incident: write_down(incident))  # type: ignore[misc]
+            await in_thread(lambda incident=incident: write_down(incident))  # type: ignore[misc]
             keys.written(incident)
 
     async def look_at_budgets(self) -> None:
@@ -126,7 +124,7 @@ class Keeper:
         used = spent * 100
         percent = next((each for each in TOLD_OF if used >= each * budget.amount_nano), 0)
         if percent > self._told.get((budget.id, window), 0):
-            await _in_thread(lambda: tell_of_budget(budget, spent, window, percent))
+            await in_thread(lambda: tell_of_budget(budget, spent, window, percent))
             self._told[budget.id, window] = percent
 
 
@@ -192,15 +190,3 @@ def _terms(current: snapshot.Snapshot) -> dict[int, KeyTerms]:
         target for model in current.models.values() for target in model.targets
     )
     return {target.key_id: target.terms for target in targets if target.key_id is not None}
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    def letting_go() -> T:
-        close_old_connections()
-        try:
-            return work()
-        finally:
-            with contextlib.suppress(Exception):
-                close_old_connections()
-
-    return await sync_to_async(letting_go, thread_sensitive=False)()

@@ -8,15 +8,12 @@ a moment be counted twice, but never not at all.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 from uuid import uuid4
 
 import orjson
-from asgiref.sync import sync_to_async
-from django.db import close_old_connections
 
 from accounts import admission, budgets, upstream_keys
 from accounts.allowances import every_budget
@@ -26,12 +23,12 @@ from accounts.limits import Figures, Look, Mend
 from accounts.periods import from_us
 from accounts.redis_limits import RedisStore
 from accounts.rules import BudgetRule, Rules
+from lib.database_threads import in_thread
 from registry import snapshot
 from usage import recorder, spending
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
 #: A claim is somebody else's: when to look again.
 LOOK_AGAIN_S = 0.05
@@ -132,7 +129,7 @@ class Keeper:
     async def _figures(self, asked: Sequence[BudgetRule], since_us: int) -> list[Figures]:
         """What budgets have spent by their windows: the ledger, and what is on its way there."""
         pending = (await announced(since_us)).pending
-        from_ledger = await _in_thread(lambda: ledger_figures(asked, since_us))
+        from_ledger = await in_thread(lambda: ledger_figures(asked, since_us))
         return [with_pending(figures, pending) for figures in from_ledger]
 
     async def compare(self) -> None:
@@ -140,14 +137,14 @@ class Keeper:
         store = admission.store()
         if not await store.lock(self._token, LOCK_S):
             return
-        known = await _known(await _in_thread(_all_budgets))
+        known = await _known(await in_thread(_all_budgets))
         if not known:
             return
         since_us = known[0].look.now_us
         await asyncio.sleep(REST_S)
         told_by_all = await announced(since_us)
         rules = [one.budget for one in known]
-        figures = await _in_thread(lambda: ledger_figures(rules, since_us))
+        figures = await in_thread(lambda: ledger_figures(rules, since_us))
         mends = [
             mend
             for one, told in zip(known, figures, strict=True)
@@ -303,7 +300,7 @@ def _rolling(alike: Sequence[BudgetRule], now_us: int) -> Iterator[Figures]:
     whole: dict[str, list[int]] = {scope: [] for scope in scopes}
     if first <= newest:
         begin, end = from_us(first * ring.slot_us), from_us((newest + 1) * ring.slot_us)
-        whole = spending.spent_by_slot_by_all(scopes, begin, end, ring.slot_us // MICROSECONDS)
+        whole = spending.spent_by_slot(scopes, begin, end, ring.slot_us // MICROSECONDS)
     part: dict[str, int] = {}
     if first > oldest:
         part = spending.spent_by_all(scopes, from_us(since_us), from_us(first * ring.slot_us))
@@ -313,18 +310,6 @@ def _rolling(alike: Sequence[BudgetRule], now_us: int) -> Iterator[Figures]:
         if part and first - 1 in spent:
             spent[first - 1] += part[budget.scope]
         yield Figures(budget, newest, spent)
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    def letting_go() -> T:
-        close_old_connections()
-        try:
-            return work()
-        finally:
-            with contextlib.suppress(Exception):
-                close_old_connections()
-
-    return await sync_to_async(letting_go, thread_sensitive=False)()
 
 
 keeper = Keeper()

@@ -56,20 +56,15 @@ def spent_nano(scope: str, start: datetime, end: datetime) -> int:
     return spent_by_all([scope], start, end)[scope]
 
 
-def spent_by_slot(scope: str, start: datetime, end: datetime, slot_s: int) -> list[int]:
-    """The same for each so many seconds from `start` on. The last slot ends with `end`."""
-    return spent_by_slot_by_all([scope], start, end, slot_s)[scope]
-
-
 def spent_by_all(scopes: Sequence[str], start: datetime, end: datetime) -> dict[str, int]:
     """What each of many was charged from `start` up to `end`."""
     return {scope: sum(slots) for scope, slots in _spent(scopes, [start, end]).items()}
 
 
-def spent_by_slot_by_all(
+def spent_by_slot(
     scopes: Sequence[str], start: datetime, end: datetime, slot_s: int
 ) -> dict[str, list[int]]:
-    """What each of many was charged in each slot."""
+    """The same for each so many seconds from `start` on. The last slot ends with `end`."""
     count = -((start - end) // timedelta(seconds=slot_s))
     bounds = [start + n * timedelta(seconds=slot_s) for n in range(count)]
     return _spent(scopes, [*bounds, end])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from django import forms
+from django.db.models import Field
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminDecimalFieldWidget,
@@ -73,7 +74,8 @@ def _any_of(label: str, choices: Any, help_text: str = "") -> forms.MultipleChoi
 
 def _called(capability: str) -> str:
     """As the pages of models call it."""
-    name = str(ServedModel._meta.get_field(capability).verbose_name)
+    field = cast("Field[Any, Any]", ServedModel._meta.get_field(capability))
+    name = str(field.verbose_name)
     return f"{name[0].upper()}{name[1:]}"
 
 
