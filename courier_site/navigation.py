@@ -130,6 +130,7 @@ UNFOLD: dict[str, Any] = {
                     _item("Providers", "cloud", "registry.provider"),
                     _item("Upstream keys", "vpn_key", "registry.upstreamkey"),
                     _item("Models", "neurology", "registry.servedmodel"),
+                    _item("Routes", "route", "registry.route"),
                     _item("Routing policies", "alt_route", "registry.routingpolicy"),
                     _item("Prices", "payments", "registry.price"),
                     _item("Certifications", "verified", "registry.certification"),

@@ -98,6 +98,10 @@ class Overview:
     keys: list[tuple[str, Sums]] | None = None
     attention: list[Attention] = field(default_factory=list)
 
+    @property
+    def shows_an_outage(self) -> bool:
+        return any(line.condition.level == "danger" for line in self.providers or ())
+
 
 def overview(may: May) -> Overview:
     """Everything on the front page, in a number of queries that does not depend on the data."""

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from courier_site.overview import DAYS, NAMED, TOP, overview
 from registry import health
+from registry.models import Provider
 from tests.courier_site.rows import make_attempt, make_day, make_reconciliation, make_record
 from tests.factories import (
     make_key,
@@ -181,6 +182,14 @@ class TestAttention:
     def test_is_not_asked_for_when_all_is_well(self, browser, in_order):
         assert self.texts() == []
         assert "All is well." in browser.get(START).text
+
+    def test_not_all_is_well_while_a_provider_is_out(self, browser, in_order, settings, monkeypatch):
+        settings.REDIS_URL = ""
+        monkeypatch.setattr(health, "_reports", {})
+        name = Provider.objects.get().name
+        health.report((1, None), name, "open", "upstream_timeout", datetime.now(UTC))
+
+        assert "All is well." not in browser.get(START).text
 
     def test_a_model_without_a_price(self, in_order):
         make_model("costly", make_provider(), priced=False)
