@@ -183,7 +183,7 @@ class TestAttention:
         assert self.texts() == []
         assert "All is well." in browser.get(START).text
 
-    def test_not_all_is_well_while_a_provider_is_out(self, browser, in_order, settings, monkeypatch):
+    def test_not_all_is_well_while_one_is_out(self, browser, in_order, settings, monkeypatch):
         settings.REDIS_URL = ""
         monkeypatch.setattr(health, "_reports", {})
         name = Provider.objects.get().name
