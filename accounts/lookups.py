@@ -50,6 +50,10 @@ class Lookups(Generic[T]):
             self._ask(asked)
         return await asyncio.shield(self._found[asked])
 
+    def are_finding(self, generation: int, digest: str) -> bool:
+        """Whether it is being looked up already: who asks now costs nothing more."""
+        return (generation, digest) in self._found
+
     def _begin_in(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop:
             self._loop, self._found, self._unsent, self._paid_until = loop, {}, [], 0.0

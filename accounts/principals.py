@@ -154,11 +154,13 @@ def authenticate_cached(secret: str) -> Principal | None:
 
 
 def is_looked_up(secret: str) -> bool:
-    """Whether telling what this secret stands for takes a look into the database."""
+    """Whether telling what this secret stands for takes another look into the database."""
     if not is_wellformed(secret):
         return False
     key_digest = digest(secret)
-    return _known.get(key_digest) is None and not _known.is_unknown(key_digest)
+    if _known.get(key_digest) is not None or _known.is_unknown(key_digest):
+        return False
+    return not _lookups.are_finding(_known.generation, key_digest)
 
 
 def has_ended(principal: Principal) -> bool:

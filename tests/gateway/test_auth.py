@@ -217,6 +217,16 @@ async def test_s09_one_wrong_key_is_told_to_be_wrong_however_often_it_comes(
     assert queries == [1]
 
 
+async def test_s09_a_wrong_key_that_comes_many_times_at_once_is_one_try(
+    transactional_db, key, fresh
+):
+    wrong = made_up()
+    told = await asyncio.gather(*(try_key(wrong) for _ in range(3 * TRIES)))
+
+    assert set(told) == {InvalidApiKey}
+    assert await try_key(key.secret) is Principal
+
+
 async def test_s09_keys_that_cannot_be_keys_cost_no_try(transactional_db, fresh, queries):
     told = Counter([await try_key(f"sk-{each}") for each in range(2 * TRIES)])
 
