@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the lag, and the lag that a full process is held at.
 LOOK_EVERY_S = 0.02
-TARGET_S = 0.015
+TARGET_S = 0.03
 #: How fast the share follows: for each second above the target, per second; for each more.
 PER_SECOND_ABOVE = 100.0
 PER_SECOND_MORE = 5.0
 #: How far one look may move it: a pause alone is no overload.
 LARGEST_STEP = 0.5
 #: With so few requests at once their number is not what makes a process slow.
-FEW = 64
+FEW = 128
 #: One overload is told of in the log once in so many seconds.
 TELL_EVERY_S = 60.0
 #: Clients that come back at the same time would overload it again.

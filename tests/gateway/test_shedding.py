@@ -21,7 +21,7 @@ def test_r35_below_the_target_nobody_is_turned_away():
 
 
 def test_r35_while_the_loop_is_late_more_and_more_are_turned_away():
-    shares = [late(*[0.05] * looks).share for looks in range(1, 6)]
+    shares = [late(*[4 * TARGET_S] * looks).share for looks in range(1, 6)]
 
     assert shares == sorted(shares)
     assert shares[-1] == 1
@@ -37,7 +37,7 @@ def test_r35_one_pause_turns_half_away_at_most_and_not_for_long():
 
 
 def test_r35_when_the_queue_has_gone_everybody_is_let_in_again():
-    load = late(*[0.05] * 20)
+    load = late(*[4 * TARGET_S] * 20)
     for _ in range(50):
         load.learn(0)
 
