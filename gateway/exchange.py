@@ -146,7 +146,7 @@ class Exchange:
 
         async def attempt_at(target: Target, limit_s: float) -> T:
             plan = self.judgment.plan
-            call = Call(target, self.bill, self.now)
+            call = Call(target, self.bill, self._loop.time)
             try:
                 await call.begin()
             except errors.UpstreamError as error:

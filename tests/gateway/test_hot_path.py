@@ -1,12 +1,15 @@
 """What a request that has been seen before costs."""
 
+import gc
 import threading
 
 import pytest
 from django.db.backends.utils import CursorWrapper
 
+from gateway.exchange import Exchange
 from registry.models import UpstreamKey
 from tests import factories
+from tests.fakes.upstream import DONE, HELLO, STOP
 from tests.gateway.conftest import known_budgets
 from usage import budget_keeper
 
@@ -137,3 +140,21 @@ async def test_a_limited_upstream_key_costs_no_statement(chat, courier, statemen
         assert (await chat()).status == 200
 
     assert for_requests(statements) == []
+
+
+@pytest.mark.parametrize("wants_stream", [False, True])
+async def test_a_request_leaves_nothing_to_the_garbage_collector(chat, upstream, wants_stream):
+    await chat()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            if wants_stream:
+                upstream.will_answer(HELLO, STOP, DONE)
+            assert (await chat(stream=wants_stream)).status == 200
+        left = [each for each in gc.get_objects() if isinstance(each, Exchange)]
+    finally:
+        gc.enable()
+
+    # The one that ended last may still be on its way out.
+    assert len(left) <= 1

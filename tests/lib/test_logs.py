@@ -20,8 +20,10 @@ def logger():
     handler.setFormatter(config.configure_formatter(config.config["formatters"]["line"]))
     logger = logging.getLogger("courier.test")
     logger.addHandler(handler)
+    logger.propagate = False  # half of a surrogate pair in a report ends a worker of xdist
     logger.lines = lambda: [json.loads(line) for line in written.getvalue().splitlines()]
     yield logger
+    logger.propagate = True
     logger.removeHandler(handler)
 
 
