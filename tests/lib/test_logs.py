@@ -20,10 +20,8 @@ def logger():
     handler.setFormatter(config.configure_formatter(config.config["formatters"]["line"]))
     logger = logging.getLogger("courier.test")
     logger.addHandler(handler)
-    logger.propagate = False  # half of a surrogate pair in a report ends a worker of xdist
     logger.lines = lambda: [json.loads(line) for line in written.getvalue().splitlines()]
     yield logger
-    logger.propagate = True
     logger.removeHandler(handler)
 
 
@@ -105,6 +103,7 @@ def written(request):
         handler = logging.StreamHandler(stream)
         handler.setFormatter(config.configure_formatter(config.config["formatters"]["line"]))
         logger = logging.getLogger("courier.test.forged")
+        logger.propagate = False  # half of a surrogate pair in a report ends a worker of xdist
         logger.addHandler(handler)
         try:
             logger.warning("provider %s answered", value)
