@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -23,8 +24,28 @@ FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip")
 TOO_LARGE = 413, b"The request is too large.\n"
 TOO_SLOW = 408, b"The request did not arrive in time.\n"
 GONE = {"type": "http.disconnect"}
+#: A stranger who claims to be a proxy must not fill a disk.
+TELL_EVERY_S = 60.0
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Claims:
+    """Tells of those whose word is ignored, now and then."""
+
+    def __init__(self) -> None:
+        self._told_at = -TELL_EVERY_S
+
+    def ignore(self, peer: str) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= TELL_EVERY_S:
+            self._told_at = now
+            logger.info(
+                "%s is no trusted proxy (COURIER_TRUSTED_PROXIES); its word is ignored", peer
+            )
+
+
+claims = Claims()
 
 
 async def serve(admin: Application, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,11 +87,11 @@ class Body:
 
 def _forget_claims(scope: Scope) -> None:
     """Take out what only a proxy may say, unless one says it."""
-    claims = [name for name, _ in scope["headers"] if name.startswith(FORWARDED)]
-    peer = peer_of(scope) if claims else ""
-    if claims and not is_trusted(peer):
-        logger.info("%s is no trusted proxy (COURIER_TRUSTED_PROXIES); its word is ignored", peer)
-        scope["headers"] = [each for each in scope["headers"] if each[0] not in claims]
+    claimed = [name for name, _ in scope["headers"] if name.startswith(FORWARDED)]
+    peer = peer_of(scope) if claimed else ""
+    if claimed and not is_trusted(peer):
+        claims.ignore(peer)
+        scope["headers"] = [each for each in scope["headers"] if each[0] not in claimed]
 
 
 async def _answer(send: Send, status: int, text: bytes) -> None:

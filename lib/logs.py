@@ -86,5 +86,7 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
             # A form that cannot be read is its sender's business, who is told.
             "python_multipart": {"level": "ERROR"},
             "uvicorn.access": {"level": "WARNING"},
+            # A line for each page that is not there would let strangers fill a disk.
+            "django.request": {"level": "ERROR"},
         },
     }

@@ -83,6 +83,22 @@ async def test_s04_what_only_proxies_say_is_not_taken_from_a_stranger(settings):
     assert admin.headers == {b"cookie": b"a=b"}
 
 
+async def test_a_stranger_who_claims_to_be_a_proxy_fills_no_log(settings, monkeypatch, caplog):
+    settings.COURIER_TRUSTED_PROXIES = ["10.0.0.0/8"]
+    monkeypatch.setattr(admin_gate, "claims", admin_gate.Claims())
+
+    with caplog.at_level("INFO"):
+        for _ in range(5):
+            await ask(b"", headers=CLAIMS)
+
+    assert [record.name for record in caplog.records] == ["courier_site.admin_gate"]
+
+
+def test_a_page_that_is_not_there_is_no_line_in_the_log(client, db, caplog):
+    assert client.get("/nothing-of-ours").status_code == 404
+    assert caplog.records == []
+
+
 async def test_s04_a_trusted_proxy_may_say_it(settings):
     settings.COURIER_TRUSTED_PROXIES = ["10.0.0.0/8"]
 
