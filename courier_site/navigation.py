@@ -105,6 +105,7 @@ UNFOLD: dict[str, Any] = {
             "href": lambda request: static("courier/favicon.svg"),
         }
     ],
+    "STYLES": [lambda request: static("courier/lists.css")],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": environment,

@@ -96,7 +96,7 @@ class RecordedRevisionAdmin(Confirming, ReadOnlyAdmin):
     actions_detail = ("restore_one",)
 
     class Media:
-        css = {"all": ("usage/lists.css", "courier/overview.css", "courier/impact.css")}  # noqa: RUF012, RUF100
+        css = {"all": ("courier/overview.css", "courier/impact.css")}  # noqa: RUF012, RUF100
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RecordedRevision]:
         queryset: QuerySet[RecordedRevision] = super().get_queryset(request)

@@ -70,7 +70,7 @@ class PreparedChangeAdmin(Confirming, ReadOnlyAdmin):
     text = ("Manifest", {"fields": ("manifest_told",)})
 
     class Media:
-        css = {"all": ("usage/lists.css", "courier/overview.css", "courier/impact.css")}  # noqa: RUF012, RUF100
+        css = {"all": ("courier/overview.css", "courier/impact.css")}  # noqa: RUF012, RUF100
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("registry.add_preparedchange"))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.http import HttpRequest
 
 from registry.admin.managed import OriginFilter
 from registry.admin.policy_forms import PolicyForm
 from registry.admin.switching import SwitchingAdmin
-from registry.models import RoutingPolicy
+from registry.models import Provider, RoutingPolicy
 
 OF_CONDITIONS = "All that is filled in must hold. Nothing filled in: the policy always applies."
 OF_ACTIONS = (
     "What becomes of the routes. If no route is left, the request is refused with "
     "refused_by_policy, and nobody is called."
 )
+NOBODY = "No provider is called “{}”: a policy that pins it alone refuses what it holds for."
 
 
 @admin.register(RoutingPolicy)
@@ -70,6 +72,11 @@ class RoutingPolicyAdmin(SwitchingAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: RoutingPolicy | None = None) -> Any:
         return (*super().get_readonly_fields(request, obj), "asks", "does")
 
+    def save_model(self, request: HttpRequest, obj: RoutingPolicy, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        for pattern in _that_name_nobody(obj.actions):
+            self.message_user(request, NOBODY.format(pattern), messages.WARNING)
+
     @admin.display(description="When")
     def asks(self, policy: RoutingPolicy) -> str:
         return _in_words(policy.conditions) or "always"
@@ -77,6 +84,13 @@ class RoutingPolicyAdmin(SwitchingAdmin):
     @admin.display(description="Then")
     def does(self, policy: RoutingPolicy) -> str:
         return _in_words(policy.actions)
+
+
+def _that_name_nobody(actions: Mapping[str, Any]) -> list[str]:
+    """Patterns of routes that no provider's name fits: most are misspelled."""
+    patterns = [each for name in ("pin", "exclude", "prefer") for each in actions.get(name, ())]
+    names = list(Provider.objects.values_list("name", flat=True))
+    return [each for each in patterns if not fnmatch.filter(names, each.partition("/")[0])]
 
 
 def _in_words(told: Any) -> str:

@@ -54,6 +54,12 @@ def test_a_list_opens(browser, root, label):
     assert browser.get(page(label, "changelist")).status_code == 200
 
 
+@pytest.mark.parametrize("label", ["registry.upstreamkey", "registry.route", "usage.usagerecord"])
+def test_a_list_is_not_cut_on_a_narrow_screen(browser, label):
+    """By the rule of this sheet, which the theme lacks."""
+    assert "courier/lists.css" in browser.get(page(label, "changelist")).text
+
+
 @every_model
 def test_a_search_opens(browser, root, label):
     one_of_each(root)

@@ -1,9 +1,10 @@
 """Routing policies in the admin: every condition and action in a field of its own."""
 
 import pytest
+from django.contrib.messages import get_messages
 
 from registry.models import RoutingPolicy
-from tests.factories import make_policy
+from tests.factories import make_policy, make_provider
 
 pytestmark = pytest.mark.django_db
 
@@ -58,6 +59,16 @@ def test_a_mistake_is_told_at_its_field(browser, field, value, said):
 
     assert wrong(answer, field) == [said]
     assert not RoutingPolicy.objects.exists()
+
+
+@pytest.mark.parametrize(("pattern", "warns"), [("alpha/*", 0), ("alph?", 0), ("alhpa", 1)])
+def test_a_route_of_a_provider_that_is_not_there_is_warned_of(browser, pattern, warns):
+    make_provider("alpha")
+
+    answer = add(browser, then_pin=pattern, then_exclude="")
+
+    said = [str(message) for message in get_messages(answer.wsgi_request)]
+    assert len([each for each in said if each.startswith("No provider is called")]) == warns
 
 
 def test_a_policy_that_does_nothing_is_refused(browser):

@@ -24,9 +24,6 @@ class ReadOnlyAdmin(ModelAdmin):
     list_filter_submit = True
     list_fullwidth = True
 
-    class Media:
-        css: ClassVar[dict[str, tuple[str, ...]]] = {"all": ("usage/lists.css",)}
-
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
