@@ -309,6 +309,12 @@ class KeyAtItsLimit(UpstreamRateLimited):
     was_called: ClassVar[bool] = False
 
 
+class TooLargeForKey(KeyAtItsLimit):
+    """The request alone is larger than the key's limit on tokens: waiting does not help."""
+
+    should_retry: ClassVar[bool | None] = False
+
+
 class KeyLimitsUnknown(UpstreamError):
     """Nobody can tell what is left of an upstream key's limits or budget."""
 

@@ -10,10 +10,16 @@ from uuid import uuid4
 
 from accounts import admission
 from accounts.admission import Reservation
-from accounts.errors import BudgetExhausted, BudgetHeld, LimitsUnavailable, RateLimited
+from accounts.errors import (
+    BudgetExhausted,
+    BudgetHeld,
+    LimitsUnavailable,
+    RateLimited,
+    RequestTooLargeForLimit,
+)
 from accounts.upstream_keys import rules_of
 from gateway.bill import Bill
-from gateway.errors import KeyAtItsLimit, KeyLimitsUnknown
+from gateway.errors import KeyAtItsLimit, KeyLimitsUnknown, TooLargeForKey
 from registry.snapshot import Target
 from usage.records import Attempt
 
@@ -28,6 +34,10 @@ async def claim(target: Target, bill: Bill) -> Reservation | None:
     rules = rules_of(target.key_id, target.terms)
     try:
         return await admission.reserve(rules, uuid4().hex, bill.need_of_key(target))
+    except RequestTooLargeForLimit as refusal:
+        raise TooLargeForKey(
+            "The request is larger than the upstream keys of this model allow."
+        ) from refusal
     except (RateLimited, BudgetHeld, BudgetExhausted) as refusal:
         raise KeyAtItsLimit(
             "The upstream keys of this model have no room at the moment.",

@@ -66,4 +66,5 @@ def asked_pause_s(error: UpstreamError) -> float | None:
     """Seconds that the target is to be left alone, by its own word or by default; None: none."""
     if error.retry_after is not None:
         return min(error.retry_after, LONGEST_PAUSE_S)
-    return DEFAULT_PAUSE_S if isinstance(error, errors.UpstreamRateLimited) else None
+    is_limit = isinstance(error, errors.UpstreamRateLimited) and error.should_retry is not False
+    return DEFAULT_PAUSE_S if is_limit else None

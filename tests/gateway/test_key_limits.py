@@ -113,6 +113,15 @@ async def test_a_request_larger_than_the_keys_tokens_goes_elsewhere(chat, keys, 
     assert used(upstream) == [SECOND]
 
 
+async def test_a_request_larger_than_every_keys_tokens_is_not_to_be_sent_again(chat, keys):
+    await keys(tokens_per_minute=50)
+
+    reply = await chat(max_tokens=100)
+
+    assert (reply.status, reply.headers["x-should-retry"]) == (429, "false")
+    assert "retry-after" not in reply.headers
+
+
 async def test_an_exhausted_budget_takes_the_key_out(chat, keys, upstream):
     await keys({}, budget="0.01")
 
