@@ -84,7 +84,7 @@ MANIFEST = {
 
 
 def failing(status):
-    """A model of its own for each fault: a provider at its limit is left alone for a while."""
+    """A provider of its own for each fault: a key that is refused or at its limit is left alone."""
     return f"failing-{status}"
 
 
@@ -99,10 +99,14 @@ def llmock_courier(launch, llmock):
     return launch(
         MANIFEST
         | {
-            "providers": [provider("llmock", llmock.base_url("openai"))],
-            "models": models_of(
-                "llmock", "gpt-4o", "text-embedding-3-small", *map(failing, FAULTS)
-            ),
+            "providers": [
+                provider(name, llmock.base_url("openai"))
+                for name in ("llmock", *map(failing, FAULTS))
+            ],
+            "models": [
+                *models_of("llmock", "gpt-4o", "text-embedding-3-small"),
+                *(each for name in map(failing, FAULTS) for each in models_of(name, "gpt-4o")),
+            ],
         }
     )
 
@@ -415,7 +419,7 @@ def test_the_upstreams_failure_is_an_error_of_the_right_class(
 
     with pytest.raises(error) as told:
         llmock_client.chat.completions.create(
-            model=f"llmock/{failing(status)}", messages=HELLO, stream=stream
+            model=f"{failing(status)}/gpt-4o", messages=HELLO, stream=stream
         )
 
     assert told.value.body["message"]
