@@ -64,6 +64,13 @@ class Breakers:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._states: dict[tuple[int, int | None], State] = {}
+        #: The ids of targets whose breaker is not closed.
+        self._not_closed: set[tuple[int, int | None]] = set()
+
+    @property
+    def are_quiet(self) -> bool:
+        """Whether all are closed."""
+        return not self._not_closed
 
     def out(self, target: Target) -> Out | None:
         """Why `target` is left alone. Half-open, it is not until `begin` claims the probe."""

@@ -72,10 +72,17 @@ class Keys:
         #: Called when something has to be written down soon.
         self.on_news: Callable[[], None] = _nothing
 
+    @property
+    def are_quiet(self) -> bool:
+        """Whether nothing is known that would keep any key from being used."""
+        return not (self.board.coolings or self.board.empty or self.spent)
+
     def out(self, target: Target) -> Out | None:
         """Why the target's key must not be used now; None if it may be."""
         if target.terms.out_reason:
             return Out(target.terms.out_reason, None, is_final=True)
+        if self.are_quiet:
+            return None
         place = _key_of(target)
         until, reason = self._rests_until(place, target)
         left = until - self._now()
@@ -86,8 +93,6 @@ class Keys:
 
     def _rests_until(self, place: Place, target: Target) -> tuple[float, str]:
         """The longest of all that keeps the key from being used."""
-        if not self.board.coolings and not self.board.gauges and not self.spent:
-            return 0.0, ""
         its_use = place._replace(model=target.upstream_model)
         return max(
             self._cooling(place, target.terms),
@@ -103,9 +108,9 @@ class Keys:
         return cooling.until, cooling.reason
 
     def _empty_until(self, place: Place) -> tuple[float, str]:
-        gauge = self.board.gauges.get(place)
-        if gauge is None:
+        if place not in self.board.empty:
             return 0.0, ""
+        gauge = self.board.gauges[place]
         empty = [one.reset_at or 0.0 for one in gauge.meters.values() if not one.remaining]
         return max(empty, default=0.0), QUOTA_USED_UP
 
@@ -118,9 +123,12 @@ class Keys:
 
     def quota_left(self, target: Target) -> float:
         """The smallest part that is left of a quota or the budget; 1 if nothing is known."""
-        place = _key_of(target)._replace(model=target.upstream_model)
+        gauges = self.board.gauges
+        if not gauges and not self.spent:
+            return 1.0
         parts = [1.0]
-        if gauge := self.board.gauges.get(place):
+        place = Place(target.provider_id, target.key_id, target.upstream_model)
+        if gauge := gauges.get(place):
             parts += [part_left(gauge.at, one, self._now()) for one in gauge.meters.values()]
         spent, budget = self.spent.get(target.key_id or 0), target.terms.budget_nano
         if spent and budget:

@@ -25,6 +25,9 @@ class Out(NamedTuple):
 class Standing(Readings, Protocol):
     """Readings, and which targets are out. Looking changes nothing."""
 
+    def outs(self, targets: Sequence[Target]) -> list[tuple[Target, Out]]:
+        """Those of `targets` that are left alone, in the same order, and why."""
+
     def out(self, target: Target) -> Out | None:
         """Why `target` is left alone; None if it may be called."""
 
@@ -78,7 +81,7 @@ def plan(
     better than a refusal that surely does.
     """
     ordered = order(targets, manner, standing, draw or drawn)
-    outs = [(target, out) for target in ordered if (out := standing.out(target))]
+    outs = standing.outs(ordered)
     if not outs:
         return Plan(ordered)
     out_ids = {target.id for target, _ in outs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.breaker import breakers
 from gateway.keys import keys
@@ -27,6 +27,11 @@ class Now:
         #: Drawn once, so that the same question has the same answer as long as nothing changes.
         self._lot = random.random()
 
+    def outs(self, targets: Sequence[Target]) -> list[tuple[Target, Out]]:
+        if _is_quiet():
+            targets = [target for target in targets if target.terms.out_reason]
+        return [(target, out) for target in targets if (out := self.out(target))]
+
     def out(self, target: Target) -> Out | None:
         here = _ordered(target) or keys.out(target) or breakers.out(target)
         if here and here.is_final:
@@ -48,6 +53,17 @@ class Now:
     def _throttled(self, target: Target) -> Out | None:
         probability = throttle.probability(target)
         return THROTTLED if probability and self._lot < probability else None
+
+
+def _is_quiet() -> bool:
+    """Whether nothing is known against any target, but what is said of its key in its row."""
+    return (
+        keys.are_quiet
+        and breakers.are_quiet
+        and throttle.is_quiet
+        and health.is_quiet_elsewhere()
+        and not snapshot.current().orders.out
+    )
 
 
 def _ordered(target: Target) -> Out | None:

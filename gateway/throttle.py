@@ -33,13 +33,20 @@ class Throttle:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._windows: dict[tuple[int, int | None], Window] = {}
+        #: The ids of targets that refuse so much that less is sent to them.
+        self._sick: set[tuple[int, int | None]] = set()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything is sent to everybody."""
+        return not self._sick
 
     def wanted(self, target: Target) -> None:
         """A request was meant for the target, whether it was sent or not."""
-        self._window(target).add(self._clock(), 1, 0)
+        self._count(target, 1, 0)
 
     def accepted(self, target: Target) -> None:
-        self._window(target).add(self._clock(), 0, 1)
+        self._count(target, 0, 1)
 
     def probability(self, target: Target) -> float:
         """How probably a request should not be sent to the target now."""
@@ -48,11 +55,15 @@ class Throttle:
             return 0.0
         return reject_probability(window.all, window.some)
 
-    def _window(self, target: Target) -> Window:
+    def _count(self, target: Target, wanted: int, accepted: int) -> None:
         window = self._windows.get(target.id)
         if window is None:
             window = self._windows[target.id] = Window(WINDOW_S)
-        return window
+        window.add(self._clock(), wanted, accepted)
+        if window.all >= LEAST and window.all > K * window.some:
+            self._sick.add(target.id)
+        else:
+            self._sick.discard(target.id)
 
 
 throttle = Throttle()

@@ -189,6 +189,11 @@ def _summed_up(told: Iterable[dict[str, Any]]) -> Flows:
     return sums
 
 
+def is_quiet_elsewhere() -> bool:
+    """Whether no other instance has reported anything, as far as this one has heard."""
+    return not _elsewhere
+
+
 def elsewhere(target: TargetId) -> Report | None:
     """What another instance has reported of the target, as far as this one has heard."""
     return _elsewhere.get(target)

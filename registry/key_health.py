@@ -81,6 +81,8 @@ class Board:
     def __init__(self) -> None:
         self.coolings: dict[Place, Cooling] = {}
         self.gauges: dict[Place, Gauge] = {}
+        #: The places whose gauge says that something is used up. Few, so that looking is cheap.
+        self.empty: set[Place] = set()
         #: What others are yet to be told.
         self._news: dict[Field, Entry] = {}
 
@@ -92,11 +94,18 @@ class Board:
 
     def gauge(self, place: Place, gauge: Gauge) -> None:
         if place in self.gauges or len(self.gauges) < MOST_ENTRIES:
-            self.gauges[place] = gauge
+            self._put(place, gauge)
             self._news["q", place] = gauge
 
+    def _put(self, place: Place, gauge: Gauge) -> None:
+        self.gauges[place] = gauge
+        if all(meter.remaining for meter in gauge.meters.values()):
+            self.empty.discard(place)
+        else:
+            self.empty.add(place)
+
     def forget(self) -> None:
-        for known in (self.coolings, self.gauges, self._news):
+        for known in (self.coolings, self.gauges, self.empty, self._news):
             known.clear()
 
     def clear(self, provider_id: int, key_id: int | None) -> None:
@@ -122,7 +131,7 @@ class Board:
             if isinstance(theirs, Cooling):
                 self._merge_cooling(kind, place, theirs)
             elif place not in self.gauges or self.gauges[place].at < theirs.at:
-                self.gauges[place] = theirs
+                self._put(place, theirs)
         if not told:
             self._tell_all()
         self._forget_past()
@@ -146,6 +155,7 @@ class Board:
             del self.coolings[place]
         for place in [one for one, gauge in self.gauges.items() if _end(gauge) < past]:
             del self.gauges[place]
+            self.empty.discard(place)
 
 
 def _holds_over(one: Cooling, other: Cooling) -> bool:

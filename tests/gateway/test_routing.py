@@ -30,6 +30,9 @@ class Told:
     def cost_nano(self, target):
         return self._of("cost", target, None)
 
+    def outs(self, targets):
+        return [(target, out) for target in targets if (out := self.out(target))]
+
     def out(self, target):
         return self._of("out", target, None)
 
