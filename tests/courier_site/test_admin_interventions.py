@@ -133,7 +133,7 @@ def test_the_front_page_tells_who_drained_what_until_when(browser, pair):
     shown = browser.get("/admin/").text
 
     assert "drained" in shown
-    assert "by root until" in shown
+    assert "By root until" in shown
 
 
 def test_the_front_page_tells_what_flows_and_what_has_moved(browser, pair, monkeypatch, settings):
@@ -146,7 +146,7 @@ def test_the_front_page_tells_what_flows_and_what_has_moved(browser, pair, monke
     shown = browser.get("/admin/").text
 
     assert "40" in shown
-    assert "in the last minute: it did not answer in time" in shown
+    assert "In the last minute: it did not answer in time" in shown
 
 
 def test_the_providers_page_leads_to_the_form(browser, pair):
