@@ -84,6 +84,7 @@ COLUMNS = (
     "kind",
     "reason",
     "note",
+    "revision",
 )
 NANO_PER_DOLLAR = 10**9
 #: An empty cell.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
-from usage.records import Record
+from usage.records import Attempt, Record
 from usage.spool import Segment
 
 #: Days begin at a quarter of an hour in every time zone there is.
@@ -66,7 +66,7 @@ class Pending:
             holders = (record.key_id, record.team_id, record.user_id, None)
             self._new.append(Closed(segment, segment.written, quarter, holders, record.cost_nano))
         for one in record.tries:
-            if one.cost_nano and one.upstream_key_id:
+            if isinstance(one, Attempt) and one.cost_nano and one.upstream_key_id:
                 by_key = (None, None, None, one.upstream_key_id)
                 self._new.append(Closed(segment, segment.written, quarter, by_key, one.cost_nano))
 

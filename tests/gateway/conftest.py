@@ -208,7 +208,9 @@ def quiet_logs():
 async def courier(tiny, key, monkeypatch, quiet_logs):
     """A running Courier that serves the model `tiny` to `key`."""
     monkeypatch.setattr(breaker.breakers, "_states", {})
+    monkeypatch.setattr(breaker.breakers, "_not_closed", set())
     monkeypatch.setattr(throttle.throttle, "_windows", {})
+    monkeypatch.setattr(throttle.throttle, "_sick", set())
     monkeypatch.setattr(retry_budget.retries, "lately", Window(retry_budget.WINDOW_S))
     monkeypatch.setattr(health, "_is_stopping", False)
     keys.keys.forget()
