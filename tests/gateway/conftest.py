@@ -24,7 +24,7 @@ from courier_site.planes import Courier
 from courier_site.protocol import BoundedProtocol
 from gateway import breaker, failover, keys, retry_budget, throttle
 from gateway.window import Window
-from registry import snapshot
+from registry import revisions, snapshot
 from tests import factories
 from tests.faults.pairs import Pair
 from usage import ingest
@@ -202,6 +202,17 @@ def quiet_logs():
     for name in LOGGERS:
         logging.getLogger(name).removeHandler(handler)
     assert [record.getMessage() for record in records] == []
+
+
+@pytest.fixture
+def recorded():
+    """Changes of rows make revisions. That takes long, and few tests want it."""
+
+
+@pytest.fixture(autouse=True)
+def _no_revisions(request, monkeypatch):
+    if "recorded" not in request.fixturenames:
+        monkeypatch.setattr(revisions, "_recorders", [])
 
 
 @pytest.fixture

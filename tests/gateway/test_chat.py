@@ -321,7 +321,9 @@ async def test_an_answer_tells_about_itself(chat):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_and_its_record_tell_the_revision_that_served_it(chat, courier, stream):
+async def test_an_answer_and_its_record_tell_the_revision_that_served_it(
+    recorded, chat, courier, stream
+):
     number = await courier.make(revise)
 
     reply = await chat(stream=stream)
@@ -330,7 +332,7 @@ async def test_an_answer_and_its_record_tell_the_revision_that_served_it(chat, c
     assert int(reply.headers["x-courier-revision"]) == record.revision == number
 
 
-async def test_a_refusal_tells_the_revision_as_well(courier, chat):
+async def test_a_refusal_tells_the_revision_as_well(recorded, courier, chat):
     number = await courier.make(revise)
 
     reply = await chat(model="unknown")
