@@ -85,7 +85,7 @@ def test_what_its_content_filter_refuses_is_told_in_its_words(azure):
 
     error = azure.error(target(), 400, {}, json.dumps(content).encode())
 
-    assert (type(error), error.status) == (errors.UpstreamRejected, 400)
+    assert (type(error), error.status) == (errors.ContentRefused, 400)
     assert (error.code, error.param) == ("content_filter", "prompt")
     assert error.message.startswith("The response was filtered")
 

@@ -134,7 +134,7 @@ def test_a_quota_that_is_used_up_is_not_the_clients_fault():
 
     error = bedrock.error(target_at(), 400, told, b'{"message": "Too many."}')
 
-    assert recovery_from(error) is Recovery.BACKOFF
+    assert recovery_from(error) is Recovery.PAUSE
 
 
 def test_a_refused_request_is_told_in_its_own_words():
@@ -142,7 +142,7 @@ def test_a_refused_request_is_told_in_its_own_words():
 
     error = bedrock.error(target_at(), 400, told, b'{"message": "Input is too long."}')
 
-    assert (type(error), error.message) == (errors.UpstreamRejected, "Input is too long.")
+    assert (type(error), error.message) == (errors.RequestTooLong, "Input is too long.")
 
 
 # Through all of Courier

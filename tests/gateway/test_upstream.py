@@ -68,6 +68,7 @@ async def test_a_name_is_called_only_at_addresses_that_are_allowed(monkeypatch, 
     settings.COURIER_ALLOW_PRIVATE_UPSTREAMS = []
     resolving_to(monkeypatch, "10.0.0.7", "203.0.114.5", "127.0.0.1")
 
+    network._line.set(network.Line())
     found = await network.GuardedResolver().resolve("api.example.com", 443)
 
     assert [each["host"] for each in found] == ["203.0.114.5"]
