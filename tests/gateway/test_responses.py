@@ -132,12 +132,12 @@ async def test_a_failure_inside_the_stream_before_any_output_is_tried_elsewhere(
     assert (await courier.record(reply.request_id)).attempts == 2
 
 
-async def test_a_rate_limit_inside_a_stream_is_told_as_one(respond, upstream):
+async def test_an_account_without_credit_is_known_inside_a_stream_too(respond, upstream):
     upstream.always(*wire("openai-error-nested.sse"))
 
     reply = await respond(stream=True)
 
-    assert (reply.status, reply.code) == (429, "upstream_rate_limited")
+    assert (reply.status, reply.code) == (502, "upstream_auth_failed")
 
 
 async def test_an_error_after_a_silence_is_an_event_too(respond, upstream, settings):
