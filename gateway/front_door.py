@@ -8,6 +8,7 @@ Django's middleware, its thread per request, and its request signals.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable, MutableMapping
 from functools import partial
@@ -165,7 +166,8 @@ class FrontDoor(ASGIHandler):
             if request.upload is not None:
                 request.upload.close()
         if isinstance(response, Relay):
-            await response.finish()
+            with contextlib.suppress(asyncio.CancelledError):  # the answer is out
+                await response.finish()
 
     async def _response_to(self, request: GatewayRequest) -> HttpResponseBase:
         try:

@@ -101,11 +101,13 @@ class Answer:
 
     async def finish(self) -> None:
         """Read the little that may be left, so that the connection can be used again."""
-        with contextlib.suppress(errors.UpstreamError, TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                async for _ in self:
-                    pass
-        await self.close()
+        try:
+            with contextlib.suppress(errors.UpstreamError, TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    async for _ in self:
+                        pass
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Close the answer. A body that was not read to its end takes its connection along."""

@@ -94,5 +94,6 @@ def button_of(number, url):
     """The button of a provider whose address has got past every form."""
     provider = make_provider(f"hostile-{number}")
     make_upstream_key(provider)
-    Provider.objects.filter(pk=provider.pk).update(base_url=url)
+    # PostgreSQL itself keeps no NUL.
+    Provider.objects.filter(pk=provider.pk).update(base_url=url.replace("\0", ""))
     return reverse("gateway-probe-provider", args=(provider.pk,))

@@ -45,7 +45,8 @@ def test_what_would_be_refused_ends_with_another_status(key, tiny):
     assert "x Permission: The model 'nothing' does not exist." in words
 
 
-def test_a_budget_is_known_from_the_ledger(key, tiny):
+def test_a_budget_is_known_from_the_ledger(key, tiny, monkeypatch):
+    monkeypatch.setattr("usage.budget_keeper.YOUNG_S", 0)
     factories.make_price(tiny, input="100", output="100")
     factories.make_budget(key=key, amount="0.000001")
 

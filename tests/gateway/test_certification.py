@@ -153,7 +153,8 @@ def test_servers_that_know_the_other_name_of_the_bound_are_asked_by_it(provider,
     def picky(request):
         if "max_tokens" in request.json:
             return like_others.refused()
-        request.json["max_tokens"] = request.json["max_completion_tokens"]
+        if "max_completion_tokens" in request.json:
+            request.json["max_tokens"] = request.json["max_completion_tokens"]
         return like_others(request)
 
     upstream.default = picky
