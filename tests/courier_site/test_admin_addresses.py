@@ -77,7 +77,9 @@ async def test_s15_the_test_button_calls_no_address_of_the_corpus(monkeypatch):
     browser = AsyncClient()
     await browser.aforce_login(await sync_to_async(make_admin)())
     with Canary() as canary:
-        urls = [url for url in hostile_urls(canary.port) if url.strip() == url]
+        # PostgreSQL itself keeps no NUL.
+        kept = (url for url in hostile_urls(canary.port) if "\0" not in url)
+        urls = [url for url in kept if url.strip() == url]
         urls = urls[:: trials(12, 1)] + names_of_this_machine(canary.port)
         pages = [await sync_to_async(button_of)(number, url) for number, url in enumerate(urls)]
 
@@ -94,6 +96,5 @@ def button_of(number, url):
     """The button of a provider whose address has got past every form."""
     provider = make_provider(f"hostile-{number}")
     make_upstream_key(provider)
-    # PostgreSQL itself keeps no NUL.
-    Provider.objects.filter(pk=provider.pk).update(base_url=url.replace("\0", ""))
+    Provider.objects.filter(pk=provider.pk).update(base_url=url)
     return reverse("gateway-probe-provider", args=(provider.pk,))
