@@ -72,7 +72,8 @@ def run_once(results, run, numbers, *, soaks):
             "COURIER_SOAK": "1" if soaks else "0",
         }
         status = _ended([*program, *options, *files], environment)
-        results.keep(run, lines_of(found), lines_of(figures), numbers)
+        trials = "all" if soaks else "few"
+        results.keep(run, lines_of(found), lines_of(figures), numbers, trials)
     print(f"{run}: {len(numbers)} numbers, {time.monotonic() - began:.0f} s", flush=True)
     return status in {0, 5}  # 5: these numbers have no tests there
 

@@ -40,6 +40,7 @@ class Row:
         self.promise = PROMISES[number]
         self.figures = results.figures_of(number)
         self.runs = results.runs_of(number)
+        self.has_few_trials = results.has_few_trials(number)
         #: {test: [(run, what is known of it)]}
         self.tests = {}
         for run, _, tests in self.runs:
@@ -114,6 +115,9 @@ def _summary(rows):
         counts[row.result] = counts.get(row.result, 0) + 1
     dates = sorted({date for row in rows for _, date, _ in row.runs})
     when = f" Runs of {dates[0]} to {dates[-1]}." if dates else ""
+    few = sum(row.has_few_trials for row in rows)
+    if few:
+        when += f" The runs of {few} of them had few trials, as in CI; `make faults` has all."
     return (
         f"{len(rows)} numbers: "
         + ", ".join(f"{n} {what}" for what, n in counts.items())

@@ -18,15 +18,22 @@ class Results:
         self.path = Path(path)
         self.kept = json.loads(self.path.read_text()) if self.path.exists() else {}
 
-    def keep(self, run, lines, figures, numbers):
-        """Note what one run found out: of these numbers nothing older is kept for that run."""
+    def keep(self, run, lines, figures, numbers, trials):
+        """Note what one run found out: of these numbers nothing older is kept for that run.
+
+        `trials` is "few", as in CI, or "all".
+        """
         date = datetime.datetime.now(datetime.UTC).date().isoformat()
         for number in numbers:
             self.kept.get(number, {}).get("runs", {}).pop(run, None)
         for number, tests in _by_number(lines).items():
             if number in numbers:
                 entry = self.kept.setdefault(number, {})
-                entry.setdefault("runs", {})[run] = {"date": date, "tests": tests}
+                entry.setdefault("runs", {})[run] = {
+                    "date": date,
+                    "tests": tests,
+                    "trials": trials,
+                }
         for number, seen in _figures(figures).items():
             if number in numbers:
                 self.kept.setdefault(number, {}).setdefault("figures", {})[run] = seen
@@ -40,6 +47,11 @@ class Results:
         """(run, date, {test: {outcome, why, in_ci}}) of each run that had tests of this number."""
         runs = self.kept.get(number, {}).get("runs", {})
         return [(run, found["date"], found["tests"]) for run, found in sorted(runs.items())]
+
+    def has_few_trials(self, number):
+        """Whether a run of this number had fewer trials than it is promised for."""
+        runs = self.kept.get(number, {}).get("runs", {}).values()
+        return any(found.get("trials") == "few" for found in runs)
 
     def figures_of(self, number):
         """The figures that were seen, each once."""
