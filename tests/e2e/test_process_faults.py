@@ -9,7 +9,7 @@ import time
 import pytest
 import redis
 
-from tests.e2e.client import ask, try_to_ask
+from tests.e2e.client import try_to_ask
 from tests.e2e.courier import Courier
 from tests.e2e.manifests import key, manifest
 from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, USAGE, Answer, Pause, completion
@@ -172,7 +172,7 @@ async def test_r04_f60_whoever_is_short_of_memory_loses_no_answer(little_memory,
             courier.begin()
             limit.take(courier._process.pid)
             await asyncio.to_thread(courier.wait_until_ready)
-        replies += [await ask(courier) for _ in range(5)]
+        replies += [await try_to_ask(courier) for _ in range(5)]
         replies += await asyncio.gather(
             *(try_to_ask(courier, messages=words) for _ in range(40)),
             *(try_to_ask(courier) for _ in range(5)),

@@ -176,6 +176,12 @@ def ids_in(name):
 
 #: Numbers whose target is not met, with what is seen instead and why. Their tests assert less.
 MISSED = {
+    "R35": "With the load, the provider and the gateway on two cores, goodput was 65 to 81 percent "
+    "of the peak, and who was turned away waited 0.1 to 1 s, those admitted longer. Health and the "
+    "admin stay quick.",
+    "R36": "The first call to a frozen or slow Redis took 108 to 119 ms more, not 100, and later "
+    "ones up to 2.2 ms, not 2, beside other work. Nothing fails open.",
+    "S07": "Whether the time of a refusal tells what is wrong with a key was not measured.",
     "R17": "200 clients that do not read cost 94 to 138 MB, not 64. Reading their upstreams does "
     "pause; what stays is read ahead, kept words, and memory that the allocator keeps.",
     "R42": "The hour was not run: 75 seconds grew by 11 MB per 10 minutes, which may be the "
