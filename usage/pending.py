@@ -66,7 +66,9 @@ class Pending:
             holders = (record.key_id, record.team_id, record.user_id, None)
             self._new.append(Closed(segment, segment.written, quarter, holders, record.cost_nano))
         for one in record.tries:
-            if isinstance(one, Attempt) and one.cost_nano and one.upstream_key_id:
+            # A record is written down whatever stands in it.
+            is_one = isinstance(one, Attempt)
+            if is_one and one.cost_nano and one.upstream_key_id:
                 by_key = (None, None, None, one.upstream_key_id)
                 self._new.append(Closed(segment, segment.written, quarter, by_key, one.cost_nano))
 
