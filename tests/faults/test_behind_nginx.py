@@ -75,12 +75,12 @@ def is_open(port):
 
 
 async def test_s01_behind_nginx_nothing_is_smuggled(port, seen):
-    for name, request in AMBIGUOUS.items():
+    for number, (name, request) in enumerate(AMBIGUOUS.items(), 1):
         replies = await talk(port, request, quiet_s=0.05, within_s=3, half_close=True)
         assert len(replies) <= 1, name
         assert "/second" not in [scope["path"] for scope in seen], name
-        assert len(seen) <= 1, name
-        seen.clear()
+        # All so far: nginx may hand one on a moment after its client has been answered.
+        assert len(seen) <= number, name
     figure("S01", f"{len(AMBIGUOUS)} ambiguous requests behind nginx: one answer each", "all")
 
 
