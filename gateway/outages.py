@@ -34,13 +34,14 @@ async def watch() -> None:
 
 def end_pauses() -> None:
     """Where staff want a target to be tried again, its pauses that began before are over."""
-    orders = snapshot.current()
-    if not orders.orders.tried_again:
+    current = snapshot.current()
+    tried_again = current.orders.tried_again
+    if not tried_again:
         return
     now = datetime.now(UTC)
-    for model in orders.models.values():
+    for model in current.models.values():
         for target in model.targets:
-            begun_at = orders.orders.tried_again.get(target.route_id)
+            begun_at = tried_again.get(target.route_id)
             if begun_at is not None:
                 breakers.try_again(target, (now - begun_at).total_seconds())
                 keys.try_again(target, begun_at)
