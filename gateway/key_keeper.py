@@ -23,18 +23,16 @@ from accounts.upstream_keys import budget_of
 from gateway.keys import REFUSED, Incident, Spent, keys
 from lib.database_threads import in_thread
 from registry import key_health, snapshot
-from registry.key_terms import KeyTerms
+from registry.key_terms import NANO_PER_DOLLAR, KeyTerms
 from registry.models import Revision, UpstreamKey
 from usage.alerts import raise_alert
 from usage.models import Alert
 
 logger = logging.getLogger(__name__)
 
-
 EVERY_S = 1.0
 #: Percentages of a budget that people are told of, the highest first.
 TOLD_OF = (100, 80)
-NANO_PER_DOLLAR = 10**9
 MICROSECONDS = 1_000_000
 
 

@@ -7,7 +7,6 @@ snapshot within half a second of any change, made by whichever process.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,9 +14,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.db import close_old_connections
-
+from lib.database_threads import in_thread
 from lib.encryption import CannotDecrypt
 from registry import certified, interventions
 from registry.capabilities import UNKNOWN, Capabilities, together
@@ -214,26 +211,16 @@ def _numbers() -> tuple[int, int]:
 
 async def watch() -> None:
     """Keep the snapshot fresh until cancelled. A database that is away is waited for."""
-    refresh_in_thread = sync_to_async(_refresh_and_let_go, thread_sensitive=False)
     failing = False
     while True:
         try:
-            await refresh_in_thread()
+            await in_thread(refresh)
             failing = False
         except Exception as error:  # noqa: BLE001  # whatever it is, the old snapshot still serves
             if not failing:
                 logger.warning("configuration not refreshed: %s", type(error).__name__)
             failing = True
         await asyncio.sleep(CHECK_EVERY_S)
-
-
-def _refresh_and_let_go() -> None:
-    close_old_connections()
-    try:
-        refresh()
-    finally:
-        with contextlib.suppress(Exception):
-            close_old_connections()
 
 
 def load(revision: int, recorded: int = 0) -> Snapshot:
