@@ -62,7 +62,7 @@ soak: $(DEVELOPMENT) ## every promise with all its trials, an hour or two; see b
 	COURIER_SOAK=1 $(SOAK)
 	COURIER_SOAK=1 $(BIN)/python -m tests.services -- $(SOAK) -m "promise and not e2e"
 
-faults: $(DEVELOPMENT) ## every fault and promise, half an hour; writes docs/faults.md
+faults: $(DEVELOPMENT) ## every fault and promise, hours; writes docs/faults.md
 	$(BIN)/python -m tests.faults
 
 requirements: $(DEVELOPMENT) ## pin requirements*.in anew, with hashes

@@ -1,13 +1,16 @@
 """Writes docs/faults.md: every number with its target, what was seen, and what keeps it."""
 
 from tests.faults.promises import MISSED, NOT_YET, PROMISES, SECTIONS, WITHOUT_TEST
+from tests.faults.results import NOT_FINISHED
 
 INTRODUCTION = """# Faults: what Courier promises, and what was seen
 
 Written by `make faults`, which provokes every fault below on one machine and runs every test of a
-promise with all its trials (those about money have theirs in `make soak`): on SQLite with the store
-in the process, and on PostgreSQL with Redis.
-Partial runs (`python -m tests.faults --only F07,R24`) replace the results of their numbers.
+promise: on SQLite with the store in the process, on PostgreSQL with Redis, with whole Couriers, and
+in the hour of R42, which is a run of its own. "All" says that the tests had all the trials that the
+promise names, "few" that they had as many as in CI; those about money have all of theirs in
+`make soak`. Partial runs (`python -m tests.faults --only F07,R24`) replace the results of their
+numbers. A run that was ended before a test came to its verdict makes its number **not finished**.
 Figures are of the machine of that run, two busy cores, and no promise of their own. CI runs the
 tests marked "CI" at every landing, most of them with fewer trials; the rest takes longer or needs
 more of a machine.
@@ -18,7 +21,10 @@ Kept by: the tests that have the number in their name. Most of them, not all, we
 their defense switched off. **Missed** says that the tests pass and the target is not met: what they
 assert is less, and why is told at the end.
 """
-HEAD = "| | promise | target | seen | result | kept by | runs |\n|---|---|---|---|---|---|---|\n"
+HEAD = (
+    "| | promise | target | seen | result | kept by | runs | trials |\n"
+    "|---|---|---|---|---|---|---|---|\n"
+)
 
 
 def document(results):
@@ -40,7 +46,6 @@ class Row:
         self.promise = PROMISES[number]
         self.figures = results.figures_of(number)
         self.runs = results.runs_of(number)
-        self.has_few_trials = results.has_few_trials(number)
         #: {test: [(run, what is known of it)]}
         self.tests = {}
         for run, _, tests in self.runs:
@@ -49,13 +54,24 @@ class Row:
 
     @property
     def outcomes(self):
-        return [found["outcome"] for seen in self.tests.values() for _, found in seen]
+        return self._known("outcome")
+
+    @property
+    def trials(self):
+        """All, or few if one of its tests had fewer than all in one of the runs."""
+        known = self._known("trials")
+        return next((amount for amount in ("few", "all") if amount in known), "")
+
+    def _known(self, what):
+        """One thing of what is known of its tests, in each run."""
+        return {found.get(what) for seen in self.tests.values() for _, found in seen}
 
     @property
     def result(self):
-        outcomes = set(self.outcomes)
-        if "failed" in outcomes:
-            return "**failed**"
+        outcomes = self.outcomes
+        for bad in ("failed", NOT_FINISHED):
+            if bad in outcomes:
+                return f"**{bad}**"
         if self.number in MISSED:
             return "**missed**"
         if "passed" in outcomes:
@@ -68,7 +84,7 @@ class Row:
     def reasons(self):
         """Why something was skipped, failed or has no test."""
         told = [
-            f"`{name.rpartition('::')[2]}` {found['outcome']} ({run}): {found['why']}"
+            f"`{name.rpartition('::')[2]}` {found['outcome']} ({run}){_because(found['why'])}"
             for name, seen in self.tests.items()
             for run, found in seen
             if found["outcome"] != "passed"
@@ -90,13 +106,18 @@ class Row:
             self.result,
             _places(self.tests),
             self._where(),
+            self.trials,
         )
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
     def _where(self):
         """Whether CI runs all of its tests, some, or none."""
-        in_ci = {found["in_ci"] for seen in self.tests.values() for _, found in seen}
+        in_ci = self._known("in_ci")
         return {(): "", (True,): "CI", (False,): "`make faults`"}.get(tuple(in_ci), "both")
+
+
+def _because(why):
+    return f": {why}" if why else "."
 
 
 def _places(tests):
@@ -115,9 +136,6 @@ def _summary(rows):
         counts[row.result] = counts.get(row.result, 0) + 1
     dates = sorted({date for row in rows for _, date, _ in row.runs})
     when = f" Runs of {dates[0]} to {dates[-1]}." if dates else ""
-    few = sum(row.has_few_trials for row in rows)
-    if few:
-        when += f" The runs of {few} of them had few trials, as in CI; `make faults` has all."
     return (
         f"{len(rows)} numbers: "
         + ", ".join(f"{n} {what}" for what, n in counts.items())

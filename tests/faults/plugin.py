@@ -1,7 +1,7 @@
 """A pytest plugin, `-p tests.faults.plugin`: keeps what becomes of the tests of promises.
 
-`COURIER_ONLY` names the numbers to run, `COURIER_RESULTS` the file to add to, a line per test:
-what has happened by then stays, even if the run is cut short.
+`COURIER_ONLY` names the numbers to run, `COURIER_RESULTS` the file to add to: a line for each test
+that is to run, and one for what became of it. A run that is cut short so tells what it left out.
 """
 
 import json
@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 
 from tests.faults.promises import ids_in
+from tests.faults.results import NOT_FINISHED
+from tests.soak import SOAKS
 
 
 def pytest_collection_modifyitems(config, items):
@@ -17,6 +19,13 @@ def pytest_collection_modifyitems(config, items):
         others = [item for item in items if not only & set(ids_in(item.name))]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if only & set(ids_in(item.name))]
+
+
+def pytest_collection_finish(session):
+    # Where tests are spread over processes, each of them collects all, and none does so here.
+    for item in session.items:
+        if ids_in(item.nodeid):
+            _add(item.nodeid, NOT_FINISHED, in_ci="fault" not in item.keywords)
 
 
 def pytest_runtest_logreport(report):
@@ -28,12 +37,18 @@ def pytest_runtest_logreport(report):
 
 
 def _note(report):
+    in_ci = "fault" not in report.keywords
+    _add(report.nodeid, report.outcome, _why(report), round(report.duration, 1), in_ci=in_ci)
+
+
+def _add(test, outcome, why="", took_s=0.0, *, in_ci):
     line = {
-        "test": report.nodeid,
-        "outcome": report.outcome,
-        "why": _why(report),
-        "took_s": round(report.duration, 2),
-        "in_ci": "fault" not in report.keywords,
+        "test": test,
+        "outcome": outcome,
+        "why": why,
+        "took_s": took_s,
+        "in_ci": in_ci,
+        "trials": "all" if SOAKS else "few",
     }
     with Path(os.environ["COURIER_RESULTS"]).open("a") as file:
         file.write(json.dumps(line) + "\n")
