@@ -345,8 +345,10 @@ def _granted(
 
 def _check_size(rules: Rules, need: Need) -> None:
     for index, limit in enumerate(rules.limits):
-        if limit.metric in TOKENS and need.of(limit.metric) > limit.amount:
-            error = wording.too_large(limit, need.of(limit.metric))
+        needed = need.of(limit.metric)
+        # One request more than there may be can come later; several can never come at once.
+        if needed > limit.amount and (limit.metric in TOKENS or needed > 1):
+            error = wording.too_large(limit, needed)
             error.weighed = Weighed(rules, need, _uncounted(rules, index))
             raise error
 

@@ -260,7 +260,7 @@ class Admission(Question):
     def __init__(
         self, store: RedisStore, rules: Rules, head: Packed, lease: str, need: Need, now_us: int
     ) -> None:
-        super().__init__(ADMIT, head.count + 5, head.head + packed(*need, lease, now_us))
+        super().__init__(ADMIT, head.count + 6, head.head + packed(*need, lease, now_us))
         self.store = store
         self.rules = rules
         self.lease = lease

@@ -116,6 +116,8 @@ class Need(NamedTuple):
     input_tokens: int
     output_tokens: int
     cost_nano: int
+    #: More than one only where a request becomes several for whom the limit protects.
+    requests: int = 1
 
     def of(self, metric: str) -> int:
         """What it takes of a limit on this metric."""
@@ -123,7 +125,9 @@ class Need(NamedTuple):
             return self.input_tokens + self.output_tokens
         if metric == "input_tokens":
             return self.input_tokens
-        return self.output_tokens if metric == "output_tokens" else 1
+        if metric == "output_tokens":
+            return self.output_tokens
+        return self.requests if metric == "requests" else 1
 
 
 class Rules:

@@ -1,12 +1,14 @@
 """A request with more inputs than a target takes at once: several calls, one answer.
 
-All of them go to one target and are one attempt. If one fails, the others are called off and
+All of them go to one target and are one attempt, which tells how many they were; each counts
+where the target's key has a limit of requests. If one fails, the others are called off and
 the attempt has failed; what had been used by then is told with the error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,7 +26,7 @@ from registry.snapshot import Target
 
 #: Calls under way at the same time, for one request.
 MOST_AT_ONCE = 4
-#: Calls for one request: it is one where requests per minute are counted.
+#: Calls for one request: it is one where its client's requests are counted.
 MOST_CALLS = 256
 
 
@@ -40,12 +42,19 @@ class Part:
 async def whole_answer(question: Question, target: Target, limit_s: float) -> WholeAnswer:
     """The target's whole answer, from as many calls as it takes."""
     dialect = question.dialect
-    if isinstance(dialect, Batched):
-        most = _most_at(target, dialect.task)
-        if most and dialect.inputs_asked(question.body) > most:
-            parts = _parts_of(question, dialect, most)
-            return await Batch(question, dialect, target, parts).answer(limit_s)
+    if isinstance(dialect, Batched) and calls_for(question, target) > 1:
+        parts = _parts_of(question, dialect, _most_at(target, dialect.task))
+        return await Batch(question, dialect, target, parts).answer(limit_s)
     return await attempt.whole_answer(question, target, limit_s)
+
+
+def calls_for(question: Question, target: Target) -> int:
+    """How many calls it takes to have the target answer."""
+    dialect = question.dialect
+    if not isinstance(dialect, Batched):
+        return 1
+    most = _most_at(target, dialect.task)
+    return max(math.ceil(dialect.inputs_asked(question.body) / most), 1) if most else 1
 
 
 def _most_at(target: Target, task: str) -> int:
@@ -79,7 +88,9 @@ class Batch:
         self._dialect = dialect
         self._target = target
         self._parts = parts
-        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+        # The attempt has one place of a key that may only do so much at the same time.
+        at_once = 1 if target.terms.concurrency else MOST_AT_ONCE
+        self._turns = asyncio.Semaphore(at_once)
         #: What has been used so far, call by call.
         self._used: list[Metered] = []
 

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from accounts.principals import Principal
 from accounts.rules import Need
-from gateway import errors
+from gateway import batches, errors
 from gateway.metering import NOTHING, Metered, UsageSource
 from gateway.question import Question
 from lib.tokens import TokenUsage
@@ -98,13 +98,14 @@ class Bill:
         return Need(self.input_tokens, self._bound, self._charged(cost))
 
     def need_of_key(self, target: Target) -> Need:
-        """What to hold of the target's own key: tokens, and money by its provider's price."""
+        """What to hold of the target's own key: calls, tokens, money by its provider's price."""
         price, cost = self.price_of(target), 0
         if price and target.terms.budget_nano is not None:
             guess = self.input_tokens * 4 // 3 + MARKS
             most = self._output_of(target, is_hard=True)
             cost = price.hold_nano(guess, most, self._images, self._searches)
-        return Need(self.input_tokens, self._bound, min(cost, MOST_NANO))
+        calls = batches.calls_for(self._question, target)
+        return Need(self.input_tokens, self._bound, min(cost, MOST_NANO), calls)
 
     def estimate_nano(self, target: Target) -> int | None:
         """What an answer of `target` would cost, rather too much; None if its price is unknown."""
@@ -132,32 +133,38 @@ class Bill:
         return most if waits_to_the_end else min(most, UNBOUNDED_HOLD)
 
     def covered_tokens(self, target: Target) -> int | None:
-        """The output tokens that the hold covers; None where it need never be extended."""
-        return None if self._bound or not self._principal.budgets else self._output_of(target)
+        """The output tokens that the holds cover; None where they need never be extended."""
+        is_held = self._principal.budgets or target.terms.budget_nano is not None
+        return self._output_of(target) if is_held and not self._bound else None
 
     def step_nano(self, target: Target) -> int:
-        """What the next step of a stream without a bound costs at most."""
+        """What the next step of a stream without a bound costs its caller at most."""
+        return self._charged(self.step_of_key_nano(target))
+
+    def step_of_key_nano(self, target: Target) -> int:
+        """The same by the price of the provider."""
         price = self.price_of(target)
         if price is None:
             return 0
         # What is charged once for the request is held already.
-        return self._charged(price.hold_nano(0, STEP) - price.hold_nano(0, 0))
+        return min(price.hold_nano(0, STEP) - price.hold_nano(0, 0), MOST_NANO)
 
-    def begin(self, target: Target, now: float) -> None:
+    def begin(self, target: Target, now: float) -> Attempt:
         """An attempt is about to be made. `now` is a time of the event loop's clock."""
         self._began_at = now
         price = self.price_of(target)
-        self.tries.append(
-            Attempt(
-                started_at=datetime.now(UTC),
-                provider_name=target.provider_name,
-                upstream_model=target.upstream_model,
-                outcome="interrupted",
-                route_id=target.route_id,
-                upstream_key_id=target.key_id,
-                price_id=price.id if price else None,
-            )
+        attempt = Attempt(
+            started_at=datetime.now(UTC),
+            provider_name=target.provider_name,
+            upstream_model=target.upstream_model,
+            outcome="interrupted",
+            calls=0,
+            route_id=target.route_id,
+            upstream_key_id=target.key_id,
+            price_id=price.id if price else None,
         )
+        self.tries.append(attempt)
+        return attempt
 
     def fail(self, target: Target, error: errors.UpstreamError, now: float) -> None:
         """The attempt has failed. What the provider had begun may have to be paid for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from accounts.admission import Reservation
-from gateway import errors, key_limits
+from gateway import errors, key_limits, upstream
 from gateway.bill import Bill
 from gateway.breaker import breakers
 from gateway.flow import traffic
@@ -43,7 +43,7 @@ class Call:
         load.begin(self.target)
         throttle.wanted(self.target)
         keys.begin(self.target)
-        self._bill.begin(self.target, self._began_at)
+        upstream.count_for(self._bill.begin(self.target, self._began_at))
 
     def answered(self, meant_for: Target) -> None:
         """Its first output is there. The request had been meant for that target."""
@@ -79,6 +79,12 @@ class Call:
         if self.is_in_flight:
             self.is_in_flight = False
             load.end(self.target)
+
+    async def cover_next_step(self) -> bool:
+        """Hold more of the key's budget for a stream without a bound; False if it has no more."""
+        if self._key_hold is None:
+            return True
+        return await self._key_hold.extend(self._bill.step_of_key_nano(self.target))
 
     def settle_key(self) -> None:
         """What the attempt has used of its key is known."""

@@ -267,7 +267,9 @@ class Exchange:
 
     async def cover_next_step(self) -> bool:
         """Hold more for a stream without a bound; False if a budget does not have it."""
-        if self.target is None:
+        if self.target is None or self._call is None:
+            return False
+        if not await self._call.cover_next_step():
             return False
         return await self.reservation.extend(self.bill.step_nano(self.target))
 

@@ -304,6 +304,7 @@ def _call(attempt: UsageAttempt, names: dict[int, str]) -> Call:
         received=attempt.received,
         total_ms=attempt.total_ms,
         cost_nano=attempt.cost_nano,
+        sent=attempt.calls,
     )
 
 

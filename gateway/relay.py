@@ -191,7 +191,7 @@ class EventStream(Relay):
     def __init__(self, stream: OpenStream, exchange: Exchange) -> None:
         super().__init__(stream, exchange)
         self.stream = stream
-        #: The output tokens that the hold covers; None where it need never be extended.
+        #: The output tokens that the holds cover; None where they need never be extended.
         self._covered = exchange.bill.covered_tokens(stream.target)
 
     async def _relay(self) -> None:

@@ -69,7 +69,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One upstream call, as the log has it."""
+    """One attempt, as the log has it."""
 
     provider_name: str
     upstream_model: str
@@ -78,6 +78,8 @@ class Call:
     received: bool
     total_ms: int
     cost_nano: int | None
+    #: Requests that were sent for it.
+    sent: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +322,7 @@ def _calls(facts: Facts) -> Step:
             str(number),
             f"{call.provider_name} / {call.upstream_model}",
             call.key_name,
-            "answered" if call.outcome == "ok" else _plain(call.outcome),
+            _outcome(call),
             f"{call.total_ms:,} ms",
             dollars(call.cost_nano),
             _next(number, call, facts),
@@ -332,6 +334,11 @@ def _calls(facts: Facts) -> Step:
     if not facts.calls[-1].received:
         step.mark = Mark.FAILED
     return step
+
+
+def _outcome(call: Call) -> str:
+    told = "answered" if call.outcome == "ok" else _plain(call.outcome)
+    return f"{told}, in {call.sent} calls" if call.sent > 1 else told
 
 
 def _next(number: int, call: Call, facts: Facts) -> str:

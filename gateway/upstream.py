@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,6 +21,7 @@ from gateway.providers.base import Addressee, Form, UpstreamRequest
 from gateway.unpacking import Unpacking
 from registry import network, outbound
 from registry.snapshot import Target
+from usage.records import Attempt
 
 #: How long a finished answer may take to close, so that its connection can be used again.
 LINGER_S = 1.0
@@ -27,6 +29,7 @@ LINGER_S = 1.0
 _transports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, httpx.AsyncBaseTransport]] = (
     WeakKeyDictionary()
 )
+_under_way: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
 
 
 class Answer:
@@ -125,6 +128,17 @@ class Passing(httpx.AsyncByteStream):
         return aiter(self._form)
 
 
+def count_for(attempt: Attempt) -> None:
+    """Count what this task, and those that it begins, send from now on as this attempt's calls."""
+    _under_way.set(attempt)
+
+
+def _count(message: httpx.Request) -> None:
+    attempt = _under_way.get()
+    if attempt is not None:
+        attempt.calls += message.extensions.get(network.TIMES_SENT, 1)
+
+
 async def send(request: UpstreamRequest, target: Target) -> Answer:
     """Send `request`; return as soon as the answer's headers are there."""
     try:
@@ -147,6 +161,8 @@ async def send(request: UpstreamRequest, target: Target) -> Answer:
         response = await _transport_for(url.scheme).handle_async_request(message)
     except Exception as error:
         raise _mapped(error, target) from error
+    finally:
+        _count(message)
     answer = Answer(response, target)
     coding = answer.headers.get("content-encoding")
     if coding and coding != "identity":

@@ -31,6 +31,10 @@ POOL_GRACE_S = 2.0
 LOOK_UPS = ThreadPoolExecutor(16, "look-up")
 
 
+#: An extension of a request that was sent more than once: how often.
+TIMES_SENT = "times_sent"
+
+
 class NoAnswer(Exception):
     """Nothing came back. Says why, and quotes neither an address nor the other side."""
 
@@ -171,7 +175,8 @@ class Network(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it, on a fresh connection if one that was used before turns out to be dead.
 
-        A server closes what is idle without asking, and a request may be on its way then.
+        A server closes what is idle without asking, and a request may be on its way then. That
+        it was sent again stands in its extensions.
         """
         told = request.extensions["timeout"]
         line = Line(look_up_s=told["connect"] + POOL_GRACE_S, tls_s=told["tls"])
@@ -182,6 +187,7 @@ class Network(httpx.AsyncBaseTransport):
             if not line.was_used_before or _has_begun(error) or not _can_be_sent_again(request):
                 raise
         line.must_be_fresh = True
+        request.extensions[TIMES_SENT] = 2
         return await self._answered(request)
 
     async def _answered(self, request: httpx.Request) -> httpx.Response:

@@ -18,13 +18,16 @@ LARGEST_NUMBER = 2**63 - 1
 
 @dataclass(slots=True)
 class Attempt:
-    """One upstream call of a request, as `UsageAttempt` keeps it."""
+    """One attempt of a request at an upstream, as `UsageAttempt` keeps it."""
 
     started_at: datetime
     provider_name: str
     upstream_model: str
     outcome: str
     received: bool = False
+    #: Requests that were sent upstream for it: a batch is sent in parts, and what a dead
+    #: connection has lost is sent again.
+    calls: int = 1
     route_id: int | None = None
     upstream_key_id: int | None = None
     input_tokens: int = 0

@@ -1,13 +1,15 @@
 -- Check all limits and budgets, then reserve in all of them or in none.
 -- KEYS: the limits, then the budgets. ARGV: how many limits; metric, amount and slot of each;
--- of each budget as in budgets.lua; then input tokens, output tokens, cost, lease, clock.
+-- of each budget as in budgets.lua; then input tokens, output tokens, cost, requests, lease,
+-- clock.
 -- Returns {refused, wait, now, used, newest, spent, reserved, windows, amounts}. `refused` is
 -- -1 (all reserved), -2 (a budget is unknown), or the index in KEYS, from 0, of what refuses:
 -- an exhausted budget before anything else, else whatever refuses for the longest.
 -- An empty lease asks what would be said: the answer is the same, and nothing is reserved.
 
-local input, output = tonumber(ARGV[#ARGV - 4]), tonumber(ARGV[#ARGV - 3])
-local cost, lease = tonumber(ARGV[#ARGV - 2]), ARGV[#ARGV - 1]
+local input, output = tonumber(ARGV[#ARGV - 5]), tonumber(ARGV[#ARGV - 4])
+local cost, requests = tonumber(ARGV[#ARGV - 3]), tonumber(ARGV[#ARGV - 2])
+local lease = ARGV[#ARGV - 1]
 local now = clock(tonumber(ARGV[#ARGV]))
 local BUSY_US = 1000000
 local limits = tonumber(ARGV[1])
@@ -20,8 +22,10 @@ local function need_of(metric)
     return input + output
   elseif metric == 'input_tokens' then
     return input
+  elseif metric == 'output_tokens' then
+    return output
   end
-  return metric == 'output_tokens' and output or 1
+  return metric == 'requests' and requests or 1
 end
 
 local function refuse(index, wait)

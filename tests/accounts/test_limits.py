@@ -258,3 +258,19 @@ async def test_an_extension_that_is_only_asked_for_is_answered_as_one_that_is_ma
 
     assert [await store.extend(rules, "a", 40, more) for more in (61, 60)] == [0, 1]
     assert foreseen == [1, 0]
+
+
+async def test_a_request_that_is_several_upstream_takes_as_many_places(store):
+    limit = a_limit("requests", 5)
+    three = Need(0, 0, 0, requests=3)
+
+    answers = [await store.admit(rules_of(limit), lease, three) for lease in "ab"]
+
+    assert [answer.refused for answer in answers] == [RESERVED, 0]
+    assert await used(store, limit) == [3]
+
+
+async def test_a_request_that_is_several_upstream_runs_once(store):
+    await store.admit(rules_of(CONCURRENCY), "a", Need(0, 0, 0, requests=3))
+
+    assert await used(store, CONCURRENCY) == [1]

@@ -62,6 +62,12 @@ class Pair:
         rows = UsageAttempt.objects.filter(request_id=reply.request_id, received=False)
         return sum(await self.courier.make(lambda: list(rows.values_list("cost_nano", flat=True))))
 
+    async def calls_on_record(self, reply):
+        """How many upstream calls the attempts of a request were, as they are on record."""
+        await self.courier.record(reply.request_id)
+        rows = UsageAttempt.objects.filter(request_id=reply.request_id)
+        return await self.courier.make(lambda: sum(rows.values_list("calls", flat=True)))
+
     def calls(self):
         """The models that the upstream was asked for, in order."""
         return [request.model for request in self.chaos.requests()]

@@ -61,7 +61,7 @@ PROMISES = {
     "R19": Promise("Nothing is tried again once the client has seen output", "0"),
     "R20": Promise("Few attempts per request, few retries in all", "≤ 1.2 × offered + floor"),
     "R21": Promise("Backoff has full jitter; Retry-After is obeyed per target", "never earlier"),
-    "R22": Promise("Only one layer retries", "calls seen = attempts on record"),
+    "R22": Promise("Only one layer retries", "calls seen = calls on record"),
     "R23": Promise("The breaker opens, probes and closes as described", "exact transitions"),
     "R24": Promise("Failing over costs little", "p99 ≤ 50 ms for refusals and 5xx"),
     "R25": Promise("Each phase has its deadline", "told within limit + 500 ms"),

@@ -288,3 +288,60 @@ async def test_the_routes_own_limit_goes_before_the_models(courier, embed, upstr
     await embed(5)
 
     assert [len(inputs) for inputs in asked(upstream)] == [4, 1]
+
+
+async def test_the_attempt_tells_how_many_calls_it_was(embed, courier):
+    reply = await embed(5)
+
+    (attempt,) = await attempts_of(await courier.record(reply.request_id))
+    assert attempt.calls == 3
+
+
+@pytest.fixture
+def limit_the_key(courier, alpha):
+    async def limit(**terms):
+        def rows():
+            alpha.keys.all().delete()
+            factories.make_upstream_key(alpha, **terms)
+
+        await courier.make(rows)
+
+    return limit
+
+
+async def test_each_call_counts_where_the_upstream_key_has_a_limit_of_requests(
+    embed, limit_the_key, upstream
+):
+    await limit_the_key(requests_per_minute=5)
+
+    replies = [await embed(6), await embed(6)]
+
+    assert [each.status for each in replies] == [200, 429]
+    assert len(upstream.requests) == 3
+
+
+async def test_more_calls_than_an_upstream_key_may_make_in_a_minute_are_not_to_be_sent_again(
+    embed, limit_the_key, upstream
+):
+    await limit_the_key(requests_per_minute=2)
+
+    reply = await embed(6)
+
+    assert (reply.status, reply.headers["x-should-retry"]) == (429, "false")
+    assert not upstream.requests
+
+
+async def test_calls_go_one_by_one_with_a_key_that_may_do_only_so_much_at_once(
+    embed, limit_the_key, upstream
+):
+    await limit_the_key(concurrency=1)
+    busy = []
+
+    def answer(request):
+        busy.append(upstream.busy_connections)
+        return Answer(vectors_for(request).parts, before=(Pause(0.05),))
+
+    upstream.default = answer
+
+    assert (await embed(6)).status == 200
+    assert (len(busy), max(busy)) == (3, 1)

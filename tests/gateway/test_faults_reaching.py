@@ -238,6 +238,17 @@ async def test_f15_a_connection_that_was_closed_while_idle_is_replaced_in_silenc
     assert len({request.connection for request in chaos.requests("sick")}) == 2
 
 
+async def test_f15_r22_what_is_sent_again_in_silence_stands_in_the_attempt(pair, chaos):
+    await pair.make()
+    await pair.ask(model="alone")
+    chaos.once("sick", CUT)
+
+    reply = await pair.ask(model="alone")
+
+    assert await pair.calls_on_record(reply) == 2
+    assert pair.calls() == ["sick"] * 3
+
+
 async def test_f15_a_fresh_connection_that_is_closed_is_a_failed_attempt(pair, chaos):
     await pair.make()
     chaos.once("sick", CUT)

@@ -1,12 +1,13 @@
 """Limits and the budget of an upstream key: a refusal is no failure, and the next key is tried."""
 
 import asyncio
+import json
 
 import pytest
 
 from registry.models import UpstreamKey
 from tests import factories
-from tests.fakes.upstream import HELLO, OPENING, STALL, Pause, completion
+from tests.fakes.upstream import DONE, HELLO, OPENING, STALL, STOP, Pause, chunk, completion
 from tests.gateway.conftest import in_thread, known_budgets, until
 from usage.models import UsageAttempt
 
@@ -154,3 +155,30 @@ async def test_a_key_for_no_model_of_the_route_leaves_none(chat, keys):
     await keys(allowed_models=["other-*"])
 
     assert (await chat()).code == "no_available_target"
+
+
+def long_stream(words):
+    return [OPENING, *(chunk("word " * 100) for _ in range(words // 100)), STOP, DONE]
+
+
+async def test_a_long_stream_holds_more_of_the_keys_budget_step_by_step(chat, keys, upstream):
+    await keys(budget="1")
+    upstream.will_answer(*long_stream(12_000))
+
+    assert (await chat(stream=True)).data[-1] == b"[DONE]"
+
+
+async def test_a_stream_without_a_bound_ends_where_the_keys_budget_does(
+    chat, keys, courier, upstream
+):
+    await keys(budget="0.01")
+    upstream.will_answer(*long_stream(24_000), STALL)
+
+    reply = await chat(stream=True)
+
+    last = json.loads(reply.data[-2])
+    assert last["choices"][0]["finish_reason"] == "budget_exceeded"
+    record = await courier.record(reply.request_id)
+    assert record.outcome == "budget_exceeded"
+    # Not more than a step beyond the budget, however much came at once.
+    assert 0 < record.provider_cost_nano <= 10_000_000 + 1024 * 600

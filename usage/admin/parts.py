@@ -8,7 +8,7 @@ from registry.admin.labels import label
 from usage.models import UsageAdjustment, UsageAttempt, UsageRecord
 from usage.money import dollars, exact_dollars
 
-ATTEMPTS = ("#", "Provider / model", "Outcome", "Tokens in / out", "Cost", "Duration")
+ATTEMPTS = ("#", "Provider / model", "Calls", "Outcome", "Tokens in / out", "Cost", "Duration")
 ADJUSTMENTS = ("Recorded (UTC)", "Why", "Tokens in / out", "Cost", "Note", "By")
 
 
@@ -31,6 +31,7 @@ def _attempt(attempt: UsageAttempt) -> list[Any]:
     return [
         attempt.number,
         f"{attempt.provider_name} / {attempt.upstream_model}",
+        attempt.calls,
         label(attempt.outcome.replace("_", " "), "success" if attempt.received else "danger"),
         f"{attempt.input_tokens:,} / {attempt.output_tokens:,}",
         dollars(attempt.cost_nano) + ("" if attempt.received else ", for nothing"),

@@ -195,7 +195,7 @@ class UsageRecord(models.Model):
 
 
 class UsageAttempt(models.Model):
-    """One upstream call of a request: where it went, how it ended, and what it cost.
+    """One attempt of a request: where it went, how it ended, and what it cost.
 
     What failed attempts cost is told here and nowhere else: a request is charged for the
     attempt that answered, and attempts are never summed into anybody's bill.
@@ -218,6 +218,9 @@ class UsageAttempt(models.Model):
     outcome = models.CharField(max_length=48)
     #: Whether the client received its answer. What was not received was spent for nothing.
     received = models.BooleanField()
+    #: Requests that were sent for it: a batch is sent in parts, and what a dead connection has
+    #: lost is sent again. The database knows the default: an older version may write beside.
+    calls = models.PositiveIntegerField(db_default=1)
     input_tokens = models.PositiveBigIntegerField()
     output_tokens = models.PositiveBigIntegerField()
     usage_source = models.CharField(max_length=10, choices=UsageRecord.Source)
