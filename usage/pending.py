@@ -14,7 +14,8 @@ from usage.spool import Segment
 #: Days begin at a quarter of an hour in every time zone there is.
 QUARTER_MS = 900_000
 MILLISECONDS_FROM = 80
-#: So many entries are looked through for those that can be one: a database may be away for long.
+#: So many entries are looked through for those that are shipped, or can be one: a database may be
+#: away for long.
 MANY = 5_000
 
 
@@ -60,7 +61,7 @@ class Pending:
         self._merge_at = MANY
 
     def add(self, record: Record, segment: Segment) -> None:
-        """Called for every request: a tuple for it and each paid attempt, and no more."""
+        """Called for every request: a tuple for it and each paid attempt, and rarely more."""
         quarter = (record.request_id.int >> MILLISECONDS_FROM) // QUARTER_MS
         if record.cost_nano:
             holders = (record.key_id, record.team_id, record.user_id, None)
@@ -71,6 +72,9 @@ class Pending:
             if is_one and one.cost_nano and one.upstream_key_id:
                 by_key = (None, None, None, one.upstream_key_id)
                 self._new.append(Closed(segment, segment.written, quarter, by_key, one.cost_nano))
+        # Where no budget is, and no other process, nobody else ever asks.
+        if len(self._new) > MANY:
+            self.sums()
 
     def sums(self) -> dict[str, int]:
         """What is pending now."""

@@ -58,6 +58,18 @@ def test_a_long_wait_takes_an_entry_for_each_key_and_segment(segment, monkeypatc
     assert (of_key(told), of_key(told, 2)) == (400, 200)
 
 
+def test_what_nobody_asks_about_does_not_pile_up(segment, monkeypatch):
+    """Without budgets, a process that shares them with no other is never asked."""
+    monkeypatch.setattr(pending, "MANY", 4)
+    told = Pending()
+    for _ in range(50):
+        spend(told, segment)
+        segment.shipped = segment.written
+
+    assert len(told._new) <= 4
+    assert told.sums() == {}
+
+
 def test_what_became_one_entry_is_pending_until_the_last_of_it_is_shipped(segment, monkeypatch):
     monkeypatch.setattr(pending, "MANY", 1)
     told = Pending()
