@@ -120,6 +120,7 @@ def _front_door() -> Iterator[Metric]:
         "courier_turned_away_share", "Of the requests, how many are turned away now.", load.share
     )
     yield _gauge("courier_connections", "Connections of clients.", float(connections.open))
+    yield _gauge("courier_tasks", "Tasks of the event loop.", float(len(asyncio.all_tasks())))
     for name, text, value in (
         ("requests_turned_away", "Requests that were answered 503 overloaded.", load.turned_away),
         ("connections_refused", "Connections beyond what there may be.", connections.refused),

@@ -1,7 +1,6 @@
 """Starts, kills and questions a Courier of its own."""
 
 import contextlib
-import importlib.util
 import os
 import signal
 import sqlite3
@@ -76,6 +75,9 @@ class PostgresAndRedis(Database):
 class Courier:
     """One installation: its data directory, its database, and its server processes."""
 
+    #: What runs: one server alone, unless this is set to another program.
+    program = ("-m", "courier_site.serve")
+
     def __init__(self, directory, database, **environment):
         self.directory = Path(directory)
         self.database = database
@@ -101,6 +103,10 @@ class Courier:
     @property
     def url(self):
         return f"{self.origin}/v1"
+
+    @property
+    def process_id(self):
+        return self._process.pid
 
     @property
     def is_running(self):
@@ -136,7 +142,7 @@ class Courier:
         """Start the server, without waiting for it."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                _server_command(self.port),
+                [sys.executable, *self.program],
                 cwd=CHECKOUT,
                 env=self.environment,
                 stdout=log,
@@ -198,12 +204,3 @@ class Courier:
             if len(now) != len(seen):
                 seen, since = now, time.monotonic()
         return seen
-
-
-def _server_command(port):
-    if importlib.util.find_spec("courier_site.serve"):
-        return [sys.executable, "-m", "courier_site.serve"]
-    return [
-        sys.executable, "-m", "uvicorn", "courier_site.asgi:application", "--loop", "uvloop",
-        "--http", "httptools", "--port", str(port), "--timeout-graceful-shutdown", "30",
-    ]  # fmt: skip

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -116,12 +115,12 @@ async def test_f56_slow_clients_are_closed_in_time_and_good_ones_are_served(cour
 async def test_f59_at_the_limit_of_open_files_new_work_is_refused_and_all_recovers(
     start, monkeypatch
 ):
-    limited = [
-        sys.executable, "-c",
+    limited = (
+        "-c",
         "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256));"
         "sys.argv = ['serve']; runpy.run_module('courier_site.serve', run_name='__main__')",
-    ]  # fmt: skip
-    monkeypatch.setattr("tests.e2e.courier._server_command", lambda port: limited)
+    )
+    monkeypatch.setattr("tests.e2e.courier.Courier.program", limited)
     courier = start()
     crowd = [Talk(courier.port) for _ in range(400)]
     for each in crowd:

@@ -1,5 +1,7 @@
 """What a process tells Prometheus, and to whom."""
 
+import asyncio
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -164,3 +166,13 @@ async def test_r35_how_busy_it_is_and_whom_it_turned_away_is_told(scrape, monkey
     assert 0 <= samples["courier_turned_away_share",] <= 1
     assert samples["courier_event_loop_lag_seconds",] >= 0
     assert samples["courier_connections",] >= 1
+
+
+async def test_r42_how_many_tasks_the_event_loop_has_is_told(scrape):
+    before = (await scrape())["courier_tasks",]
+    idle = [asyncio.create_task(asyncio.sleep(60)) for _ in range(5)]
+    samples = await scrape()
+    for task in idle:
+        task.cancel()
+
+    assert samples["courier_tasks",] == before + 5
