@@ -13,7 +13,6 @@ OF_THE_RUN = {
     "COURIER_RESULTS",
     "COURIER_SAMPLES",
     "COURIER_SOAK",
-    "COURIER_SOAK_S",
 }
 # Read by the settings below. Whatever the shell has set must not reach the tests.
 for name in [name for name in os.environ if name.startswith("COURIER_")]:

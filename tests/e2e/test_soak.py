@@ -19,8 +19,7 @@ from tests.faults.figures import figure
 from tests.soak import trials
 
 HOUR_S = 3600
-#: All of the hour is asked for by `python -m tests.faults --hour`.
-LASTS_S = int(os.environ.get("COURIER_SOAK_S") or trials(90, 180))
+LASTS_S = trials(90, HOUR_S)
 IS_WHOLE = LASTS_S >= HOUR_S
 #: Before anything is measured: pools and caches are full after some thousand requests, and what
 #: the allocators leave unused grows slower and slower.

@@ -5,7 +5,7 @@ import collections
 import gc
 import os
 import random
-from pathlib import Path
+import tracemalloc
 
 from accounts import admission
 from accounts.principals import authenticate
@@ -97,29 +97,41 @@ async def records_of(expected):
     return known
 
 
-def resident_kb():
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0])
-
-
 async def test_r42_requests_leave_neither_tasks_nor_files_nor_memory(courier, key, upstream):
     """The short form: the same again and again, and as much is left each time."""
     upstream.default = answer
-    left = []
-    for _ in range(trials(4, 40)):
-        for _ in range(5):
-            asked = (
-                try_to_ask(courier, key=key.secret, stream=number % 2 == 0) for number in range(10)
-            )
-            await asyncio.gather(*asked)
-        await until(lambda: not courier.application._front_door.open)
-        await asyncio.sleep(0.1)
-        gc.collect()
-        left.append((len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd")), resident_kb()))
+    await ask_many(courier, key, upstream)
+    tracemalloc.start()
+    try:
+        await ask_many(courier, key, upstream)
+        tasks, files, memory = left()
+        asked = sum([await ask_many(courier, key, upstream) for _ in range(trials(2, 40))])
+        more_tasks, more_files, more_memory = left()
+    finally:
+        tracemalloc.stop()
 
-    (tasks, files, memory), (more_tasks, more_files, more_memory) = left[1], left[-1]
-    seen = f"{more_tasks - tasks:+d} tasks, {more_files - files:+d} files"
-    figure("R42", f"short form: {seen}, RSS {more_memory - memory:+d} kB", "flat")
+    each = (more_memory - memory) / asked
+    seen = f"{more_tasks - tasks:+d} tasks, {more_files - files:+d} files, {each:+.0f} bytes each"
+    figure("R42", f"short form: {asked} requests: {seen}", "flat")
     assert more_tasks - tasks <= 2
     assert more_files - files <= 8
-    assert more_memory - memory < 20_000
+    # The last few thousand are remembered: their ids, and what they cost.
+    assert each < 1800
+
+
+async def ask_many(courier, key, upstream):
+    """Fifty requests, half of them streams. Returns how many, once nothing of them is open."""
+    for _ in range(5):
+        asked = (try_to_ask(courier, key=key.secret, stream=n % 2 == 0) for n in range(10))
+        await asyncio.gather(*asked)
+    await until(lambda: not courier.application._front_door.open)
+    await asyncio.sleep(0.1)
+    upstream.forget()
+    return 50
+
+
+def left():
+    """Tasks, open files, and bytes of Python's objects."""
+    gc.collect()
+    files = len(os.listdir("/proc/self/fd"))
+    return len(asyncio.all_tasks()), files, tracemalloc.get_traced_memory()[0]
