@@ -29,7 +29,7 @@ CALLERS = 32
 #: MB per 10 minutes. Of minutes the warm-up is a part; a leak of 1 KB per request is 60 MB.
 MOST_GROWTH = 1 if IS_WHOLE else 30
 #: What is counted wavers with the load.
-WAVERS = 8
+WAVERS = 20
 STREAM = (OPENING, Pause(0.02), HELLO, Pause(0.02), HELLO, STOP, USAGE, DONE)
 
 
