@@ -22,6 +22,9 @@ LINGER_S = 5.0
 #: How long a client may leave what is sent to it unread. Longer than the gateway waits, which
 #: by then has written down how the answer ended.
 STALL_S = 45.0
+#: What may wait here for a client to read before its upstream is no longer read, in bytes. The
+#: kernel has more, so this runs empty while there is room.
+MOST_WAITING = 16 * 1024
 #: How long a connection that was accepted just before a stop may take to send its request.
 LAST_CHANCE_S = 1.0
 
@@ -68,6 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(MOST_WAITING)
         # Weak, for a request must not keep its connection: that would be a cycle.
         self._extensions = {"courier.break_off": WeakMethod(self.break_off)}
         self._address = self.client[0] if self.client else ""

@@ -24,6 +24,9 @@ BACKLOG = 2048
 #: Data that a client has not acknowledged for so long, or that long without a sign of life, means
 #: that its machine is gone.
 DEAD_PEER_S = 30
+#: What the kernel takes for a client beyond what is on its way to it, in bytes. By itself it takes
+#: megabytes: of memory, and of answers that are paid for and that nobody may read.
+MOST_UNSENT = 128 * 1024
 #: How long open requests may take to end after Ctrl-C, for somebody is waiting, in seconds.
 HASTY_DRAIN_S = 1.5
 #: How long connections that the kernel has made already are still accepted, in seconds.
@@ -50,7 +53,7 @@ def bound(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _notice_dead_peers(listener)
+        _heed_peers(listener)
         listener.bind(address)
     except OSError as error:
         reason = (
@@ -62,14 +65,18 @@ def bound(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _notice_dead_peers(listener: socket.socket) -> None:
-    """Let the kernel end connections whose peer is gone. Those that are accepted inherit it."""
+def _heed_peers(listener: socket.socket) -> None:
+    """Let the kernel end connections whose peer is gone, and take little for one that is slow.
+
+    Connections that are accepted inherit it.
+    """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", DEAD_PEER_S // 2),
         ("TCP_KEEPINTVL", DEAD_PEER_S // 6),
         ("TCP_KEEPCNT", 3),
         ("TCP_USER_TIMEOUT", DEAD_PEER_S * 1000),
+        ("TCP_NOTSENT_LOWAT", MOST_UNSENT),
     ):
         if hasattr(socket, name):
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

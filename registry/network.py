@@ -281,8 +281,8 @@ def transport() -> Network:
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         timeout=aiohttp.ClientTimeout(total=None),
-        # What is read ahead of a client that does not read is twice as much.
-        read_bufsize=64 * 1024,
+        # What is read ahead of a client that does not read: twice as much, and one read.
+        read_bufsize=16 * 1024,
         max_line_size=32 * 1024,
         max_field_size=32 * 1024,
     )

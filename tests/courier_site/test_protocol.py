@@ -136,7 +136,7 @@ async def answer_much(scope, receive, send):
 @pytest.fixture
 async def much(monkeypatch):
     """A server of large answers that is quick to lose patience, and its connections."""
-    monkeypatch.setattr(protocol, "STALL_S", 0.1)
+    monkeypatch.setattr(protocol, "STALL_S", 0.5)
     async with serving(answer_much, timeout_keep_alive=60) as server:
         yield server
 

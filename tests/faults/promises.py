@@ -182,8 +182,6 @@ MISSED = {
     "R36": "The first call to a frozen or slow Redis took 108 to 119 ms more, not 100, and later "
     "ones up to 2.2 ms, not 2, beside other work. Nothing fails open.",
     "S07": "Whether the time of a refusal tells what is wrong with a key was not measured.",
-    "R17": "200 clients that do not read cost 94 to 151 MB, not 64. Reading their upstreams does "
-    "pause; what stays is read ahead, kept words, and memory that the allocator keeps.",
     "R42": "The hour was not run: 75 seconds grew by 11 MB per 10 minutes, which may be the "
     "warm-up, and may not.",
     "F60": "Nothing is refused before the killer comes; no answer that arrived whole is lost.",
