@@ -12,8 +12,10 @@ from django.utils.safestring import SafeString
 
 from accounts.models import ApiKey, Plan, Team
 from courier_site.blast import use
-from courier_site.blast.state import Allowance, Harm
+from courier_site.blast.barring import Bar
+from courier_site.blast.state import UPSTREAM, Allowance, Harm
 from courier_site.blast.use import Use
+from registry.models import UpstreamKey
 from usage.money import dollars
 
 Part = Mapping[str, Any]
@@ -50,12 +52,26 @@ def _parts(harm: Harm) -> Iterator[Part]:
     for model, provider in sorted({target[:2] for target in harm.targets}):
         yield {"model": model, "provider_name": provider}
     yield from map(_part_of_scope, harm.lowered)
+    yield from map(_part_of_bar, harm.barred)
 
 
 def _part_of_scope(allowance: Allowance) -> Part:
     if allowance.scope == "plan":
         return {"key_id__in": _keys_with([allowance.scope_id])}
+    if allowance.scope == UPSTREAM:
+        # The sums per day do not tell which of its keys a provider was called with.
+        key = UpstreamKey.objects.select_related("provider").get(pk=allowance.scope_id)
+        return {"provider_name": key.provider.name}
     part: dict[str, Any] = {f"{allowance.scope}_id": allowance.scope_id}
+    return part
+
+
+def _part_of_bar(bar: Bar) -> Part:
+    """The traffic that a policy may stop: its other conditions are left aside."""
+    part: dict[str, Any] = {"model": bar.model}
+    for column, patterns in (("team_name", bar.teams), ("key_name", bar.keys)):
+        if patterns and not any(set("*?[") & set(each) for each in patterns):
+            part[f"{column}__in"] = patterns
     return part
 
 
@@ -75,6 +91,7 @@ def told(impact: Impact) -> SafeString:
         "aliases": harm.aliases,
         "targets": harm.targets,
         "lowered": harm.lowered,
+        "barred": harm.barred,
     }
     return render_to_string("admin/impact.html", context)
 

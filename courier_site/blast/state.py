@@ -8,10 +8,13 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from accounts.models import ApiKey, Budget, Plan, RateLimit, Scoped, Team, User
+from courier_site.blast.barring import Bar, bars
 from registry import conditions
-from registry.models import Alias, ServedModel
+from registry.key_terms import terms_of
+from registry.models import Alias, ServedModel, UpstreamKey
 
 SCOPES: Mapping[str, type[Any]] = {"key": ApiKey, "team": Team, "user": User, "plan": Plan}
+UPSTREAM = "upstream key"
 
 
 class Target(NamedTuple):
@@ -25,7 +28,7 @@ class Target(NamedTuple):
 
 
 class Allowance(NamedTuple):
-    """A limit or a hard budget."""
+    """A limit or a hard budget, of those who ask or of an upstream key."""
 
     scope: str
     scope_id: int
@@ -43,6 +46,7 @@ class State:
     targets: frozenset[Target]
     allowances: Mapping[tuple[object, ...], Allowance]
     scopes: frozenset[tuple[str, int]]
+    bars: frozenset[Bar] = frozenset()
 
     def serves(self, name: str) -> bool:
         """Whether some target answers who asks for this name."""
@@ -64,24 +68,33 @@ class Harm:
     targets: list[Target] = field(default_factory=list)
     #: What would be lowered or added.
     lowered: list[Allowance] = field(default_factory=list)
+    #: Models that would have no route where a policy holds.
+    barred: list[Bar] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.stranded or self.aliases or self.targets or self.lowered)
+        parts = (self.stranded, self.aliases, self.targets, self.lowered, self.barred)
+        return any(parts)
 
 
 def now() -> State:
     """What the rows say, in the transaction that is under way."""
     models = [model for model in conditions.models() if model.enabled]
-    allowances = [*_limits(), *_budgets()]
+    upstream = list(UpstreamKey.objects.filter(enabled=True).select_related("provider"))
+    allowances = [*_limits(), *_budgets(), *_of_upstream(upstream)]
+    found = bars()
+    closed = {bar.model for bar in found if bar.is_for_all}
+    served = [model for model in models if model.name not in closed]
     return State(
         names=_names(models),
-        targets=frozenset(target for model in models for target in _targets(model)),
+        targets=frozenset(target for model in served for target in _targets(model)),
         allowances={(each.scope, each.scope_id, each.kind): each for each in allowances},
         scopes=frozenset(
             (scope, pk)
             for scope, model in SCOPES.items()
             for pk in model.objects.values_list("pk", flat=True)
-        ),
+        )
+        | {(UPSTREAM, key.pk) for key in upstream},
+        bars=frozenset(bar for bar in found if bar.model not in closed),
     )
 
 
@@ -94,6 +107,7 @@ def harm(before: State, after: State) -> Harm:
         aliases=sorted((name, before.names[name]) for name in gone if before.names[name] != name),
         targets=sorted(lost, key=lambda target: target[:3]),
         lowered=sorted(_lowered(before, after), key=lambda each: each.words),
+        barred=sorted(bar for bar in after.bars - before.bars if before.serves(bar.model)),
     )
 
 
@@ -125,8 +139,10 @@ def _names(models: Iterable[ServedModel]) -> dict[str, str]:
 def _targets(model: ServedModel) -> Iterable[Target]:
     for route in conditions.usable_routes(model):
         keys = [key for key in route.provider.keys.all() if key.enabled and conditions.opens(key)]
-        names = frozenset(key.name for key in keys)
-        yield Target(model.name, route.provider.name, route.upstream_model, names)
+        able = [key for key in keys if terms_of(key).allow(route.upstream_model)]
+        if able or not keys:
+            names = frozenset(key.name for key in able)
+            yield Target(model.name, route.provider.name, route.upstream_model, names)
 
 
 def _limits() -> Iterable[Allowance]:
@@ -139,6 +155,21 @@ def _budgets() -> Iterable[Allowance]:
     for row in Budget.objects.filter(hard=True).select_related(*SCOPES):
         kind = ("budget", row.period, row.window)
         yield Allowance(*_scope(row), kind, float(row.amount), f"{row} for {_named(row)}")
+
+
+def _of_upstream(keys: Iterable[UpstreamKey]) -> Iterable[Allowance]:
+    for key in keys:
+        amounts = {
+            "requests per minute": key.requests_per_minute,
+            "tokens per minute": key.tokens_per_minute,
+            "requests at the same time": key.concurrency,
+            f"US dollars ({key.get_budget_period_display().lower()})": key.budget,
+        }
+        name = f"upstream key {key.provider.name}/{key.name}"
+        for kind, amount in amounts.items():
+            if amount is not None:
+                words = f"{amount:,} {kind} for {name}"
+                yield Allowance(UPSTREAM, key.pk, (kind,), float(amount), words)
 
 
 def _scope(row: Scoped) -> tuple[str, int]:

@@ -9,7 +9,15 @@ from django.utils import timezone
 
 from accounts.models import Budget, RateLimit
 from courier_site.revising import recording
-from registry.models import Alias, Provider, RecordedRevision, Route, ServedModel, UpstreamKey
+from registry.models import (
+    Alias,
+    Provider,
+    RecordedRevision,
+    Route,
+    RoutingPolicy,
+    ServedModel,
+    UpstreamKey,
+)
 from registry.revisions import Making
 from tests.courier_site import forms
 from tests.courier_site.rows import make_day
@@ -17,6 +25,7 @@ from tests.factories import (
     make_key,
     make_limit,
     make_model,
+    make_policy,
     make_provider,
     make_team,
     make_upstream_key,
@@ -261,3 +270,84 @@ def test_archiving_a_team_shows_what_its_keys_are_used_for(browser, scene):
 
     assert "two" in page
     assert "<strong>101.4 requests and $1.00 per day</strong>" in page
+
+
+def change_key(browser, key, **changed):
+    url = reverse("admin:registry_upstreamkey_change", args=[key.pk])
+    form = browser.get(url).context["adminform"].form
+    kept = {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}
+    told = {name: value for name, value in kept.items() if value not in (None, False, "")}
+    return browser.post(url, told | changed)
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("requests_per_minute", "5 requests per minute for upstream key main/"),
+        ("tokens_per_minute", "5 tokens per minute for upstream key main/"),
+        ("concurrency", "5 requests at the same time for upstream key main/"),
+        ("budget", "US dollars"),
+    ],
+)
+def test_an_upstream_keys_own_limits_are_asked_for(browser, scene, field, said):
+    key = UpstreamKey.objects.get(provider__name="main")
+
+    page = impact(change_key(browser, key, **{field: "5"}))
+
+    assert said in page
+    assert "by <strong>2 keys</strong>" in page
+    assert getattr(UpstreamKey.objects.get(pk=key.pk), field) is None
+
+
+def test_an_upstream_key_that_may_do_more_is_not_asked_for(browser, scene):
+    key = UpstreamKey.objects.get(provider__name="main")
+    UpstreamKey.objects.filter(pk=key.pk).update(concurrency=4)
+
+    assert change_key(browser, key, concurrency="5").status_code == 302
+
+
+def test_an_upstream_key_for_other_models_only_leaves_models_without_a_target(browser, scene):
+    key = UpstreamKey.objects.get(provider__name="main")
+
+    page = impact(change_key(browser, key, allowed_models="other-*"))
+
+    assert "<strong>alone</strong> (70 requests in 7 days)" in page
+
+
+def add_policy(browser, **fields):
+    form = {"name": "strict", "position": "10", "enabled": "on", "then_exclude": "main"}
+    return browser.post(reverse("admin:registry_routingpolicy_add"), form | fields)
+
+
+def test_a_policy_that_leaves_a_model_without_any_route_is_asked_for(browser, scene):
+    page = impact(add_policy(browser))
+
+    assert "<strong>alone</strong> (70 requests in 7 days)" in page
+    assert "<strong>both</strong> (" not in page
+    assert "a reason is needed" in page
+    assert not RoutingPolicy.objects.exists()
+
+
+def test_a_policy_that_leaves_a_team_without_any_route_shows_what_the_team_used(browser, scene):
+    page = impact(add_policy(browser, when_teams="sales"))
+
+    assert "<strong>alone</strong> under strict" in page
+    assert "by <strong>1 key</strong>" in page
+    assert "Nothing would serve" not in page
+
+
+def test_policies_that_leave_nothing_together_are_asked_for(browser, scene):
+    make_policy("no-spare", then={"exclude": ["spare"]})
+
+    page = impact(add_policy(browser, when_teams="sales", when_models="both"))
+
+    assert "<strong>both</strong> under strict" in page
+    assert "<strong>alone</strong> under" not in page
+
+
+def test_a_policy_that_nobody_meets_is_not_asked_for(browser, scene):
+    assert add_policy(browser, when_teams="nobody").status_code == 302
+
+
+def test_a_policy_that_leaves_a_route_is_not_asked_for(browser, scene):
+    assert add_policy(browser, then_exclude="spare").status_code == 302
