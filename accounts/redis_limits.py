@@ -21,7 +21,8 @@ from accounts.limits import (
     Verdict,
     slot_us,
 )
-from accounts.redis_line import RedisLine, Script, ScriptCall, packed
+from accounts.redis_commands import Script, ScriptCall, packed
+from accounts.redis_line import RedisLine
 from accounts.rules import BudgetRule, Limit, Need, Rules
 
 LIMITS, BUDGETS = "windows.lua", "budgets.lua"
@@ -244,11 +245,14 @@ class Question(ScriptCall):
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def succeed(self, reply: Any) -> None:
-        if not self.answer.cancelled():
+        if not self.answer.done():
             self.answer.set_result(reply)
 
     def fail(self) -> None:
-        if not self.answer.cancelled():
+        self.overdue()
+
+    def overdue(self) -> None:
+        if not self.answer.done():
             self.answer.set_exception(LimitsUnavailable())
 
 
@@ -267,8 +271,9 @@ class Admission(Question):
         self.need = need
 
     def succeed(self, reply: Any) -> None:
+        is_heard = not self.answer.done()
         super().succeed(reply)
-        if self.answer.cancelled():
+        if not is_heard:
             self._give_back(reply)
 
     def fail(self) -> None:

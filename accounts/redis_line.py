@@ -3,29 +3,36 @@
 redis-py's own client costs more CPU per call than a whole request may, and a cancelled call
 on it closes the connection for all. Here the commands of one tick of the event loop leave in
 one write, replies are matched by their order, and nobody who stops waiting disturbs that.
+
+While an answer is overdue nobody else waits for one: a request that asks more than once meets one
+deadline, and those after it none. The connection stays for a while, so that a Redis which was
+slow is asked again the moment it has answered all that it owes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import hiredis
 from django.conf import settings
 from redis.asyncio.connection import SSLConnection, parse_url
 
+from accounts.redis_commands import Command, Script, packed
+
 logger = logging.getLogger(__name__)
 
 #: If the event loop itself was late, answers may lie unread: look once more after this.
 GRACE_S = 0.01
 CONNECT_S = 0.3
+#: For how long an answer may be overdue until the connection is given up.
+OVERDUE_S = 1.0
 POST_WITHIN_S = 0.02
 FAILURES_TO_OPEN = 3
 OPEN_FOR_S = 1.0
@@ -39,71 +46,6 @@ MEANS = {
     "OOM": "OOM, its memory is full",
     "READONLY": "READONLY, it is a replica",
 }
-SCRIPTS = Path(__file__).parent / "lua"
-
-
-def packed(*parts: str | int) -> bytes:
-    """The parts as Redis reads the arguments of a command."""
-    texts = [str(part).encode() for part in parts]
-    return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
-
-
-class Script:
-    """A Lua script, called by its digest; by its source where Redis was told to forget it."""
-
-    def __init__(self, *names: str | Path) -> None:
-        self.source = "\n".join((SCRIPTS / name).read_text() for name in names)
-        # SHA-1 is how Redis names scripts; it guards nothing.
-        name = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-        self.by_digest = packed("EVALSHA", name)
-        self.by_source = packed("EVAL", self.source)
-
-
-class Command:
-    """One command, and what becomes of it: `succeed` or `fail` is called once."""
-
-    __slots__ = ("arguments", "count", "sent", "since")
-
-    def __init__(self, count: int, arguments: bytes) -> None:
-        self.count = count
-        self.arguments = arguments
-        #: How many times it left, and since when it is waited for.
-        self.sent = 0
-        self.since = 0.0
-
-    def to_bytes(self) -> bytes:
-        return b"*%d\r\n%b" % (self.count, self.arguments)
-
-    def is_unknown(self, error: str) -> bool:
-        """Whether Redis only lacks the script, so that it is worth being sent again."""
-        return False
-
-    def succeed(self, reply: Any) -> None:
-        raise NotImplementedError
-
-    def fail(self) -> None:
-        """No good answer came. If it was sent, it may have been carried out all the same."""
-        raise NotImplementedError
-
-
-class ScriptCall(Command):
-    """A call of a script. Its arguments: the number of keys, the keys, then the rest."""
-
-    __slots__ = ("carries_source", "script")
-
-    def __init__(self, script: Script, count: int, arguments: bytes) -> None:
-        super().__init__(count, arguments)
-        self.script = script
-        self.carries_source = False
-
-    def to_bytes(self) -> bytes:
-        script = self.script.by_source if self.carries_source else self.script.by_digest
-        return b"*%d\r\n%b%b" % (self.count + 2, script, self.arguments)
-
-    def is_unknown(self, error: str) -> bool:
-        unknown = error.startswith("NOSCRIPT") and not self.carries_source
-        self.carries_source = True
-        return unknown
 
 
 class Refused(ConnectionError):
@@ -184,6 +126,8 @@ class RedisLine:
         self._open_until = 0.0
         self._is_flush_due = False
         self._is_late = False
+        #: An answer did not come in time, and not all that Redis owes has come since.
+        self._is_overdue = False
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -192,12 +136,11 @@ class RedisLine:
     @property
     def is_away(self) -> bool:
         """Whether Redis is not asked for a moment, because it did not answer."""
-        return self._loop.time() < self._open_until
+        return self._is_overdue or time.monotonic() < self._open_until
 
     def call(self, command: Command) -> None:
         """Send with this tick's commands. It fails unless Redis answers within the deadline."""
-        command.since = self._loop.time()
-        if command.since < self._open_until:
+        if self.is_away:
             command.fail()
             return
         self._calls.append(command)
@@ -213,9 +156,9 @@ class RedisLine:
 
     async def close(self) -> None:
         """Send what waits, hear the answers if they come soon, and hang up."""
-        deadline = self._loop.time() + CONNECT_S + self._deadline_s
+        deadline = time.monotonic() + CONNECT_S + self._deadline_s
         while self._posts or (self._wire and self._wire.awaited):
-            if self._loop.time() > deadline:
+            if time.monotonic() > deadline:
                 break
             await asyncio.sleep(POST_WITHIN_S)
         for handle in (self._flushing, self._watching, self._connecting):
@@ -228,16 +171,21 @@ class RedisLine:
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
+        now = time.monotonic()
+        for command in self._calls:
+            # Not when it was asked: what our own loop took until now is not Redis's.
+            command.since = command.since or now
         if self._wire is not None:
-            self._send(self._wire)
-        elif self._connecting is None and self._loop.time() >= self._open_until:
+            self._send(self._wire, now)
+        elif self._connecting is None and now >= self._open_until:
             self._connecting = self._loop.create_task(self._connect())
-        elif self._posts:
+        elif self._posts or self._is_overdue:
             self._flushing = self._loop.call_later(OPEN_FOR_S, self._flush)
         self._watch()
 
-    def _send(self, wire: Wire) -> None:
-        now = self._loop.time()
+    def _send(self, wire: Wire, now: float) -> None:
+        if self._is_overdue:
+            return  # What is posted waits until all answers have come.
         for command in self._posts:
             command.since = now
         commands = [*self._posts, *self._calls]
@@ -250,6 +198,7 @@ class RedisLine:
         try:
             async with asyncio.timeout(CONNECT_S):
                 self._wire = await self._greeted_wire()
+                self._caught_up()
         except Refused as refusal:
             self._give_up(str(refusal))
         except (OSError, ValueError) as error:
@@ -307,6 +256,16 @@ class RedisLine:
         else:
             # The first word only: what follows may quote arguments.
             self._refused(command, str(reply).partition(" ")[0])
+        if self._is_overdue and self._wire is not None and not self._wire.awaited:
+            self._caught_up()
+            self._flush()
+
+    def _caught_up(self) -> None:
+        """Nothing is overdue any more: what is asked from now on has its own time."""
+        self._is_overdue = self._is_late = False
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
 
     def _refused(self, command: Command, word: str) -> None:
         if isinstance(command, Greeting):
@@ -324,17 +283,19 @@ class RedisLine:
                 self._failed("ConnectionLost")
         for command in lost:
             command.fail()
+        if self._is_overdue:
+            self._flush()
 
     def _watch(self) -> None:
         """See to it that the oldest command is looked at when its time is over."""
-        oldest = self._oldest()
-        if self._watching is None and oldest is not None:
-            self._watching = self._loop.call_at(oldest + self._deadline_s, self._check)
+        ends = self._ends()
+        if self._watching is None and ends is not None:
+            self._watching = self._loop.call_later(ends - time.monotonic(), self._check)
 
     def _check(self) -> None:
         self._watching = None
-        oldest = self._oldest()
-        if oldest is None or oldest + self._deadline_s > self._loop.time():
+        ends = self._ends()
+        if ends is None or ends > time.monotonic():
             self._is_late = False
             self._watch()
         elif not self._is_late:
@@ -342,12 +303,31 @@ class RedisLine:
             self._watching = self._loop.call_later(GRACE_S, self._check)
         else:
             self._is_late = False
+            self._time_is_over()
+
+    def _ends(self) -> float | None:
+        """When the time of the oldest command is over, or that of a connection which is overdue."""
+        oldest = self._oldest()
+        if oldest is None:
+            return None
+        return oldest + self._deadline_s + OVERDUE_S * self._is_overdue
+
+    def _time_is_over(self) -> None:
+        if self._is_overdue:
             self._give_up("Timeout")
+        else:
+            self._is_overdue = True
+            for command in self._wire.awaited if self._wire is not None else ():
+                command.overdue()
+            self._fail_waiting()
+            self._failed("Timeout")
+        self._flush()
 
     def _oldest(self) -> float | None:
-        if self._wire is not None and self._wire.awaited:
-            return self._wire.awaited[0].since
-        return self._calls[0].since if self._calls else None
+        if self._wire is not None:
+            # What is not sent yet leaves in this very tick.
+            return self._wire.awaited[0].since if self._wire.awaited else None
+        return self._calls[0].since or None if self._calls else None
 
     def _give_up(self, why: str) -> None:
         """Fail all who wait, and begin anew with another connection."""
@@ -371,13 +351,13 @@ class RedisLine:
             return
         if self._failures == FAILURES_TO_OPEN:
             logger.warning("Redis cannot be used: %s", MEANS.get(why, why))
-        self._open_until = self._loop.time() + OPEN_FOR_S
+        self._open_until = time.monotonic() + OPEN_FOR_S
         self._hang_up()
         self._fail_waiting()
 
     def _succeeded(self, command: Command) -> None:
-        if isinstance(command, Greeting):
-            return
+        if isinstance(command, Greeting) or self._is_overdue:
+            return  # What comes too late is no reason to wait again.
         if self._failures >= FAILURES_TO_OPEN:
             logger.info("Redis can be used again")
         self._failures = 0

@@ -301,7 +301,7 @@ COURIER_IDEMPOTENCY: str = env.str("COURIER_IDEMPOTENCY", default="memory").stri
 #: Whether what was certified before is certified again every night, which costs a little.
 COURIER_CERTIFY_NIGHTLY: bool = env.bool("COURIER_CERTIFY_NIGHTLY", default=False)
 #: Seconds until Redis counts as away. Short, for every request waits for it.
-COURIER_REDIS_DEADLINE_S: float = env.float("COURIER_REDIS_DEADLINE", default=0.1)
+COURIER_REDIS_DEADLINE_S: float = env.float("COURIER_REDIS_DEADLINE", default=0.075)
 #: Whether Redis may evict keys although it then forgets limits.
 COURIER_REDIS_MAY_EVICT: bool = env.bool("COURIER_REDIS_MAY_EVICT", default=False)
 #: What a scrape of /metrics has to show. Empty: there is no /metrics.

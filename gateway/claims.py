@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from accounts.errors import LimitsUnavailable
+from accounts.redis_commands import Script, ScriptCall, packed
 from accounts.redis_limits import Question
-from accounts.redis_line import RedisLine, Script, ScriptCall, packed
+from accounts.redis_line import RedisLine
 from gateway import idempotency_errors
 
 #: For how long a key is remembered, in seconds.
@@ -155,8 +156,9 @@ class Claiming(Question):
         self._let_go = let_go
 
     def succeed(self, reply: Any) -> None:
+        is_heard = not self.answer.done()
         super().succeed(reply)
-        if self.answer.cancelled():
+        if not is_heard:
             self._let_go()
 
     def fail(self) -> None:
