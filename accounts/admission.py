@@ -388,13 +388,12 @@ async def _beat(counted_by: RedisStore) -> None:
     while True:
         try:
             pulse = await announce(counted_by)
-        except LimitsUnavailable:
-            _see(Mode.DEGRADED)
-        else:
             if pulse.born_us != born_us:
-                born_us = pulse.born_us
                 _renew_all()
                 await _check_policy(counted_by)
+                born_us = pulse.born_us
+        except LimitsUnavailable:
+            _see(Mode.DEGRADED)
         await asyncio.sleep(PULSE_EVERY_S)
 
 

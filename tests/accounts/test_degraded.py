@@ -14,7 +14,7 @@ from accounts.admission import Mode, admit
 from accounts.degraded import Fallback
 from accounts.errors import LimitsUnavailable, RateLimited
 from accounts.limits import Figures
-from accounts.redis_limits import RedisStore
+from accounts.redis_limits import REPLICAS, RedisStore
 from accounts.rules import Need
 from lib.ids import uuid7
 from tests.accounts.conftest import a_budget, a_limit, a_principal, costs, rules_of, tokens
@@ -278,6 +278,28 @@ async def test_f34_a_redis_that_evicts_is_not_used(shared, evicting, settings, a
             assert await granted(a_principal(a_limit())) == 1
     finally:
         await admission.stop()
+
+
+@pytest.fixture
+async def reticent(redis_client, redis_server, monkeypatch):
+    """Admission over a Redis that does not tell its policy."""
+    rights = {"categories": ["+@all"], "commands": ["-info"], "keys": ["*"], "channels": ["*"]}
+    redis_client.acl_setuser("reticent", enabled=True, passwords=["+open"], **rights)
+    store = RedisStore(redis_server.url().replace("//", "//reticent:open@"))
+    monkeypatch.setattr(admission, "_store", store)
+    await admission.start()
+    yield
+    await admission.stop()
+    redis_client.acl_deluser("reticent")
+
+
+async def test_r27_signs_of_life_go_on_where_the_policy_cannot_be_asked(reticent, redis_client):
+    for _ in range(2):
+        async with asyncio.timeout(10):
+            while not redis_client.zcard(REPLICAS):
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
+        redis_client.delete(REPLICAS)
 
 
 async def test_f33_all_that_is_held_is_held_again_after_redis_began_anew(shared, redis_server):
