@@ -179,8 +179,6 @@ MISSED = {
     "R35": "With the load, the provider and the gateway on two cores, goodput was 65 to 81 percent "
     "of the peak, and who was turned away waited 0.1 to 1 s, those admitted longer. Health and the "
     "admin stay quick.",
-    "R36": "The first call to a frozen or slow Redis took 108 to 119 ms more, not 100, and later "
-    "ones up to 2.2 ms, not 2, beside other work. Nothing fails open.",
     "S07": "Whether the time of a refusal tells what is wrong with a key was not measured.",
     "R42": "The hour was not run: 75 seconds grew by 11 MB per 10 minutes, which may be the "
     "warm-up, and may not.",
