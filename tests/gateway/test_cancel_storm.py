@@ -7,14 +7,17 @@ import os
 import random
 import tracemalloc
 
+import pytest
+
 from accounts import admission
 from accounts.principals import authenticate
 from tests import factories
-from tests.e2e.client import try_to_ask
+from tests.e2e.client import Call, try_to_ask
 from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, USAGE, Answer, Pause, completion
 from tests.faults.figures import figure
 from tests.gateway.conftest import in_thread, until
 from tests.soak import trials
+from usage import recorder
 from usage.models import UsageRecord
 
 ROUNDS = trials(4, 100)
@@ -72,6 +75,33 @@ async def test_f57_whatever_is_cancelled_however_often_is_settled_once(courier, 
     assert used["tokens"] == sum(record.input_tokens + record.output_tokens for record in records)
     assert set(ended) - {"complete"} != set()
     assert len(records) <= len(replies)
+
+
+@pytest.mark.parametrize("how", ["left", "cancelled"])
+async def test_f57_what_has_ended_well_does_not_end_once_more(
+    courier, key, upstream, monkeypatch, how
+):
+    """It is on record before its last byte leaves, and that byte never may."""
+    # Else the recorder's own memory would hide that it was told of two ends.
+    monkeypatch.setattr(recorder, "CLOSED_REMEMBERED", 0)
+    upstream.default = lambda request: Answer((OPENING, HELLO, Pause(0.3), STOP + USAGE + DONE))
+    front_door = courier.application._front_door
+    async with Call(courier, key=key.secret, stream=True) as call:
+        await call.read_head()
+        (connection,) = courier.server.server_state.connections
+        connection.pause_writing()  # as if the client had stopped reading
+        await until(lambda: recorder.outcomes())
+        (task,) = front_door.open
+        if how == "left":
+            call.reset()
+        else:
+            task.cancel()
+            asyncio.get_running_loop().call_later(0.1, connection.resume_writing)
+        await until(lambda: not front_door.open)
+
+    assert dict(recorder.outcomes()) == {"ok": 1}
+    record = await courier.last_record()
+    assert (record.outcome, record.end_reason, record.status) == ("ok", "complete", 200)
 
 
 async def look(principal):

@@ -95,11 +95,18 @@ def test_f55_nothing_is_let_in_while_the_spool_is_read_only(small_disk):
     empty_log()
 
 
-def test_f55_a_spool_that_is_deleted_underneath_is_noticed_and_begun_anew(tmp_path):
+def delete_segments(folder):
+    """What a sweep of old files does: the folders stay, and so does the file that is open."""
+    for segment in folder.rglob("*.spool"):
+        segment.unlink()
+
+
+@pytest.mark.parametrize("delete", [shutil.rmtree, delete_segments])
+def test_f55_a_spool_that_is_deleted_underneath_is_noticed_and_begun_anew(tmp_path, delete):
     own = OwnSpool(tmp_path / "spool")
     own.record(before := make_record())
     own.ship()
-    shutil.rmtree(tmp_path / "spool")
+    delete(tmp_path / "spool")
     own.spool.check_disk()
 
     with pytest.raises(SpoolUnavailable):
