@@ -57,7 +57,10 @@ class Traffic:
         return told
 
     def _of(self, target: Target) -> Seen:
-        return self._seen.setdefault(target.provider_name, Seen())
+        seen = self._seen.get(target.provider_name)
+        if seen is None:
+            seen = self._seen[target.provider_name] = Seen()
+        return seen
 
 
 def _targets() -> list[Target]:

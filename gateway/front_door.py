@@ -1,8 +1,8 @@
-"""The API plane's ASGI application: a lean Django handler behind a gate.
+"""The API plane's ASGI application: Django's requests and URLs behind a gate of its own.
 
 It checks the key before it reads the body, bounds the body while reading, and cancels a
 request whose client has left. Nothing on this plane is synchronous, so it does without
-Django's middleware, its thread per request, and its request signals.
+Django's handler: its middleware, its thread per request, and its request signals.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import re
 from collections.abc import Callable, MutableMapping
 from functools import partial
 from io import BytesIO
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404
 from django.http.response import HttpResponseBase
+from django.urls import ResolverMatch, resolve
 
 from accounts.principals import Principal
 from gateway import auth, cors, errors, idempotency, idempotency_errors, sse
@@ -42,6 +43,8 @@ BODY_IDLE_S = 10.0
 SLOWEST_LINE = 32 * 1024
 _SESSION = re.compile(rb"[\x21-\x7e]{1,128}")
 _CLIENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+#: Of paths that name no model, what serves them: there are only so many.
+_views: dict[str, ResolverMatch] = {}
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -62,26 +65,15 @@ class GatewayRequest(ASGIRequest):
     asked: Asked | None = None
 
 
-class FrontDoor(ASGIHandler):
+class FrontDoor:
     """Serves `/v1`."""
 
-    request_class = GatewayRequest
-
     def __init__(self) -> None:
-        super().__init__()
         #: Requests being served, so that none is forgotten at shutdown.
         self.open: set[asyncio.Task[Any]] = set()
         self.repeats = idempotency.Repeats()
 
-    def load_middleware(self, is_async: bool = False) -> None:
-        """None: see the module's docstring."""
-        self._view_middleware: list[Any] = []
-        self._template_response_middleware: list[Any] = []
-        self._exception_middleware: list[Any] = []
-
-    async def __call__(  # type: ignore[override]  # the stubs know no mutable messages
-        self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # runs in one
         self.open.add(task)
         try:
@@ -171,8 +163,8 @@ class FrontDoor(ASGIHandler):
 
     async def _response_to(self, request: GatewayRequest) -> HttpResponseBase:
         try:
-            # Below Django's middleware and logging, above its URL resolution.
-            response = await self._get_response_async(request)  # type: ignore[attr-defined]
+            view = view_at(request.path_info)
+            response: HttpResponseBase = await view.func(request, **view.kwargs)
         except Http404:
             unknown = errors.UnknownUrl(f"Unknown request URL: {request.method} {request.path}.")
             return refusal(unknown, request.path, request.caller)
@@ -186,7 +178,17 @@ class FrontDoor(ASGIHandler):
             wrong = errors.MethodNotAllowed(f"{request.method} is not allowed here.")
             wrong.headers["allow"] = response.headers.get("allow", "")
             return refusal(wrong, request.path, request.caller)
-        return cast(HttpResponseBase, response)
+        return response
+
+
+def view_at(path: str) -> ResolverMatch:
+    """What serves this path. Raises Http404."""
+    match = _views.get(path)
+    if match is None:
+        match = resolve(path, "gateway.urls")
+        if not match.kwargs:
+            _views[path] = match
+    return match
 
 
 class Departure:
@@ -244,7 +246,6 @@ async def _pass_the_gate(scope: Scope, receive: Receive, caller: Caller) -> Gate
     request.principal, request.caller, request.raw = principal, caller, raw
     request.incoming = incoming
     request.asked = _asked(request)
-    request.urlconf = "gateway.urls"
     return request
 
 

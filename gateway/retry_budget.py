@@ -7,9 +7,9 @@ requests of the last seconds, too.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import TracebackType
 
 from gateway.window import Window
 
@@ -32,17 +32,17 @@ class RetryBudget:
         #: Retries that were refused, ever.
         self.refused = 0
 
-    @contextlib.contextmanager
-    def request(self) -> Iterator[Share]:
-        """A request waits for an upstream."""
-        share = Share(self)
+    def request(self) -> Share:
+        """What a request has of it; it waits for an upstream as long as that is entered."""
+        return Share(self)
+
+    def begin(self) -> None:
         self.waiting += 1
         self.lately.add(self._clock(), 1, 0)
-        try:
-            yield share
-        finally:
-            self.waiting -= 1
-            self.retrying -= share.is_retrying
+
+    def end(self, *, was_retrying: bool) -> None:
+        self.waiting -= 1
+        self.retrying -= was_retrying
 
     def has_room(self, *, for_another: bool) -> bool:
         """Whether one more retry may be made, by a request that has made none if `for_another`."""
@@ -65,6 +65,18 @@ class Share:
     def __init__(self, budget: RetryBudget) -> None:
         self._budget = budget
         self.is_retrying = False
+
+    def __enter__(self) -> Share:
+        self._budget.begin()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._budget.end(was_retrying=self.is_retrying)
 
     def take(self) -> bool:
         """Make a retry, if there is room."""

@@ -44,8 +44,7 @@ class Dropped:
     policy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(NamedTuple):
     """How a request's routes are to be ordered."""
 
     strategy: str = "priority"

@@ -33,6 +33,8 @@ class Now:
         return [(target, out) for target in targets if (out := self.out(target))]
 
     def out(self, target: Target) -> Out | None:
+        if not target.terms.out_reason and _is_quiet():
+            return None
         here = _ordered(target) or keys.out(target) or breakers.out(target)
         if here and here.is_final:
             return here

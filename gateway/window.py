@@ -19,9 +19,9 @@ class Window:
 
     def add(self, now: float, whole: int, part: int) -> None:
         """Count so many more in all, and of the kind that is counted apart."""
-        self.slide(now)
         second = int(now)
         if not self._each or self._each[-1][0] != second:
+            self.slide(now)
             self._each.append((second, [0, 0]))
         counts = self._each[-1][1]
         counts[0] += whole

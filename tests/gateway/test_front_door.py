@@ -276,6 +276,18 @@ async def test_an_unknown_url_is_an_error_that_clients_can_read(courier, key, pa
     assert (status, error["code"], error["type"]) == (404, "unknown_url", "invalid_request_error")
 
 
+async def test_s46_paths_that_clients_make_up_are_not_remembered(courier, key):
+    for number in range(3):
+        await courier.request("GET", f"/v1/models/{number}", key=key)
+        await courier.request("GET", f"/v1/unknown/{number}", key=key)
+    await courier.request("GET", "/v1/models", key=key)
+
+    remembered = front_door._views
+
+    assert "/v1/models" in remembered
+    assert [path for path in remembered if any(map(str.isdigit, path.rpartition("/")[2]))] == []
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"), [("GET", CHAT, "POST"), ("POST", "/v1/models", "GET")]
 )
