@@ -137,7 +137,7 @@ class Breakers:
     def try_again(self, target: Target, since_s: float) -> None:
         """End pauses that began more than so many seconds ago: the next attempt is the probe."""
         state, now = self._states.get(target.id), self._clock()
-        if state and state.opened_at and state.opened_at < now - since_s:
+        if state and state.opened_at < now - since_s:
             state.open_until = min(state.open_until, now)
             state.asked_until = min(state.asked_until, now)
 

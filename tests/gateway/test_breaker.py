@@ -377,3 +377,12 @@ def test_a_name_that_a_client_made_up_takes_no_wildcard_out(breakers, kind):
 
     assert breakers.out(named_by_client) is None
     assert breakers.out(make_target(2)).reason == "breaker_open"
+
+
+def test_a_target_is_failing_until_it_answers(breakers, target):
+    before = breakers.is_failing(target)
+    fail(breakers, target, 1)
+    meanwhile = breakers.is_failing(target)
+    succeed(breakers, target)
+
+    assert (before, meanwhile, breakers.is_failing(target)) == (False, True, False)

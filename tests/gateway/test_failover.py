@@ -331,3 +331,10 @@ async def test_r20_a_retry_that_is_refused_ends_with_the_last_failure():
     with pytest.raises(UNAVAILABLE):
         await first_success(targets(3), upstreams, allowed(), Shut(retries=False))
     assert upstreams.calls == [1]
+
+
+async def test_who_was_called_and_failed_is_told_rather_than_a_key_without_room():
+    slow, full = errors.UpstreamTimeout("Too slow."), errors.KeyAtItsLimit("No room.")
+
+    with pytest.raises(errors.UpstreamTimeout):
+        await first_success(targets(2), Upstreams(slow, full), allowed())

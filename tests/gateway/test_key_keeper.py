@@ -1,11 +1,15 @@
 """Refused keys, from the request that sees it to the people that are told."""
 
 import asyncio
+import math
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
+from accounts import admission, upstream_keys
+from gateway import key_keeper
+from gateway.keys import keys
 from registry import key_health, snapshot
 from registry.models import Revision, UpstreamKey
 from tests import factories
@@ -173,3 +177,57 @@ async def test_people_are_told_of_a_budget_once_at_each_percentage(chat, courier
     assert [(each.kind, each.data["percent"]) for each in told] == [("key_budget", 80)]
     assert len(await alerts()) == 1
     assert timezone.now() - told[0].raised_at < timedelta(minutes=1)
+
+
+@pytest.fixture
+def budgets_of_keys(courier, alpha):
+    """Give the key of the provider a budget, and look at it as the keeper does."""
+
+    async def make(**terms):
+        def rows():
+            UpstreamKey.objects.filter(provider=alpha).delete()
+            return factories.make_upstream_key(alpha, **terms)
+
+        key = await courier.make(rows)
+        await known_budgets()
+        keeper = key_keeper.Keeper()
+        await keeper.look_at_budgets()
+        return key, keeper
+
+    return make
+
+
+async def test_a_budget_once_and_for_all_never_begins_anew(budgets_of_keys, tiny):
+    key, _ = await budgets_of_keys(budget="1", budget_period="total")
+
+    assert keys.spent[key.pk].resets_at == math.inf
+
+
+async def test_what_the_store_has_forgotten_keeps_no_key_out(budgets_of_keys, tiny):
+    key, keeper = await budgets_of_keys(budget="1")
+    assert key.pk in keys.spent
+
+    admission.store().forget_budgets()
+    await keeper.look_at_budgets()
+
+    assert key.pk not in keys.spent
+
+
+async def test_a_percentage_that_is_just_reached_is_told(budgets_of_keys, tiny):
+    key, keeper = await budgets_of_keys(budget="1")
+    budget = upstream_keys.budget_of(key.pk, keys.spent[key.pk].terms)
+
+    await keeper._tell_of_budget(budget, 799_999_999, 1)
+    before = await alerts()
+    await keeper._tell_of_budget(budget, 800_000_000, 1)
+
+    assert (before, [each.data["percent"] for each in await alerts()]) == ([], [80])
+
+
+def test_work_that_goes_on_failing_is_complained_of_once(caplog):
+    keeper = key_keeper.Keeper()
+
+    for _ in range(3):
+        keeper._complain("share", key_health.HealthUnknown())
+
+    assert len(caplog.records) == 1

@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from gateway import errors, keys
-from gateway.reasons import REASONS
+from gateway.reasons import REASONS, words_of
 from registry import interventions
 from tests.sources import CHECKOUT
 from tests.test_docs import subclasses
@@ -61,3 +61,7 @@ def test_every_reason_is_in_the_documentation(code):
     page = (CHECKOUT / "docs" / "routing.md").read_text()
 
     assert f"| `{code}` | {REASONS[code]} |" in page
+
+
+def test_a_reason_of_a_newer_version_is_told_as_it_is():
+    assert words_of("moon_is_full") == "Moon is full."

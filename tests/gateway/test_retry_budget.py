@@ -83,3 +83,10 @@ def test_nothing_is_left_behind():
         raise ZeroDivisionError
 
     assert (budget.waiting, budget.retrying) == (0, 0)
+
+
+def test_requests_that_have_waited_for_long_count_too(stack, clock):
+    shares = waiting(RetryBudget(clock), stack, 100)
+    clock.now += WINDOW_S + 1
+
+    assert sum(share.take() for share in shares) == 17

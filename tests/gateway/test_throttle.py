@@ -86,3 +86,11 @@ def test_r34_a_target_that_works_again_gets_everything_within_half_a_minute(thro
 )
 def test_the_formula_is_the_books(requests, accepts, expected):
     assert reject_probability(requests, accepts) == pytest.approx(expected)
+
+
+def test_who_refuses_the_fewest_requests_that_say_something_is_sick(throttle):
+    for _ in range(LEAST):
+        throttle.wanted(TARGET)
+
+    assert throttle.probability(TARGET) > 0
+    assert not throttle.is_quiet

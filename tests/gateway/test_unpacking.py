@@ -1,4 +1,5 @@
 import gzip
+import random
 import zlib
 
 import pytest
@@ -55,3 +56,9 @@ def test_other_codings_are_not_unpacked(coding):
 def test_what_is_not_what_it_says_is_refused(packed):
     with pytest.raises(ValueError):
         unpacked("gzip", packed)
+
+
+def test_what_hardly_shrank_is_unpacked_whatever_its_size():
+    body = random.Random(7).randbytes(512 * 1024)
+
+    assert b"".join(unpacked("gzip", gzip.compress(body), 64 * 1024)) == body

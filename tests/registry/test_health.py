@@ -118,6 +118,17 @@ class TestOverRedis:
         known = health.elsewhere((7, 8))
         assert (known.asked_by, 28 < known.left_s() <= 30) == ("rate_limited", True)
 
+    def test_whoever_probes_elsewhere_keeps_others_away_for_a_while(self, monkeypatch):
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(health, "_instance", lambda: "another-instance")
+            report("half_open", at=datetime.now(UTC))
+            self.seen({"openai": "half_open"})
+
+        health.learn()
+
+        assert 0 < health.elsewhere((1, 1)).left_s() <= health.PROBE_FOR.total_seconds()
+        assert not health.is_quiet_elsewhere()
+
     def test_an_instance_does_not_learn_from_itself(self):
         report("open", at=datetime.now(UTC))
         self.seen({"openai": "open"})
@@ -125,6 +136,15 @@ class TestOverRedis:
         health.learn()
 
         assert health.elsewhere((1, 1)) is None
+        assert health.is_quiet_elsewhere()
+
+    def test_of_the_failures_of_all_instances_the_last_is_told(self, monkeypatch):
+        now = time.time()
+        for name, at in (("one", now), ("two", now - 5)):
+            monkeypatch.setattr(health, "_instance", lambda name=name: name)
+            health.share({"openai": health.Flow(last_error=f"of_{name}", last_error_at=at)})
+
+        assert health.flows()["openai"].last_error == "of_one"
 
     def test_traffic_is_summed_up_over_instances(self, monkeypatch):
         for name in ("one", "two"):

@@ -128,3 +128,18 @@ def test_what_cannot_be_read_hides_nothing_else(shared, settings, stored):
     shared(board)
 
     assert set(key_health.look().coolings) == {KEY}
+
+
+def test_instances_whose_clocks_differ_mean_the_same_moments(shared, monkeypatch):
+    first, second = Board(), Board()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(key_health, "_DAYTIME", key_health._DAYTIME + 500)
+        first.cool(KEY, cooling(60))
+        first.gauge(USE, Gauge(now_s(), {"tokens": Meter(1000, 250, now_s() + 30)}))
+        shared(first)
+    shared(second)
+
+    assert second.coolings[KEY].until == pytest.approx(now_s() + 60, abs=5)
+    assert second.coolings[KEY].at == pytest.approx(now_s(), abs=5)
+    assert second.gauges[USE].at == pytest.approx(now_s(), abs=5)
+    assert second.gauges[USE].meters["tokens"].reset_at == pytest.approx(now_s() + 30, abs=5)
