@@ -5,14 +5,14 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlsplit
 
 import httpx
 import pytest
 import redis
 
 from tests.e2e.client import Call, ask, try_to_ask
-from tests.e2e.courier import SQLite
+from tests.e2e.courier import Courier, SQLite
 from tests.e2e.manifests import key, model
 from tests.fakes.upstream import (
     CUT,
@@ -41,8 +41,13 @@ PEPPER = "canary-pepper-6a7c1f5e0b9d2348"
 SECRET_KEY = "canary-secret-key-0d4b8f6e2a1c9357ffee0123456789"
 ENCRYPTION_KEY = "canary-encryption-key-3e5d7c9b1a2f4860"
 PASSWORD = "canary-password-b7f3"
+POSTGRES_PASSWORD = "canary-postgres-4c9a1e7f"
+REDIS_PASSWORD = "canary-redis-82d60b3f5e"
 
-SECRETS = (CLIENT_KEY, WRONG_KEY, UPSTREAM_KEY, PEPPER, SECRET_KEY, ENCRYPTION_KEY, PASSWORD)
+SECRETS = (
+    CLIENT_KEY, WRONG_KEY, UPSTREAM_KEY, PEPPER, SECRET_KEY, ENCRYPTION_KEY, PASSWORD,
+    POSTGRES_PASSWORD, REDIS_PASSWORD,
+)  # fmt: skip
 CONTENT = (PROMPT, COMPLETION)
 ADMIN_PAGES = (
     "registry/provider/", "registry/servedmodel/", "accounts/apikey/", "accounts/user/",
@@ -195,10 +200,12 @@ def files_in(directory):
 
 
 def forms_of(word):
-    """A secret as it may be written: itself, its beginning and end, encoded, and hashed."""
+    """A word as it may be written: itself, its beginning and end, encoded, and hashed."""
     yield from (word, word[:12], word[-12:], quote(word, safe=""), quote_plus(word))
     yield json.dumps(word)[1:-1]
+    # As dumps write binary fields: PostgreSQL's in small letters, SQLite's in capitals.
     yield word.encode().hex()
+    yield word.encode().hex().upper()
     yield hashlib.sha256(word.encode()).hexdigest()
     for before in range(3):
         # Where it begins within three bytes decides how it looks; its edges depend on neighbors.
@@ -209,33 +216,56 @@ def forms_of(word):
 
 def found(words, *texts):
     """Which of these words are in the texts, in any form that a secret may have."""
-    forms = {
-        form: word for word in words for form in (forms_of(word) if word in SECRETS else [word])
-    }
+    forms = {form: word for word in words for form in forms_of(word)}
     return {word for form, word in forms.items() for text in texts if form in text}
 
 
+def give_passwords(courier):
+    """Let PostgreSQL and Redis be reached by names and passwords. The former checks none here."""
+    url = urlsplit(courier.database.redis_url)
+    with redis.Redis.from_url(courier.database.redis_url) as client:
+        rights = {"categories": ["+@all"], "keys": ["*"], "channels": ["*"]}
+        client.acl_setuser("canary", enabled=True, passwords=[f"+{REDIS_PASSWORD}"], **rights)
+    with_password = url._replace(netloc=f"canary:{REDIS_PASSWORD}@{url.netloc}")
+    courier.environment["REDIS_URL"] = with_password.geturl()
+    without = courier.environment["DATABASE_URL"]
+    courier.environment["DATABASE_URL"] = without.replace("@", f":{POSTGRES_PASSWORD}@")
+
+
 @pytest.fixture(scope="module")
-def swept(launch, shared_upstream, kind_of_database):
-    """What is left behind, place by place, after a day of successes and failures."""
-    for name, (parts, options) in ANSWERS.items():
-        shared_upstream.for_model(name, *parts, **options)
-    courier = launch(
-        settings_of(shared_upstream),
-        database=kind_of_database,
+def canary(make_database, shared_upstream, kind_of_database):
+    """A Courier all of whose secrets are known by sight, and which logs all that it can."""
+    courier = Courier(
+        *make_database(kind_of_database),
         COURIER_KEY_PEPPER=PEPPER,
         SECRET_KEY=SECRET_KEY,
         COURIER_ENCRYPTION_KEYS=ENCRYPTION_KEY,
         COURIER_LOG_LEVEL="DEBUG",
         DJANGO_SUPERUSER_PASSWORD=PASSWORD,
+        COURIER_IDEMPOTENCY="shared",
     )
+    if kind_of_database == "postgres":
+        give_passwords(courier)
+    courier.apply(settings_of(shared_upstream))
     (courier.directory / "manifest.yaml").unlink()
+    yield courier.start()
+    courier.stop()
+
+
+@pytest.fixture(scope="module")
+def swept(canary, shared_upstream):
+    """What is left behind, place by place, after a day of successes and failures."""
+    courier = canary
+    for name, (parts, options) in ANSWERS.items():
+        shared_upstream.for_model(name, *parts, **options)
     create = ("createsuperuser", "--noinput", "--username", "root", "--email", "root@example.com")
     courier.manage(*create)
     replies = asyncio.run(drive(courier))
     courier.settled()
     pages = list(pages_of(courier))
     told = [metrics_of(courier), courier.manage("export"), *arguments_of(courier._process.pid)]
+    # The log of the spool is there for as long as it is written to.
+    spooled = list(files_in(courier.directory))
     courier.stop()
     on_disk = isinstance(courier.database, SQLite)
     return SimpleNamespace(
@@ -244,7 +274,7 @@ def swept(launch, shared_upstream, kind_of_database):
         told=told,
         log=courier.read_log(),
         dump=courier.database.dump(),
-        files=list(files_in(courier.directory)),
+        files=spooled + list(files_in(courier.directory)),
         redis=[] if on_disk else list(everything_in_redis(courier.database.redis_url)),
         records=courier.records("outcome"),
     )
@@ -269,6 +299,7 @@ def test_s30_the_database_holds_no_secret_and_no_content(swept):
 
 
 def test_s30_the_files_hold_no_secret_and_no_content(swept):
+    assert any('"end_reason":"complete"' in text for text in swept.files)  # the spool's
     assert found(SECRETS + CONTENT, *swept.files) == set()
 
 
