@@ -2,12 +2,9 @@
 
 import contextlib
 import os
-import shutil
 import signal
-import subprocess
 import threading
 
-import pytest
 import redis
 
 from tests.services import free_port
@@ -29,20 +26,6 @@ def frozen(server):
     os.kill(server._process.pid, signal.SIGSTOP)
     yield
     os.kill(server._process.pid, signal.SIGCONT)
-
-
-@contextlib.contextmanager
-def vanished(server):
-    """No packet reaches it, on connections that are open either."""
-    if os.geteuid() or not shutil.which("iptables"):
-        pytest.skip("Only root may drop packets, and only with iptables.")
-    rule = ["INPUT", "-i", "lo", "-p", "tcp", "--dport", str(server.port), "-j", "DROP"]
-    if subprocess.run(["iptables", "-I", *rule], capture_output=True).returncode:
-        pytest.skip("This machine's iptables takes no rules.")
-    try:
-        yield
-    finally:
-        subprocess.run(["iptables", "-D", *rule], check=True)
 
 
 @contextlib.contextmanager

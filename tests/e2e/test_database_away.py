@@ -12,6 +12,7 @@ from tests.e2e import database_troubles as troubles
 from tests.e2e.client import try_to_ask
 from tests.e2e.courier import Courier, PostgresAndRedis
 from tests.e2e.manifests import KEY, manifest
+from tests.e2e.packets import vanished
 from tests.e2e.steady import Steady
 from tests.faults.figures import figure
 from tests.soak import trials
@@ -19,6 +20,8 @@ from tests.soak import trials
 UNKNOWN = "e2e-unknown-0123456789abcdef0123456789"
 AWAY_S = trials(3, 600)
 TROUBLED_S = trials(2, 20)
+#: So long, in full, that waiting longer and longer would show.
+HALTED_S = trials(8, 60)
 PASSWORD = "a long enough passphrase"
 
 
@@ -57,7 +60,9 @@ async def records_of(courier, known, name, promise, within_s=60):
 
 
 @pytest.mark.timeout(120 + 2 * AWAY_S)
-@pytest.mark.parametrize("trouble", [troubles.stopped, troubles.frozen])
+@pytest.mark.parametrize("trouble", [
+    troubles.stopped, troubles.frozen, pytest.param(vanished, marks=pytest.mark.fault),
+])  # fmt: skip
 async def test_r38_f40_f41_known_keys_go_on_while_the_database_is_away(
     courier, own_postgres, trouble
 ):
@@ -123,12 +128,12 @@ async def test_r39_f44_a_cluster_whose_disk_was_full_needs_room_and_no_repair(
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(120 + 3 * HALTED_S)
 async def test_f43_a_database_that_is_restarted_is_used_again_soon(courier, own_postgres):
     async with Steady(courier) as known:
         await asyncio.sleep(1)
         await asyncio.to_thread(own_postgres.halt)
-        # So long that waiting longer and longer would show.
-        await asyncio.sleep(trials(8, 60))
+        await asyncio.sleep(HALTED_S)
         await asyncio.to_thread(own_postgres.start)
         began, before = time.monotonic(), len(courier.records())
         await asyncio.to_thread(courier.wait_for_records, before + 1, 30)

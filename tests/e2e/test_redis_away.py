@@ -12,6 +12,7 @@ from tests.e2e import redis_troubles as troubles
 from tests.e2e.client import try_to_ask
 from tests.e2e.courier import Courier, PostgresAndRedis
 from tests.e2e.manifests import key, manifest
+from tests.e2e.packets import vanished
 from tests.e2e.steady import Steady
 from tests.faults.figures import figure
 from tests.soak import trials
@@ -24,7 +25,7 @@ TROUBLED_S = trials(2, 20)
 TROUBLES = [
     pytest.param(troubles.stopped, id="f30-stopped"),
     pytest.param(troubles.frozen, id="f31-frozen"),
-    pytest.param(troubles.vanished, id="f31-vanished"),
+    pytest.param(vanished, id="f31-vanished"),
     pytest.param(troubles.slow, id="f32-slow"),
     pytest.param(troubles.out_of_memory, id="f34-out-of-memory"),
     pytest.param(troubles.read_only, id="f35-read-only"),
