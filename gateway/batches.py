@@ -111,7 +111,12 @@ class Batch:
                 calls = [
                     group.create_task(self._call(part.question, limit_s)) for part in self._parts
                 ]
+                # In here: a group that waits at its own end loses count of cancellations.
+                await asyncio.wait(calls)
         except BaseExceptionGroup as failures:
+            if _is_cancelled():
+                # The failure of a part in the same moment hides it.
+                raise asyncio.CancelledError from None
             raise failures.exceptions[0] from None
         except TimeoutError as error:
             raise errors.UpstreamTimeout(f"Provider {name!r} took too long to answer.") from error
@@ -151,6 +156,11 @@ class Batch:
         dropped = list(dict.fromkeys(name for answer in answers for name in answer.dropped))
         said = "".join(answer.said for answer in answers)
         return WholeAnswer(self._target, content, usage, said, dropped)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _begun(part: Question) -> Metered:

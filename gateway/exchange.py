@@ -328,7 +328,7 @@ class Exchange:
             record.provider_name = self.target.provider_name
             record.upstream_model = self.target.upstream_model
         received_at, first = self.caller.received_at, self.first_output_at
-        record.attempts = self.attempts.made
+        record.attempts = len(self.bill.tries)
         record.first_token_ms = _ms(first - received_at) if first else None
         record.total_ms = _ms(self.now() - received_at)
         record.usage_source = metered.source

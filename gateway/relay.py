@@ -129,7 +129,7 @@ class Relay(HttpResponseBase, ABC):
         if drains and len(pulse.draining) < MOST_DRAINING:
             task = asyncio.ensure_future(self._drain())
             pulse.draining.add(task)
-            task.add_done_callback(pulse.draining.discard)
+            task.add_done_callback(self._drained)
             # It is going to be, so nobody gets it anew with the same Idempotency-Key.
             self._is_read_on = self.reply.was_charged = True
             return
@@ -145,6 +145,13 @@ class Relay(HttpResponseBase, ABC):
             pass  # what was seen until now is what can be counted
         finally:
             await self._leave()
+
+    def _drained(self, task: asyncio.Task[None]) -> None:
+        pulse.draining.discard(task)
+        if not self.exchange.has_ended:
+            # It was cancelled before its first step: nobody else knows of the answer any more.
+            pulse.spawn(self._opened.close())
+            self.exchange.client_left(self._metered())
 
     async def _leave(self) -> None:
         try:
@@ -322,7 +329,7 @@ class Pulse:
     def __init__(self) -> None:
         self.watched: set[Relay | Waiting] = set()
         self.draining: set[asyncio.Task[Any]] = set()
-        self._writes: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -340,16 +347,16 @@ class Pulse:
             self.watched.discard(each)
             logger.exception("a stream is no longer watched", exc_info=error)
 
-    def spawn(self, write: Coroutine[Any, Any, None]) -> None:
-        """Write beside the stream's own task, which is waiting for its upstream."""
-        task = asyncio.ensure_future(write)
-        self._writes.add(task)
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do a little beside the stream's own task, which waits for its upstream or is over."""
+        task = asyncio.ensure_future(work)
+        self._beside.add(task)
         task.add_done_callback(self._forget)
 
-    def _forget(self, write: asyncio.Task[None]) -> None:
-        self._writes.discard(write)
-        if not write.cancelled() and write.exception():
-            logger.warning("a comment could not be sent: %s", type(write.exception()).__name__)
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._beside.discard(task)
+        if not task.cancelled() and task.exception():
+            logger.warning("what was done beside a stream failed: %r", task.exception())
 
     def end_all(self) -> set[asyncio.Task[Any]]:
         """End every open stream, for the process is about to stop. Returns their tasks."""

@@ -6,7 +6,9 @@ import struct
 
 import pytest
 
-from gateway import batches
+from gateway import attempt, batches, errors
+from gateway.load import load
+from registry import snapshot
 from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import CUT, STALL, Answer, Pause, error_body
@@ -275,6 +277,32 @@ async def test_a_client_that_leaves_a_split_request_is_recorded(courier, key, em
     record = await courier.last_record()
     assert (record.outcome, record.usage_source) == ("client_disconnected", "estimated")
     assert await in_thread(UsageRecord.objects.count) == 1
+
+
+async def test_r01_r10_a_request_that_is_ended_as_a_part_fails_is_not_asked_again(
+    courier, embed, upstream, monkeypatch
+):
+    ask = attempt.whole_answer
+
+    async def ask_and_end(*asked):
+        """The part fails; and in this moment the task that serves the request is cancelled."""
+        try:
+            return await ask(*asked)
+        except errors.UpstreamError:
+            (serving,) = courier.application._front_door.open
+            serving.cancel()
+            raise
+
+    monkeypatch.setattr(attempt, "whole_answer", ask_and_end)
+    upstream.will_answer(error_body(), status=503)
+
+    reply = await embed(5)
+
+    assert (reply.status, reply.code) == (503, "shutting_down")
+    await until(lambda: not upstream.busy_connections)
+    record = await courier.last_record()
+    assert (record.outcome, record.attempts) == ("shutting_down", 1)
+    assert [load.in_flight(each) for each in snapshot.current().model("many").targets] == [0]
 
 
 async def test_the_routes_own_limit_goes_before_the_models(courier, embed, upstream, alpha):

@@ -4,7 +4,11 @@ import asyncio
 
 import pytest
 
+from accounts import admission
+from accounts.principals import authenticate
 from gateway import relay
+from gateway.load import load
+from registry import snapshot
 from registry.models import ServedModel
 from tests import factories
 from tests.e2e.client import Call
@@ -223,6 +227,32 @@ async def test_r10_a_paid_answer_is_read_on_for_so_long_only(call, courier, upst
 
     await until(lambda: upstream.departures)
     assert (await courier.last_record()).outcome == "client_disconnected"
+
+
+class StoppedAtOnce(set):
+    """Ends each task that it is given before its first step, as a stop in that moment does."""
+
+    def add(self, task):
+        super().add(task)
+        task.cancel()
+
+
+async def test_r01_r29_a_paid_answer_that_is_given_up_before_it_is_read_on_ends_once(
+    call, courier, upstream, drained, key, monkeypatch
+):
+    await courier.make(lambda: factories.make_limit(key=key, metric="concurrency", amount=9))
+    monkeypatch.setattr(relay.pulse, "draining", StoppedAtOnce())
+    upstream.will_answer(OPENING, HELLO, STALL)
+
+    await leave_after_the_first_piece(call(model="paid", stream=True))
+
+    await until(lambda: upstream.departures)
+    record = await courier.last_record()
+    assert (record.outcome, record.usage_source) == ("client_disconnected", "estimated")
+    assert [load.in_flight(each) for each in snapshot.current().model("paid").targets] == [0]
+    (concurrent,) = await admission.limit_states(await authenticate(key.secret))
+    assert concurrent.remaining == 9
+    assert relay.pulse.draining == set()
 
 
 async def test_who_leaves_between_two_attempts_pays_for_none(call, courier, upstream):

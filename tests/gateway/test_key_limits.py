@@ -5,8 +5,10 @@ import json
 
 import pytest
 
+from gateway import key_limits
 from registry.models import UpstreamKey
 from tests import factories
+from tests.e2e.client import Call
 from tests.fakes.upstream import DONE, HELLO, OPENING, STALL, STOP, Pause, chunk, completion
 from tests.gateway.conftest import in_thread, known_budgets, until
 from usage.models import UsageAttempt
@@ -66,6 +68,26 @@ async def test_a_refusal_for_a_limit_is_no_attempt(chat, keys, courier):
     assert reply.headers["x-courier-attempts"] == "0"
     await courier.record(reply.request_id)
     assert await in_thread(UsageAttempt.objects.filter(request_id=reply.request_id).count) == 0
+
+
+async def test_who_leaves_while_a_key_is_claimed_has_made_no_attempt(
+    key, keys, courier, upstream, monkeypatch
+):
+    await keys(requests_per_minute=9)
+    claiming = asyncio.Event()
+
+    async def claim(*_):
+        claiming.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(key_limits, "claim", claim)
+
+    async with Call(courier, key=key.secret):
+        await claiming.wait()
+
+    record = await courier.last_record()
+    assert (record.outcome, record.attempts) == ("client_disconnected", 0)
+    assert upstream.requests == []
 
 
 async def test_one_request_too_many_at_once_goes_to_the_other_key(chat, keys, upstream):
