@@ -182,9 +182,13 @@ class Bill:
         record.markup_bp = self._principal.markup_bp
         record.provider_cost_nano = cost
         record.cost_nano = None if cost is None else self._charged(cost)
-        if target is not None and self.tries and self.tries[-1].outcome == "interrupted":
-            self._close(metered, cost, record.outcome, now)
-            self.tries[-1].received = record.end_reason in RECEIVED
+        if target is not None and self.tries:
+            last = self.tries[-1]
+            if last.outcome == "interrupted":
+                self._close(metered, cost, record.outcome, now)
+                last.received = True
+            # An answer that could not be written down was good, and yet nobody received it.
+            last.received &= record.end_reason in RECEIVED
         record.tries = self.tries
 
     def _close(self, metered: Metered, cost: int | None, outcome: str, now: float) -> None:

@@ -8,6 +8,7 @@ ends in exactly one usage record.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -45,6 +46,7 @@ from lib.errors import CourierError
 from lib.logs import SECURITY
 from registry.snapshot import Target
 from usage import recorder
+from usage.errors import SpoolUnavailable
 from usage.recorder import Record
 
 #: The log's word for a client that left: nginx's.
@@ -242,7 +244,7 @@ class Exchange:
 
     def complete(self, metered: Metered) -> None:
         """The answer is whole. Recorded before its last byte leaves."""
-        self._end(metered, outcome="ok", end_reason="complete", status=200)
+        self._end_well(metered, outcome="ok", end_reason="complete", status=200)
 
     def break_off(self, error: CourierError, metered: Metered) -> None:
         """The answer broke off: what was sent is counted."""
@@ -263,7 +265,7 @@ class Exchange:
 
     def run_out(self, metered: Metered) -> None:
         """The budget does not cover the rest of the answer. What was sent is counted."""
-        self._end(metered, outcome="budget_exceeded", end_reason="budget", status=200)
+        self._end_well(metered, outcome="budget_exceeded", end_reason="budget", status=200)
 
     async def cover_next_step(self) -> bool:
         """Hold more for a stream without a bound; False if a budget does not have it."""
@@ -298,32 +300,46 @@ class Exchange:
             return metering.NOTHING
         return metering.metered(self.question, None, "", self.target.upstream_model)
 
+    def _end_well(self, metered: Metered, *, outcome: str, end_reason: str, status: int) -> None:
+        """Raises SpoolUnavailable if it cannot be written down: then it has failed instead."""
+        if not self.has_ended:
+            self._write_down(metered, outcome, end_reason, status)
+            self._give_back(metered)
+
     def _end(self, metered: Metered, *, outcome: str, end_reason: str, status: int) -> None:
+        """What cannot be written down now is kept by the recorder, and is written down later."""
         if self.has_ended:
             return
+        try:
+            with contextlib.suppress(SpoolUnavailable):
+                self._write_down(metered, outcome, end_reason, status)
+        finally:
+            self._give_back(metered)
+
+    def _write_down(self, metered: Metered, outcome: str, end_reason: str, status: int) -> None:
+        record = self.record
+        record.outcome, record.end_reason, record.status = outcome, end_reason, status
+        self._fill_in(metered)
+        record.decision = decision.of(self.judgment, self.dropped)
+        recorder.close_request(record)
+        crash_points.reach("request.recorded")
+
+    def _give_back(self, metered: Metered) -> None:
+        """Put what was used in place of what was held."""
         self.has_ended = True
+        self.caller.reply.was_charged = metered is not metering.NOTHING
         if self._call:
             self._call.leave()
-        self.caller.reply.was_charged = metered is not metering.NOTHING
-        record, usage = self.record, metered.usage
-        try:
-            record.outcome, record.end_reason, record.status = outcome, end_reason, status
-            self._fill_in(metered)
-            record.decision = decision.of(self.judgment, self.dropped)
-            recorder.close_request(record)
-            crash_points.reach("request.recorded")
-        finally:
-            if self._call:
-                self._call.settle_key()
-            self.reservation.settle(
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cost_nano=record.cost_nano or 0,
-            )
-            crash_points.reach("request.settled")
+            self._call.settle_key()
+        self.reservation.settle(
+            input_tokens=metered.usage.input_tokens,
+            output_tokens=metered.usage.output_tokens,
+            cost_nano=self.record.cost_nano or 0,
+        )
+        crash_points.reach("request.settled")
 
     def _fill_in(self, metered: Metered) -> None:
-        record, usage = self.record, metered.usage
+        record = self.record
         if self.target:
             record.provider_name = self.target.provider_name
             record.upstream_model = self.target.upstream_model
@@ -332,16 +348,7 @@ class Exchange:
         record.first_token_ms = _ms(first - received_at) if first else None
         record.total_ms = _ms(self.now() - received_at)
         record.usage_source = metered.source
-        record.input_tokens = usage.input_tokens
-        record.cached_input_tokens = usage.cached_input_tokens
-        record.cache_write_tokens = usage.cache_write_tokens
-        record.output_tokens = usage.output_tokens
-        record.reasoning_tokens = usage.reasoning_tokens
-        record.cache_write_1h_tokens = usage.cache_write_1h_tokens
-        record.audio_input_tokens = usage.audio_input_tokens
-        record.audio_output_tokens = usage.audio_output_tokens
-        record.images = usage.images
-        record.search_units = usage.search_units
+        record.count(metered.usage)
         self.bill.end(record, self.target, metered, self.now())
 
     def _opened(self) -> Record:

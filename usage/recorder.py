@@ -39,6 +39,9 @@ class Recorder:
         self._shipper = shipper
         self._open: dict[int, Segment] = {}
         self._closed: OrderedDict[int, None] = OrderedDict()
+        #: What could not be written down when it ended. Nothing is let in before it is: so these
+        #: are no more than were served at the same time.
+        self._owed: dict[int, Record] = {}
         self.pending = Pending()
         #: How many requests ended how.
         self.outcomes: dict[str, int] = {}
@@ -67,7 +70,13 @@ class Recorder:
         request = record.request_id.int
         if request in self._closed:
             return
-        self.pending.add(record, self._spool.append(encoded(frames.CLOSE, record)))
+        try:
+            written = self._spool.append(encoded(frames.CLOSE, record))
+        except SpoolUnavailable:
+            self._owed[request] = record
+            raise
+        self._owed.pop(request, None)
+        self.pending.add(record, written)
         segment = self._open.pop(request, None)
         if segment is not None:
             segment.open_requests -= 1
@@ -99,9 +108,17 @@ class Recorder:
 
     def check_writable(self) -> None:
         self._spool.check_writable()
+        if self._owed:
+            self._pay()
+
+    def _pay(self) -> None:
+        for record in list(self._owed.values()):
+            self.close(record)
 
     def stop(self) -> None:
         """Ship what there is, if the database answers. The rest waits for the next process."""
+        with contextlib.suppress(SpoolUnavailable):
+            self._pay()
         if self._open:
             logger.warning("%d requests were left open and end as interrupted", len(self._open))
         self._shipper.stop()
@@ -142,7 +159,10 @@ def progress(request_id: UUID, output_tokens: int, tries: Sequence[Attempt] = ()
 
 
 def close_request(record: Record) -> None:
-    """Write down how a request ended, before its last byte is sent. The first call counts."""
+    """Write down how a request ended, before its last byte is sent. The first call counts.
+
+    What raises SpoolUnavailable is kept, and written down as soon as that is possible.
+    """
     _in_charge().close(record)
 
 

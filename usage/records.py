@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from lib.tokens import TokenUsage
 from usage import frames
 
 LONGEST_TEXT = 200
@@ -91,6 +92,19 @@ class Record:
     tries: list[Attempt] = field(default_factory=list)
     #: Why it went as it did, in the words of `gateway.decision`.
     decision: Mapping[str, Any] | None = None
+
+    def count(self, usage: TokenUsage) -> None:
+        """Take over what was used."""
+        self.input_tokens = usage.input_tokens
+        self.cached_input_tokens = usage.cached_input_tokens
+        self.cache_write_tokens = usage.cache_write_tokens
+        self.output_tokens = usage.output_tokens
+        self.reasoning_tokens = usage.reasoning_tokens
+        self.cache_write_1h_tokens = usage.cache_write_1h_tokens
+        self.audio_input_tokens = usage.audio_input_tokens
+        self.audio_output_tokens = usage.audio_output_tokens
+        self.images = usage.images
+        self.search_units = usage.search_units
 
 
 @dataclass(slots=True)

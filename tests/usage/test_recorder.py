@@ -106,6 +106,39 @@ def test_a_request_that_could_not_be_closed_can_be_closed_later(own, monkeypatch
     assert kinds_in(own) == b"OC"
 
 
+def test_r01_r40_what_could_not_be_closed_is_written_down_before_anybody_is_let_in(
+    own, monkeypatch
+):
+    record = make_record()
+    own.recorder.open(record)
+    with monkeypatch.context() as broken:
+        broken.setattr("os.write", _full)
+        with pytest.raises(SpoolUnavailable):
+            own.recorder.close(record)
+        own.spool.check_disk()
+        with pytest.raises(SpoolUnavailable):
+            own.recorder.check_writable()
+    own.spool.check_disk()
+
+    own.recorder.check_writable()
+    own.recorder.check_writable()
+
+    assert kinds_in(own) == b"OC"
+
+
+def test_r01_what_could_not_be_closed_is_written_down_at_the_end_at_the_latest(own, monkeypatch):
+    record = make_record()
+    own.recorder.open(record)
+    with monkeypatch.context() as broken:
+        broken.setattr("os.write", _full)
+        with pytest.raises(SpoolUnavailable):
+            own.recorder.close(record)
+
+    own.recorder.stop()
+
+    assert own.recorder._owed == {}
+
+
 def test_progress_that_cannot_be_written_is_no_error(own, monkeypatch):
     record = make_record()
     own.recorder.open(record)
