@@ -93,6 +93,8 @@ class Known:
         self._unknown: OrderedDict[str, float] = OrderedDict()
         #: Those that opened the gateway until the last change, or one not long before it.
         self._ended: OrderedDict[str, None] = OrderedDict()
+        #: Those that were good when the configuration was last read, used or not.
+        self.issued: frozenset[str] = frozenset()
         #: Goes up with every change. What was asked before a change is not learned after it.
         self.generation = 0
 
@@ -153,12 +155,12 @@ def authenticate_cached(secret: str) -> Principal | None:
     return None if principal is None or principal.is_expired else principal
 
 
-def is_looked_up(secret: str) -> bool:
-    """Whether telling what this secret stands for takes another look into the database."""
+def is_strange(secret: str) -> bool:
+    """Whether it may well be made up, and telling takes another look into the database."""
     if not is_wellformed(secret):
         return False
     key_digest = digest(secret)
-    if _known.get(key_digest) is not None or _known.is_unknown(key_digest):
+    if key_digest in _known.issued or _known.is_unknown(key_digest):
         return False
     return not _lookups.are_finding(_known.generation, key_digest)
 
@@ -193,7 +195,15 @@ def reload_known() -> None:
     digests = _known.begin_generation()
     for start in range(0, len(digests), BATCH):
         fresh.update(_read(digests[start : start + BATCH]))
+    issued = _issued()
     _known.replace(fresh)
+    _known.issued = issued
+
+
+def _issued() -> frozenset[str]:
+    """The digests of keys that open something; of very many the newest. Only hints."""
+    usable = ApiKey.objects.usable().order_by("-pk").values_list("digest", "previous_digest")
+    return frozenset(each for pair in usable[:MAX_KNOWN].iterator() for each in pair if each)
 
 
 async def _principal(secret: str) -> Principal | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from accounts.errors import IdentityUnavailable, InvalidApiKey, KeyInUrl
-from accounts.principals import Principal, authenticate, authenticate_cached, is_looked_up
+from accounts.principals import Principal, authenticate, authenticate_cached, is_strange
 from gateway.client_address import client_address, subscriber_of
 from gateway.strangers import strangers
 from lib.errors import CourierError
@@ -42,7 +42,7 @@ async def principal_of(scope: Mapping[str, Any]) -> Principal:
 
 async def _unknown(secret: str, scope: Mapping[str, Any]) -> Principal:
     """The principal of a key that is not in memory."""
-    if not is_looked_up(secret):
+    if not is_strange(secret):
         return await authenticate(secret)
     with strangers.trying(subscriber_of(client_address(scope))):
         return await authenticate(secret)

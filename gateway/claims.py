@@ -56,7 +56,7 @@ class Claims(Protocol):
         """Take the key, or learn who has it. Raises IdempotencyUnavailable."""
         ...
 
-    def keep(self, name: str, token: str, answer: str) -> None:
+    def keep(self, name: str, digest: str, token: str, answer: str) -> None:
         """The request is done, and was charged."""
         ...
 
@@ -64,7 +64,9 @@ class Claims(Protocol):
         """The request came to nothing: it may be asked again."""
         ...
 
-    def renew(self, name: str, token: str) -> None: ...
+    def renew(self, name: str, digest: str, token: str) -> None:
+        """Whoever has the key is alive. It is theirs again if the store has lost it."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -90,7 +92,7 @@ class LocalClaims:
             return Verdict(State.OTHER)
         return Verdict(State.DONE if done else State.RUNNING)
 
-    def keep(self, name: str, token: str, answer: str) -> None:
+    def keep(self, name: str, digest: str, token: str, answer: str) -> None:
         self._done[name] = (self._running.pop(name), self._now() + KEPT_S)
         if len(self._done) > MOST_CLAIMS:
             self._done.popitem(last=False)
@@ -98,7 +100,7 @@ class LocalClaims:
     def release(self, name: str, token: str) -> None:
         self._running.pop(name, None)
 
-    def renew(self, name: str, token: str) -> None:
+    def renew(self, name: str, digest: str, token: str) -> None:
         """Whoever has a key of this process lives as long as it does."""
 
     async def close(self) -> None:
@@ -129,14 +131,14 @@ class RedisClaims:
             raise
         return Verdict(State(state.decode()), answer.decode())
 
-    def keep(self, name: str, token: str, answer: str) -> None:
-        self._post(KEEP, name, token, answer, _ms(KEPT_S))
+    def keep(self, name: str, digest: str, token: str, answer: str) -> None:
+        self._post(KEEP, name, digest, token, answer, _ms(KEPT_S))
 
     def release(self, name: str, token: str) -> None:
         self._post(RELEASE, name, token)
 
-    def renew(self, name: str, token: str) -> None:
-        self._post(RENEW, name, token, _ms(LEASE_S))
+    def renew(self, name: str, digest: str, token: str) -> None:
+        self._post(RENEW, name, digest, token, _ms(LEASE_S), _ms(KEPT_S))
 
     async def close(self) -> None:
         await self._line.close()

@@ -133,7 +133,8 @@ class Repeats:
     async def _remember(self, first: First, *, was_charged: bool) -> None:
         try:
             if was_charged:
-                self._store().keep(first.name, first.token, await self._put_away(first))
+                answer = await self._put_away(first)
+                self._store().keep(first.name, first.digest, first.token, answer)
             else:
                 first.tape.discard()
                 self._store().release(first.name, first.token)
@@ -167,7 +168,7 @@ class Repeats:
     async def _renew(self, first: First) -> None:
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
-            self._store().renew(first.name, first.token)
+            self._store().renew(first.name, first.digest, first.token)
 
     def _store(self) -> Claims:
         if self._claims is None:

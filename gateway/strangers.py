@@ -1,4 +1,4 @@
-"""How many keys that are none an address may try. Keys that are in memory never come here.
+"""How many keys that are none an address may try. Keys that were issued never come here.
 
 Only look-ups count, and only those that find nothing: a client with one wrong key, however often
 it asks, is told that it is wrong.

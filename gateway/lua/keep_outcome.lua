@@ -1,12 +1,15 @@
--- Remember what became of a request, if its key is still the asker's.
--- KEYS: the key. ARGV: token, the sealed answer or nothing, for how many milliseconds.
+-- Remember what became of a request, unless its key is another's by now. It may be nobody's:
+-- Redis may have lost it while the request was answered.
+-- KEYS: the key. ARGV: digest of the request, token, the sealed answer or nothing, for how many
+-- milliseconds.
 
-if redis.call('HGET', KEYS[1], 't') ~= ARGV[1] then
+local token = redis.call('HGET', KEYS[1], 't')
+if token and token ~= ARGV[2] then
   return 0
 end
-redis.call('HSET', KEYS[1], 's', 'done')
-if ARGV[2] ~= '' then
-  redis.call('HSET', KEYS[1], 'a', ARGV[2])
+redis.call('HSET', KEYS[1], 'd', ARGV[1], 't', ARGV[2], 's', 'done')
+if ARGV[3] ~= '' then
+  redis.call('HSET', KEYS[1], 'a', ARGV[3])
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1

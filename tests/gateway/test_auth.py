@@ -9,7 +9,7 @@ import pytest
 
 from accounts import lookups, principals
 from accounts.errors import IdentityUnavailable, InvalidApiKey, KeyInUrl
-from accounts.keys import digest
+from accounts.keys import digest, revoke_key
 from accounts.lookups import Lookups
 from accounts.principals import Known, Principal
 from gateway import auth
@@ -205,6 +205,24 @@ async def test_s09_who_is_known_is_let_in_whatever_comes_from_the_same_address(
     await try_keys(2 * TRIES, itertools.repeat("203.0.113.7"))
 
     assert (before, await try_key(key.secret)) == (Principal, Principal)
+
+
+async def test_s09_after_a_restart_a_good_key_is_let_in_whatever_comes_from_the_same_address(
+    transactional_db, key, fresh
+):
+    await in_thread(principals.reload_known)  # as every start does, before it serves anybody
+    await try_keys(2 * TRIES, itertools.repeat("203.0.113.7"))
+
+    assert await try_key(key.secret) is Principal
+
+
+async def test_s09_a_key_that_was_revoked_is_a_try_again(transactional_db, key, fresh):
+    await in_thread(principals.reload_known)
+    await in_thread(revoke_key, key)
+    await in_thread(principals.reload_known)
+    await try_keys(2 * TRIES, itertools.repeat("203.0.113.7"))
+
+    assert await try_key(key.secret) is TooManyUnknownKeys
 
 
 async def test_s09_one_wrong_key_is_told_to_be_wrong_however_often_it_comes(

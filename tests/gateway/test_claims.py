@@ -1,10 +1,12 @@
 """Whose an idempotency key is, where several processes ask."""
 
 import asyncio
+import contextlib
 import os
 import signal
 
 import pytest
+import redis
 
 from gateway import claims
 from gateway.claims import RedisClaims, State
@@ -53,7 +55,7 @@ async def test_another_digest_is_another_request(both, name):
 
 async def test_what_is_kept_is_told_to_all(both, name):
     await both[0].claim(name, "digest", "mine")
-    both[0].keep(name, "mine", "sealed")
+    both[0].keep(name, "digest", "mine", "sealed")
     await both[0].claim("another", "", "")  # its answer comes behind what was posted
 
     assert await both[1].claim(name, "digest", "yours") == (State.DONE, "sealed")
@@ -70,7 +72,7 @@ async def test_what_is_released_can_be_had(both, name):
 async def test_nobody_releases_or_keeps_what_is_not_theirs(both, name):
     await both[0].claim(name, "digest", "mine")
     both[1].release(name, "yours")
-    both[1].keep(name, "yours", "")
+    both[1].keep(name, "digest", "yours", "")
     await both[1].claim("another", "", "")
 
     assert (await both[1].claim(name, "digest", "yours")).state is State.RUNNING
@@ -88,8 +90,45 @@ async def test_whoever_renews_is_alive(both, name, monkeypatch):
     monkeypatch.setattr(claims, "LEASE_S", 0.05)
     await both[0].claim(name, "digest", "mine")
     monkeypatch.setattr(claims, "LEASE_S", 60)
-    both[0].renew(name, "mine")
+    both[0].renew(name, "digest", "mine")
     await asyncio.sleep(0.1)
+
+    assert (await both[1].claim(name, "digest", "yours")).state is State.RUNNING
+
+
+@pytest.fixture
+def forgetful(redis_server):
+    """A Redis that loses all it knows when told to."""
+    with contextlib.closing(redis.Redis.from_url(redis_server.url(7))) as connection:
+        yield connection.flushdb
+
+
+async def test_f33_what_redis_has_lost_is_taken_again_by_whoever_is_at_it(both, name, forgetful):
+    await both[0].claim(name, "digest", "mine")
+    forgetful()
+    both[0].renew(name, "digest", "mine")
+    await both[0].claim("another", "", "")
+
+    assert (await both[1].claim(name, "digest", "yours")).state is State.RUNNING
+    assert (await both[1].claim(name, "other", "yours")).state is State.OTHER
+
+
+async def test_f33_what_is_done_is_told_though_redis_had_lost_it(both, name, forgetful):
+    await both[0].claim(name, "digest", "mine")
+    forgetful()
+    both[0].keep(name, "digest", "mine", "sealed")
+    await both[0].claim("another", "", "")
+
+    assert await both[1].claim(name, "digest", "yours") == (State.DONE, "sealed")
+
+
+async def test_nobody_takes_again_what_another_has_by_now(both, name, forgetful):
+    await both[0].claim(name, "digest", "mine")
+    forgetful()
+    await both[1].claim(name, "digest", "yours")
+    both[0].renew(name, "digest", "mine")
+    both[0].keep(name, "digest", "mine", "sealed")
+    await both[0].claim("another", "", "")
 
     assert (await both[1].claim(name, "digest", "yours")).state is State.RUNNING
 

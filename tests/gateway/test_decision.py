@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from gateway import decision, refusals
-from gateway.refusals import MOST_A_MINUTE, MOST_IN_ALL, Refusals
+from gateway.refusals import MOST_A_DAY, MOST_A_MINUTE, MOST_IN_ALL, Refusals
 from registry.models import Revision, RoutingPolicy, ServedModel
 from tests import factories
 from tests.gateway.conftest import in_thread
@@ -146,6 +146,45 @@ async def test_a_storm_of_refusals_is_counted_instead_of_recorded(courier, chat,
 
     assert told["unrecorded"] == 5
     assert await in_thread(Decision.objects.count) == MOST_A_MINUTE + 1
+
+
+def refused_for(refusals, now, minutes, *, per_minute=20):
+    """What of a storm of one key's refusals was recorded: what each row told of others."""
+    rows = []
+    for _ in range(minutes):
+        now[0] += 60
+        told = [refusals.count(1, "code") for _ in range(per_minute)]
+        rows += [each for each in told if each is not None]
+    return rows
+
+
+def test_one_keys_refusals_have_a_bound_per_day_behind_which_one_an_hour_tells_of_all():
+    now = [0.0]
+    counted = Refusals(lambda: now[0])
+
+    rows = refused_for(counted, now, minutes=24 * 60)
+
+    assert len(rows) <= MOST_A_DAY + 24
+    assert rows[-1] == 60 * 20 - 1
+    assert len(rows) + sum(rows) > 24 * 60 * 20 - 60 * 20
+
+
+def test_a_key_that_is_refused_all_day_leaves_room_for_another():
+    now = [0.0]
+    counted = Refusals(lambda: now[0])
+    refused_for(counted, now, minutes=120)
+
+    assert counted.count(2, "code") == 0
+
+
+def test_all_keys_together_have_a_bound_per_day(monkeypatch):
+    monkeypatch.setattr(refusals, "MOST_IN_ALL_A_DAY", 50)
+    now = [0.0]
+    counted = Refusals(lambda: now[0])
+
+    rows = [counted.count(key, "code") for key in range(10) for _ in range(MOST_A_MINUTE)]
+
+    assert sum(row is not None for row in rows) == 50 + 5  # the others' one of this hour
 
 
 def test_all_refusals_together_have_a_bound():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -18,7 +19,9 @@ from usage.models import Decision
 
 @admin.register(Decision)
 class DecisionAdmin(ReadOnlyAdmin):
-    list_display = ("received", "key_name", "team_name", "model_asked", "operation", "refused_with")
+    list_display = (
+        "received", "key_name", "team_name", "model_asked", "operation", "refused_with", "left_out",
+    )  # fmt: skip
     list_filter = (("key", AutocompleteSelectFilter), ("team", AutocompleteSelectFilter))
     sortable_by = ()
     paginator = InfinitePaginator
@@ -27,7 +30,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Decision]:
         refused: QuerySet[Decision] = super().get_queryset(request).exclude(refusal="")
-        return refused.defer("told")
+        return refused
 
     def change_view(self, request: HttpRequest, object_id: str, *_: object) -> HttpResponse:
         decision = self.get_object(request, object_id)
@@ -44,3 +47,9 @@ class DecisionAdmin(ReadOnlyAdmin):
     @admin.display(description="Refused with")
     def refused_with(self, decision: Decision) -> str:
         return label(decision.refusal.replace("_", " "), "danger", hint=str(decision.status))
+
+    @admin.display(description="Not written down before it")
+    def left_out(self, decision: Decision) -> str:
+        """How many that the same key was refused with the same code have no row."""
+        unrecorded = orjson.loads(decision.told).get("unrecorded", 0)
+        return f"{unrecorded:,}" if unrecorded else ""
