@@ -155,6 +155,13 @@ def test_why_reads_like_a_story(admin, own, key):
         assert words in page, words
 
 
+def test_the_list_of_refused_requests_tells_how_many_were_not_written_down(admin, own, key):
+    own.recorder.refuse(make_refusal(key_id=key.pk, decision={"v": 1, "unrecorded": 35_999}))
+    own.ship()
+
+    assert "35,999" in admin.get("/admin/usage/decision/").content.decode()
+
+
 def test_a_refused_request_is_told_from_the_list_of_them(admin, own, key):
     error = {"code": "rate_limit_exceeded", "status": 429, "message": "Rate limit reached."}
     refusal = make_refusal(key_id=key.pk, decision={"v": 1, "error": error})
