@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
@@ -16,20 +14,18 @@ from weakref import WeakSet
 from django.conf import settings
 
 from accounts import budgets, wording
-from accounts.budgets import BudgetState
 from accounts.degraded import Fallback
 from accounts.errors import LimitsUnavailable
 from accounts.limits import (
     RESERVED,
     TOKENS,
     UNKNOWN,
-    LocalStore,
     Settlement,
     Store,
     Verdict,
     steady_us,
-    whole_after_us,
 )
+from accounts.local_limits import LocalStore
 from accounts.principals import Principal
 from accounts.redis_limits import Pulse, RedisStore
 from accounts.rules import Need, Rules
@@ -58,21 +54,6 @@ SEEN = {
     Mode.NORMAL: "Redis counts them again",
     Mode.DEGRADED: "Redis does not answer; hard budgets are closed, limits count by share",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class LimitState:
-    """One limit of a caller and what is left of it."""
-
-    scope: str
-    metric: str
-    window_s: int
-    amount: int
-    remaining: int
-    #: Seconds until all of it is left again.
-    reset_s: float
-    #: A pattern of served models; empty where all count.
-    model: str = ""
 
 
 class Weighed(NamedTuple):
@@ -267,36 +248,6 @@ async def reserve(rules: Rules, lease: str, need: Need) -> Reservation:
 async def preview(principal: Principal, model_name: str, need: Need) -> Reservation:
     """What `admit` would return or raise at this moment. Nothing is held, nothing to settle."""
     return await _weighed(principal.rules_for(model_name), NO_LEASE, need)
-
-
-async def limit_states(principal: Principal) -> list[LimitState]:
-    """What is left of each limit. Raises LimitsUnavailable."""
-    limits = principal.limits
-    if not limits:
-        return []
-    look = await store().look(Rules(limits))
-    return [
-        LimitState(
-            scope=limit.scope,
-            metric=limit.metric,
-            window_s=limit.window_s,
-            amount=limit.amount,
-            remaining=max(limit.amount - used, 0),
-            reset_s=whole_after_us(limit, newest, look.now_us) / 1_000_000,
-            model=limit.model,
-        )
-        for limit, used, newest in zip(limits, look.used, look.newest, strict=True)
-    ]
-
-
-async def budget_states(principal: Principal) -> list[BudgetState]:
-    """What is left of each budget; unknown where the store does not answer."""
-    if not principal.budgets:
-        return []
-    look = None
-    with contextlib.suppress(LimitsUnavailable):
-        look = await store().look(Rules((), principal.budgets))
-    return budgets.states_of(principal.budgets, look, steady_us())
 
 
 async def _weighed(rules: Rules, lease: str, need: Need) -> Reservation:

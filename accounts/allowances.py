@@ -11,8 +11,8 @@ from accounts.models import ApiKey, Budget, RateLimit, Scoped
 from accounts.periods import to_us
 from accounts.plans import BUDGET_KIND, LIMIT_KIND, not_replaced
 from accounts.rules import NO_RING, ROLLING, BudgetRule, Limit, Raise, place_of
+from lib.money import NANO_PER_DOLLAR
 
-NANO_PER_DOLLAR = 10**9
 #: Of a user's budgets, for a user may be in many teams.
 USERS_TIME_ZONE = "UTC"
 BATCH = 400

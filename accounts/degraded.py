@@ -10,7 +10,8 @@ import time
 from dataclasses import replace
 
 from accounts.errors import LimitsUnavailable
-from accounts.limits import UNKNOWN, Figures, LocalStore, Verdict
+from accounts.limits import UNKNOWN, Figures, Verdict
+from accounts.local_limits import LocalStore
 from accounts.rules import BudgetRule, Limit, Need, Rules
 
 #: Of a soft budget, each replica may spend one part in so many.

@@ -17,14 +17,13 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from django.db import close_old_connections
-
 from accounts.allowances import Allowances
 from accounts.errors import IdentityUnavailable, InvalidApiKey
 from accounts.keys import digest, is_wellformed
 from accounts.lookups import Lookups
 from accounts.models import ApiKey
 from accounts.rules import BudgetRule, Limit, Rules
+from lib.database_threads import connected
 
 logger = logging.getLogger(__name__)
 
@@ -219,11 +218,7 @@ async def _principal(secret: str) -> Principal | None:
 def _look_up(digests: list[str]) -> dict[str, Principal | None]:
     """Read these digests, and learn what they stand for. Runs in a thread."""
     generation = _known.generation
-    close_old_connections()
-    try:
-        found = _read(digests)
-    finally:
-        close_old_connections()
+    found = connected(lambda: _read(digests))
     for each in digests:
         _known.learn(each, found.get(each), generation)
     return {each: found.get(each) for each in digests}

@@ -17,7 +17,7 @@ from django.db import connection
 from accounts.models import Team
 from usage import as_of, export_files, reports, rollups, statements
 from usage.models import DailyUsage, HourlyUsage
-from usage.reports import Question
+from usage.report_questions import Question
 
 REPORTS = {
     "by team": (("team",), "UTC"),

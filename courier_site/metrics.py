@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import close_old_connections
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -23,6 +22,8 @@ from gateway.reply import Send
 from gateway.retry_budget import retries
 from gateway.shedding import load
 from gateway.strangers import strangers
+from lib.database_threads import in_thread
+from lib.money import NANO_PER_DOLLAR
 from usage import ingest, reconciliation, recorder
 from usage.models import RollupMark
 
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 #: What the database says is this old at most, and is never waited for.
 LEDGER_EVERY_S = 15.0
 FORMAT = b"text/plain; version=0.0.4; charset=utf-8"
-NANO = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +61,15 @@ class Ledger:
 
     async def _read(self) -> None:
         try:
-            self.state = await asyncio.to_thread(read_ledger)
+            self.state = await in_thread(read_ledger)
         except Exception as error:  # noqa: BLE001  # whatever it is, the next look may go better
             logger.warning("metrics lack the state of the ledger: %s", type(error).__name__)
             self.state = None
 
 
 def read_ledger() -> LedgerState:
-    close_old_connections()
-    try:
-        last = reconciliation.latest()
-        mark = RollupMark.objects.first()
-    finally:
-        close_old_connections()
+    last = reconciliation.latest()
+    mark = RollupMark.objects.first()
     return LedgerState(
         drift_nano=last.drift_nano if last and not last.fixed else 0,
         differs=bool(last and last.differs and not last.fixed),
@@ -178,7 +174,7 @@ def _ledger(state: LedgerState | None) -> Iterator[Metric]:
     yield _gauge(
         "courier_ledger_drift_dollars",
         "The largest difference between log and sums by the last look.",
-        state.drift_nano / NANO,
+        state.drift_nano / NANO_PER_DOLLAR,
     )
     for name, text, at in (
         ("reconciliation_age", "Since log and sums were last compared.", state.reconciled_at),

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from accounts import presence
 from accounts.models import ApiKey
+from lib.money import NANO_PER_DOLLAR
 from registry import conditions, key_states
 from registry.conditions import Condition, Level
 from registry.health import Flow
@@ -29,7 +30,6 @@ TOP = 5
 NAMED = 3
 #: One error in so many requests is too many.
 BAD_ONE_IN = 20
-NANO = 1_000_000_000
 
 Row = Mapping[str, Any]
 Name = TypeVar("Name", bound=Hashable)
@@ -193,7 +193,7 @@ def _requests_chart(days: Mapping[datetime.date, Sums]) -> str:
 
 
 def _cost_chart(days: Mapping[datetime.date, Sums]) -> str:
-    costs = [round(day.cost_nano / NANO, 4) for day in days.values()]
+    costs = [round(day.cost_nano / NANO_PER_DOLLAR, 4) for day in days.values()]
     return _chart(days, _bars("US dollars", costs, "var(--color-primary-500)", ticks=4))
 
 

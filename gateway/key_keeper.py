@@ -22,8 +22,9 @@ from accounts.rules import BudgetRule, Rules
 from accounts.upstream_keys import budget_of
 from gateway.keys import REFUSED, Incident, Spent, keys
 from lib.database_threads import in_thread
+from lib.money import NANO_PER_DOLLAR
 from registry import key_health, snapshot
-from registry.key_terms import NANO_PER_DOLLAR, KeyTerms
+from registry.key_terms import KeyTerms
 from registry.models import Revision, UpstreamKey
 from usage.alerts import raise_alert
 from usage.models import Alert

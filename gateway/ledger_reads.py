@@ -8,9 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from django.db import close_old_connections
-
 from gateway.errors import LedgerUnavailable
+from lib.database_threads import connected
 from usage.pieces import NoReport
 
 logger = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ async def read(work: Callable[[], T]) -> T:
     """What `work` returns, which may ask the database. Raises LedgerUnavailable, or NoReport."""
     if len(_waiting) >= MOST_WAITING:
         raise LedgerUnavailable
-    reading = asyncio.get_running_loop().run_in_executor(_threads, _and_let_go, work)
+    reading = asyncio.get_running_loop().run_in_executor(_threads, connected, work)
     _waiting.add(reading)
     reading.add_done_callback(_forget)
     try:
@@ -48,11 +47,3 @@ def _forget(reading: asyncio.Future[Any]) -> None:
     _waiting.discard(reading)
     if not reading.cancelled():
         reading.exception()  # Seen, even if the caller has left.
-
-
-def _and_let_go(work: Callable[[], T]) -> T:
-    close_old_connections()
-    try:
-        return work()
-    finally:
-        close_old_connections()

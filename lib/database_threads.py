@@ -14,13 +14,14 @@ T = TypeVar("T")
 
 async def in_thread(work: Callable[[], T]) -> T:
     """What `work` returns, done in some thread."""
+    return await sync_to_async(connected, thread_sensitive=False)(work)
 
-    def letting_go() -> T:
-        close_old_connections()
-        try:
-            return work()
-        finally:
-            with contextlib.suppress(Exception):
-                close_old_connections()
 
-    return await sync_to_async(letting_go, thread_sensitive=False)()
+def connected(work: Callable[[], T]) -> T:
+    """What `work` returns, done in this thread, which is not Django's and may be an old one."""
+    close_old_connections()
+    try:
+        return work()
+    finally:
+        with contextlib.suppress(Exception):
+            close_old_connections()

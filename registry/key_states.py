@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from lib.money import NANO_PER_DOLLAR
 from registry import conditions
 from registry.conditions import Condition
 from registry.key_figures import Figures
 from registry.key_health import Board, Cooling, Gauge, HealthUnknown, Meter, look, now_s
-from registry.key_terms import NANO_PER_DOLLAR
 from registry.models import UpstreamKey
 
 USED = Condition("in use", "success")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
+from lib.money import NANO_PER_DOLLAR
 from registry.models import UpstreamKey
-
-NANO_PER_DOLLAR = 10**9
 
 
 @dataclass(frozen=True, slots=True)

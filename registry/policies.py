@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lib.money import NANO_PER_DOLLAR
 from registry.capabilities import TRAITS as CAPABILITIES
 from registry.traits import TRAITS
 
@@ -24,7 +25,6 @@ Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 Patterns = Annotated[tuple[Pattern, ...], Field(max_length=100)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
-NANO = 1_000_000_000
 
 
 class Words(BaseModel):
@@ -115,7 +115,7 @@ class Actions(Words):
 
     @property
     def max_cost_nano(self) -> int | None:
-        return None if self.max_cost is None else int(self.max_cost * NANO)
+        return None if self.max_cost is None else int(self.max_cost * NANO_PER_DOLLAR)
 
 
 #: Of a policy that cannot be read: no provider has such a name.

@@ -14,7 +14,7 @@ from usage import as_of, export_files
 from usage.as_of import NotSettled
 from usage.models import Export, ReportDefinition
 from usage.pieces import midnight
-from usage.reports import Question
+from usage.report_questions import Question
 
 DAY = timedelta(days=1)
 #: A scheduled report waits so long for requests that end, or are written down, after midnight.

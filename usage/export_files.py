@@ -27,6 +27,7 @@ from usage import exports, reports, selection, typed_rows
 from usage.as_of import known, settle
 from usage.models import AsOf, Export, Measures, ReportDefinition
 from usage.pieces import NoReport
+from usage.report_questions import Question
 from usage.tables import csv_lines, harmless
 
 logger = logging.getLogger(__name__)
@@ -213,7 +214,7 @@ def _write_csv_of_requests(tables: tuple[Any, Any], path: Path, pulse: Pulse) ->
 
 
 def _write_report(export: Export, as_of: AsOf, path: Path, pulse: Pulse) -> dict[str, Any]:
-    report = reports.report(reports.Question.from_json(export.question), as_of)
+    report = reports.report(Question.from_json(export.question), as_of)
     rows = pulse.counted(report.rows())
     if export.format == ReportDefinition.Format.CSV:
         _write_csv(path, report.columns, rows)

@@ -33,6 +33,7 @@ from django.db.models import (
 from django.db.models.functions import Abs, Cast, Concat, LPad, Replace, TruncDate
 from django.utils import timezone
 
+from lib.money import NANO_PER_DOLLAR
 from usage.models import Export, UsageAdjustment, UsageRecord
 from usage.snapshots import one_snapshot
 from usage.tables import FORMULA, ROWS_AT_A_TIME, csv_lines
@@ -86,7 +87,6 @@ COLUMNS = (
     "note",
     "revision",
 )
-NANO_PER_DOLLAR = 10**9
 #: An empty cell.
 NOTHING = Value(None, output_field=TextField())
 LONGEST_NAME = 150

@@ -12,7 +12,8 @@ from django.db.models import Max, QuerySet, Sum
 from usage import reports
 from usage.models import Alert, AsOf, HourlyAttempts, PurgeReceipt
 from usage.pieces import DAY, midnight
-from usage.reports import Line, NotKept, Question
+from usage.report_questions import Question
+from usage.reports import Line, NotKept
 
 TOP = 10
 FORESEEN_WITHIN = timedelta(days=7)

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import ApiKey, Team
+from lib.money import NANO_PER_DOLLAR
 from usage.alerts import raise_alert
 from usage.hours import DAY, HOUR, Hours, hour_of, hours_of, spent_in
 from usage.models import Alert
@@ -25,7 +26,6 @@ LOOKED_BACK = timedelta(days=14)
 FEWEST_HOURS = 12
 #: One alert per key or team within this time.
 QUIET = DAY
-NANO = 10**9
 
 
 def usual_nano(hours: Hours) -> float | None:
@@ -48,7 +48,7 @@ def raise_unusual() -> list[Alert]:
 
 def _unusual(kind: str, hour: datetime) -> Iterator[tuple[Holder, int, float]]:
     """Who spent unusually much in an hour, how much, and what is usual."""
-    found = spent_in(kind, hour, int(settings.COURIER_SLOPE_MINIMUM * NANO))
+    found = spent_in(kind, hour, int(settings.COURIER_SLOPE_MINIMUM * NANO_PER_DOLLAR))
     before = hours_of(kind, found, hour - LOOKED_BACK, hour)
     usual = {holder: usual_nano(hours) for holder, hours in before.items()}
     for holder in _holders(kind, found):

@@ -16,7 +16,8 @@ from usage import reports
 from usage.as_of import known
 from usage.models import AsOf, PurgeReceipt, UsageAdjustment
 from usage.pieces import NoReport
-from usage.reports import Question, Report
+from usage.report_questions import Question
+from usage.reports import Report
 from usage.snapshots import one_snapshot
 
 MONTH = re.compile(r"(2\d\d\d)-(0[1-9]|1[0-2])")

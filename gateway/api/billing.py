@@ -11,9 +11,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Router
 
-from accounts import admission
 from accounts.budgets import BudgetState
 from accounts.principals import Principal
+from accounts.states import budget_states
 from gateway import errors, ledger_reads
 from gateway.api.request import request_of
 from gateway.dialects.base import Json
@@ -21,7 +21,8 @@ from usage import as_of, reports
 from usage.as_of import NotSettled
 from usage.models import Measures
 from usage.pieces import NoReport
-from usage.reports import Question, Report
+from usage.report_questions import Question
+from usage.reports import Report
 
 router = Router(tags=["billing"])
 
@@ -45,7 +46,7 @@ async def describe_usage(request: HttpRequest) -> HttpResponse:
 
 @router.get("/billing/budget")
 async def describe_budget(request: HttpRequest) -> HttpResponse:
-    states = await admission.budget_states(request_of(request).principal)
+    states = await budget_states(request_of(request).principal)
     return _json({"object": "list", "data": [_budget(state) for state in states]})
 
 

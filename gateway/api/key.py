@@ -6,8 +6,7 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
-from accounts import admission
-from accounts.admission import LimitState
+from accounts.states import LimitState, limit_states
 from gateway.api.request import request_of
 from gateway.dialects.base import Json
 
@@ -17,7 +16,7 @@ router = Router(tags=["key"])
 @router.get("/key")
 async def describe_key(request: HttpRequest) -> HttpResponse:
     principal = request_of(request).principal
-    states = await admission.limit_states(principal)
+    states = await limit_states(principal)
     body = {
         "object": "key",
         "id": principal.public_id,

@@ -13,6 +13,7 @@ from django.template.loader import render_to_string
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
+from lib.money import NANO_PER_DOLLAR
 from registry import certified
 from registry.admin.labels import label
 from registry.conditions import Level
@@ -27,7 +28,6 @@ LEVELS: dict[str, Level] = {
 }
 #: Seconds after which the page of a run under way is loaded again.
 REFRESH_S = 3
-NANO = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class CertificationAdmin(ModelAdmin):
 
     @admin.display(description="Cost", ordering="cost_nano")
     def cost(self, run: Certification) -> str:
-        return "unknown" if run.cost_nano is None else f"${run.cost_nano / NANO:,.4f}"
+        return "unknown" if run.cost_nano is None else f"${run.cost_nano / NANO_PER_DOLLAR:,.4f}"
 
     @admin.display(description="Traits")
     def matrix(self, run: Certification) -> str:

@@ -4,7 +4,8 @@ import pytest
 import redis
 
 from accounts import admission, redis_line
-from accounts.limits import LocalStore, Settlement
+from accounts.limits import Settlement
+from accounts.local_limits import LocalStore
 from accounts.principals import Principal
 from accounts.redis_limits import RedisStore
 from accounts.rules import NO_RING, ROLLING, BudgetRule, Limit, Need, Rules, place_of

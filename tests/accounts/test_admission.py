@@ -4,15 +4,16 @@ import gc
 import pytest
 
 from accounts import admission
-from accounts.admission import admit, limit_states
+from accounts.admission import admit
 from accounts.errors import (
     LimitsUnavailable,
     RateLimited,
     RequestTooLargeForLimit,
     TokensLimited,
 )
-from accounts.limits import LocalStore
+from accounts.local_limits import LocalStore
 from accounts.redis_limits import RedisStore
+from accounts.states import limit_states
 from lib.ids import uuid7
 from tests.accounts.conftest import a_limit, a_principal, rules_of, tokens
 from tests.services import free_port

@@ -2,7 +2,15 @@
 
 import pytest
 
-from accounts.limits import BUSY_US, RESERVED, RING, LocalStore, slot_us, steady_us, whole_after_us
+from accounts.limits import (
+    BUSY_US,
+    RESERVED,
+    RING,
+    slot_us,
+    steady_us,
+    whole_after_us,
+)
+from accounts.local_limits import LocalStore
 from accounts.rules import Need
 from tests.accounts.conftest import NOON_US, a_budget, a_limit, by, costs, rules_of, tokens
 from tests.accounts.test_limits_model import known

@@ -12,11 +12,11 @@ from accounts.limits import (
     LEASE_US,
     RESERVED,
     Figures,
-    LocalStore,
     Mend,
     Settlement,
     slot_us,
 )
+from accounts.local_limits import LocalStore
 from accounts.purses import HOLD_US
 from accounts.redis_limits import RedisStore
 from accounts.rules import Need, Raise

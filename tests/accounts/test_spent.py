@@ -8,7 +8,8 @@ from django.urls import reverse
 
 from accounts import admission, spent
 from accounts.keys import assign_plan
-from accounts.limits import Figures, LocalStore
+from accounts.limits import Figures
+from accounts.local_limits import LocalStore
 from accounts.models import Budget, Plan
 from accounts.redis_limits import RedisStore
 from accounts.rules import Rules

@@ -9,7 +9,7 @@ import tracemalloc
 
 import pytest
 
-from accounts import admission
+from accounts import states
 from accounts.principals import authenticate
 from tests import factories
 from tests.e2e.client import Call, try_to_ask
@@ -105,7 +105,7 @@ async def test_f57_what_has_ended_well_does_not_end_once_more(
 
 
 async def look(principal):
-    return await admission.limit_states(principal)
+    return await states.limit_states(principal)
 
 
 async def until_free(principal):

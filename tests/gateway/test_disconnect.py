@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from accounts import admission
+from accounts import states
 from accounts.principals import authenticate
 from gateway import relay
 from gateway.load import load
@@ -250,7 +250,7 @@ async def test_r01_r29_a_paid_answer_that_is_given_up_before_it_is_read_on_ends_
     record = await courier.last_record()
     assert (record.outcome, record.usage_source) == ("client_disconnected", "estimated")
     assert [load.in_flight(each) for each in snapshot.current().model("paid").targets] == [0]
-    (concurrent,) = await admission.limit_states(await authenticate(key.secret))
+    (concurrent,) = await states.limit_states(await authenticate(key.secret))
     assert concurrent.remaining == 9
     assert relay.pulse.draining == set()
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from accounts import admission
+from accounts import admission, states
 from accounts.principals import authenticate
 from accounts.upstream_keys import rules_of
 from gateway.breaker import breakers
@@ -94,7 +94,7 @@ async def test_r10_r20_whatever_happens_all_is_given_back_once(courier, key, alp
     assert max(record.attempts for record in records) <= 3
     used = {
         each.metric: each.amount - each.remaining
-        for each in await admission.limit_states(await authenticate(key.secret))
+        for each in await states.limit_states(await authenticate(key.secret))
     }
     assert used == {
         "concurrency": 0,

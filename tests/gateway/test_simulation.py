@@ -10,7 +10,7 @@ import orjson
 import pytest
 from django.db import transaction
 
-from accounts import admission
+from accounts import admission, states
 from accounts.principals import principal_of
 from accounts.rules import Need
 from gateway import errors, refusals, routing, simulation
@@ -291,11 +291,11 @@ async def test_nothing_is_held_counted_called_or_written_down(courier, upstream,
     imagined = Imagined(key=key, endpoint="chat", model="tiny")
     principal = await in_thread(principal_of, key)
     await simulation.foresee(imagined)
-    before = await admission.limit_states(principal), await admission.budget_states(principal)
+    before = await states.limit_states(principal), await states.budget_states(principal)
 
     await simulation.foresee(imagined)
 
-    after = await admission.limit_states(principal), await admission.budget_states(principal)
+    after = await states.limit_states(principal), await states.budget_states(principal)
     assert after[0] == before[0]
     assert after[1] == before[1]
     assert upstream.requests == []

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from accounts import admission
+from accounts import states
 from accounts.principals import authenticate
 from tests import factories
 from tests.fakes.upstream import completion
@@ -40,7 +40,7 @@ async def full(courier, key, monkeypatch):
 
 
 async def tokens_used(key):
-    (limit,) = await admission.limit_states(await authenticate(key.secret))
+    (limit,) = await states.limit_states(await authenticate(key.secret))
     return limit.amount - limit.remaining
 
 

@@ -13,13 +13,15 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection
 
 from accounts import admission, budgets
-from accounts.admission import admit, budget_states
+from accounts.admission import admit
 from accounts.errors import BudgetExhausted, LimitsUnavailable
-from accounts.limits import LocalStore, Settlement
+from accounts.limits import Settlement
+from accounts.local_limits import LocalStore
 from accounts.models import ApiKey, Plan
 from accounts.periods import to_us
 from accounts.redis_limits import RedisStore
 from accounts.rules import Need
+from accounts.states import budget_states
 from lib.ids import lowest_at, uuid7
 from tests.accounts.conftest import a_budget, a_principal, costs, rules_of
 from tests.factories import make_budget, make_key

@@ -18,7 +18,7 @@ from pyarrow import parquet
 from tests.usage.ledger import DAY, NOON, correct, log, sum_up
 from usage import as_of, export_files, exports, reports, retention, typed_rows
 from usage.models import AsOf, Export, UsageAdjustment, UsageRecord
-from usage.reports import Question
+from usage.report_questions import Question
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,7 +12,7 @@ from tests.usage.ledger import DAY, NOON, correct, days_of, log, sum_up
 from usage import as_of, pieces, reports
 from usage.as_of import NotSettled
 from usage.models import PurgeReceipt, UsageRecord
-from usage.reports import Question
+from usage.report_questions import Question
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

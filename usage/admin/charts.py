@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from lib.money import NANO_PER_DOLLAR
 from usage.pieces import BY_TIME
 from usage.reports import Report
 
@@ -47,7 +48,7 @@ def _bars(name: str, costs: Counter[str], labels: list[str], number: int) -> dic
     shade = f"var(--color-primary-{SHADES[number]})" if name != REST else "var(--color-base-400)"
     return {
         "label": name,
-        "data": [costs[label] / 1e9 for label in labels],
+        "data": [costs[label] / NANO_PER_DOLLAR for label in labels],
         "backgroundColor": shade,
         "stack": "time",
         "maxBarThickness": 28,

@@ -23,7 +23,7 @@ from registry.admin.autocomplete import TolerantAutocompletes
 from registry.models import Provider, ServedModel
 from usage.models import ReportDefinition, TeamTag, UsageRecord
 from usage.pieces import BY_TIME, HoursDoNotAlign
-from usage.reports import Question
+from usage.report_questions import Question
 
 CURRENCY = re.compile("[A-Z]{3}")
 #: Filters that are kept as ids, and what has those.

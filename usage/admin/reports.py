@@ -25,7 +25,8 @@ from usage.as_of import NotSettled
 from usage.models import AsOf, Export, ReportDefinition
 from usage.money import exact_dollars
 from usage.pieces import NoReport
-from usage.reports import Report, has_id
+from usage.report_questions import has_id
+from usage.reports import Report
 
 #: Lines of a preview. The file has all of them.
 SHOWN_LINES = 500
