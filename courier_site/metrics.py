@@ -109,11 +109,16 @@ def _requests() -> Iterator[Metric]:
 def _front_door() -> Iterator[Metric]:
     yield _gauge(
         "courier_event_loop_lag_seconds",
-        "How late the process comes to what is due, because of its own work.",
+        "How late the process comes to what is due.",
         load.lag_s,
     )
     yield _gauge(
         "courier_turned_away_share", "Of the requests, how many are turned away now.", load.share
+    )
+    yield _gauge(
+        "courier_memory_share",
+        "Of the memory that the control group may use, how much is in use; 0 without a limit.",
+        load.memory.share,
     )
     yield _gauge("courier_connections", "Connections of clients.", float(connections.open))
     yield _gauge("courier_tasks", "Tasks of the event loop.", float(len(asyncio.all_tasks())))

@@ -30,6 +30,7 @@ from gateway.question import Caller
 from gateway.refusal import Refusal, refusal
 from gateway.relay import Relay, pulse
 from gateway.reply import Header, Receive, Reply, Send, Whole
+from gateway.shedding import load, retry_after
 from gateway.upload import Incoming, Upload
 from lib.errors import CourierError
 from lib.ids import uuid7
@@ -328,7 +329,10 @@ def _declared_length(scope: Scope, most: int) -> int | None:
 async def _body(scope: Scope, receive: Receive) -> bytes:
     """The request's body, refused as soon as it is known to be too large."""
     most = settings.COURIER_MAX_BODY
-    _declared_length(scope, most)
+    declared = _declared_length(scope, most)
+    if declared and not load.memory.has_room_for(declared):
+        load.turned_away += 1
+        raise errors.Overloaded(retry_after())
     try:
         async with asyncio.timeout(BODY_IDLE_S) as patience:
             return await _read_body(receive, most, patience)

@@ -1,9 +1,11 @@
 """Turns requests away that could not be served in time, before anything is done for them.
 
-How busy a process is shows in how late its event loop comes to what is due, because of work of its
-own: its lag. (Where the machine gives the process no time, that is no work.) The share of requests
-that is turned away follows the lag as in PIE (RFC 8033): it rises while the lag is above `TARGET_S`
-or grows, and falls while it is below. Nobody waits for a turn: who is let in is served at once.
+A process serves its requests in turns: of those whose bytes have come it begins some, and comes
+back when it has worked on all. Whoever asks meanwhile waits for that, even to be turned away. So
+there is room for only so many new requests in each turn, and the room follows how long a turn
+takes: as in a window that is held by its delay, it shrinks by as much as the last turn was too
+long, and grows while turns are short. What waits for a provider takes no time of a turn, and no
+room. Nobody waits for a place: who is let in is served at once.
 """
 
 from __future__ import annotations
@@ -14,57 +16,100 @@ import random
 import time
 
 from gateway.errors import Overloaded
+from gateway.memory import Memory
 from gateway.refusal import dialect_of
+from lib.cgroups import memory_group
 from lib.ids import uuid7
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the lag, and the lag that a full process is held at.
-LOOK_EVERY_S = 0.02
-TARGET_S = 0.03
-#: How fast the share follows: for each second above the target, per second; for each more.
-PER_SECOND_ABOVE = 100.0
-PER_SECOND_MORE = 5.0
-#: How far one look may move it: a pause alone is no overload.
-LARGEST_STEP = 0.5
+#: Seconds of work that a turn may take. Half of what a refusal may, for who comes at its
+#: beginning waits for all of it.
+TURN_S = 0.025
+#: New requests that one turn begins, if those before it were short: clients may all ask at once.
+MOST_ROOM = 512.0
+#: How fast the room follows: one long turn alone is no overload.
+LEAST_LEFT = 0.5
+MOST_MORE = 1.25
+#: A request that waits for nothing is served while the loop passes about so many times.
+PASSES = 8
+#: With fewer new requests in a turn it need not be looked at.
+MANY = 8
 #: With so few requests at once their number is not what makes a process slow.
-FEW = 128
+FEW = 16
+#: Seconds between two looks at how late the event loop is.
+LOOK_EVERY_S = 0.25
 #: One overload is told of in the log once in so many seconds.
 TELL_EVERY_S = 60.0
 #: Clients that come back at the same time would overload it again.
 RETRY_AFTER_S = (1, 2, 3)
 
 
+def room_after(room: float, begun: int, worked_s: float) -> float:
+    """The room of the next turn, after one that began so many requests and took so long."""
+    if worked_s <= TURN_S:
+        return min(room * min(TURN_S / max(worked_s, 1e-6), MOST_MORE), MOST_ROOM)
+    return max(begun * TURN_S / worked_s, room * LEAST_LEFT, 1.0)
+
+
+def retry_after() -> int:
+    """Seconds, as random as clients are to come back."""
+    return random.choice(RETRY_AFTER_S)
+
+
 class Load:
     """How busy this process is, and which requests it turns away for that."""
 
     def __init__(self) -> None:
-        #: Of the requests, how many are turned away: from 0 to 1.
-        self.share = 0.0
+        self.memory = Memory()
+        self.room = MOST_ROOM
         self.lag_s = 0.0
         self.turned_away = 0
+        #: Of the last requests, how many were turned away: from 0 to 1.
+        self.share = 0.0
+        self._let_in = 0
+        #: How many had been let in when this turn began.
+        self._let_in_before = 0
+        self._is_in_turn = False
         self._told_at = -TELL_EVERY_S
         self._told = 0
 
-    def learn(self, lag_s: float) -> None:
-        """Take one look at the event loop into account."""
-        above = (lag_s - TARGET_S) * (LOOK_EVERY_S + lag_s)
-        step = PER_SECOND_ABOVE * above + PER_SECOND_MORE * (lag_s - self.lag_s)
-        step = min(max(step, -LARGEST_STEP), LARGEST_STEP)
-        self.share = min(max(self.share + step, 0.0), 1.0)
-        self.lag_s = lag_s
-
     def turns_away(self, open_requests: int) -> bool:
         """Whether one more request is turned away, with so many being served."""
-        return bool(self.share) and open_requests >= FEW and random.random() < self.share
+        if not self._is_in_turn:
+            self._begin_turn()
+        is_late = self._let_in - self._let_in_before >= self.room and open_requests >= FEW
+        # A single one never is, lest a process that keeps its memory refuse for ever.
+        if is_late or (self.memory.is_short and open_requests):
+            return True
+        self._let_in += 1
+        return False
+
+    def _begin_turn(self) -> None:
+        self._is_in_turn, self._let_in_before = True, self._let_in
+        self._pass_on(PASSES, time.thread_time())
+
+    def _pass_on(self, passes: int, began: float) -> None:
+        """Let the loop pass so many times more, unless nothing much was begun."""
+        begun = self._let_in - self._let_in_before
+        if passes == PASSES or (passes and begun >= MANY):
+            asyncio.get_running_loop().call_soon(self._pass_on, passes - 1, began)
+            return
+        # Where the machine gives the process no time, that is no work.
+        self.room = room_after(self.room, begun, time.thread_time() - began)
+        self._is_in_turn = False
 
     async def watch(self) -> None:
-        """Look at the event loop for as long as the process lives."""
+        """Look at the event loop and at the memory for as long as the process lives."""
         now = asyncio.get_running_loop().time
+        self.memory.group = memory_group()
         while True:
-            due, worked = now() + LOOK_EVERY_S, time.thread_time()
+            due, let_in, turned_away = now() + LOOK_EVERY_S, self._let_in, self.turned_away
             await asyncio.sleep(LOOK_EVERY_S)
-            self.learn(max(min(now() - due, time.thread_time() - worked), 0.0))
+            self.lag_s = max(now() - due, 0.0)
+            refused = self.turned_away - turned_away
+            self.share = refused / max(refused + self._let_in - let_in, 1)
+            self.memory.look()
             if self.turned_away != self._told:
                 self._tell(now())
 
@@ -86,7 +131,7 @@ load = Load()
 def answer_to(path: str) -> bytes:
     """The whole answer to a request that is turned away, as bytes for the connection."""
     request_id = str(uuid7())
-    after = random.choice(RETRY_AFTER_S)
+    after = retry_after()
     error = Overloaded(after)
     body = dialect_of(path).write_error(error, request_id)
     return (

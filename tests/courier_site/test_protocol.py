@@ -272,8 +272,9 @@ async def test_s46_a_proxy_may_have_any_number_of_connections(server, places, se
 def overloaded(monkeypatch):
     """A load under which everything is turned away that may be."""
     heavy = Load()
-    heavy.share = 1.0
+    heavy.room = 0.0
     monkeypatch.setattr(protocol, "load", heavy)
+    monkeypatch.setattr(shedding, "room_after", lambda room, *_: room)
     monkeypatch.setattr(shedding, "FEW", 0)
     return heavy
 
@@ -295,7 +296,7 @@ async def test_r35_the_connection_of_who_was_turned_away_can_be_used_again(
     async with Talk(server.port) as connection:
         await connection.send(request)
         first = await connection.read_reply()
-        overloaded.share = 0.0
+        overloaded.room = 1.0
         await connection.send(request)
         second = await connection.read_reply()
 

@@ -2,15 +2,25 @@
 
     seen = await saturate(port, request, clients=32, for_s=3)     # each asks again at once
     seen = await offer(port, request, rate=500, for_s=5)          # whatever becomes of them
+    seen = apart(offer, port, request, rate=500, for_s=5)         # by a process of its own
 
 `offer` is an open loop: requests are due at fixed times, and each answer counts from when its
 request was due, so that a server that falls behind cannot slow the load down.
 """
 
 import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import uvloop
 
 #: Connections of an open loop, at most. Who finds none free waits, and that counts.
 MOST_CONNECTIONS = 800
@@ -79,6 +89,32 @@ async def offer(port, request, *, rate, for_s):
     return await _Run(port, request, for_s, MOST_CONNECTIONS).opened(rate)
 
 
+def apart(load, port, request, **options):
+    """The same from a process that has the last core for itself, as far as may be."""
+    words = {"load": load.__name__, "port": port, "request": request.decode(), **options}
+    command = [sys.executable, "-m", "tests.faults.load", json.dumps(words)]
+    with tempfile.TemporaryFile() as told:
+        with subprocess.Popen(command, stdout=told, start_new_session=True) as generator:
+            favor(generator.pid, max(os.sched_getaffinity(0)))
+        told.seek(0)
+        return Seen(**json.load(told))
+
+
+def favor(pid, core):
+    """Keep a process to one core, and have the machine's other work wait for it if we may."""
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {core})
+        Path(f"/proc/{pid}/autogroup").write_text("-19")
+
+
+def main():
+    words = json.loads(sys.argv[1])
+    load, request = globals()[words.pop("load")], words.pop("request").encode()
+    seen = uvloop.run(load(words.pop("port"), request, **words))
+    print(json.dumps(asdict(seen)))
+
+
 class _Run:
     def __init__(self, port, request, for_s, connections):
         self.port, self.request = port, request
@@ -99,10 +135,9 @@ class _Run:
         return self.seen
 
     async def opened(self, rate):
-        # Half of them now, for a server whose limits they test is slow to take new ones.
-        self.free.extend(
-            await asyncio.gather(*(self._connect() for _ in range(MOST_CONNECTIONS // 2)))
-        )
+        # All of them now: a load that waits to be let in offers less than it says.
+        self.free.extend(await asyncio.gather(*(self._connect() for _ in range(self.connections))))
+        await asyncio.sleep(0.5)
         began = time.monotonic()
         self.ends_at = began + self.seen.for_s
         asked = 0
@@ -151,3 +186,7 @@ class _Run:
             client.ask(self.request, self.waiting.popleft())
         else:
             self.free.append(client)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.courier import Courier, SQLite
 from tests.e2e.manifests import KEY, model
 from tests.faults.figures import figure
-from tests.faults.load import offer, saturate
+from tests.faults.load import apart, favor, offer, saturate
 from tests.faults.raw import Talk, talk
 
 pytestmark = pytest.mark.fault
@@ -139,25 +139,30 @@ async def test_f59_at_the_limit_of_open_files_new_work_is_refused_and_all_recove
 
 
 async def test_r35_three_times_what_it_can_do(courier):
-    """What it gets done is measured by its CPU time, for the machine may be busy with others."""
-    await saturate(courier.port, GOOD, clients=32, for_s=2)
+    """The process and its load have a core each; what it gets done is measured by its CPU time,
+    for the machine may be busy with others."""
+    favor(courier._process.pid, min(os.sched_getaffinity(0)))
+    await asyncio.to_thread(apart, saturate, courier.port, GOOD, clients=32, for_s=2)
     before = cpu_s(courier)
-    peak = await saturate(courier.port, GOOD, clients=32, for_s=4)
+    peak = await asyncio.to_thread(apart, saturate, courier.port, GOOD, clients=32, for_s=4)
     per_s = peak.count(200) / (cpu_s(courier) - before)
     before, looking = cpu_s(courier), asyncio.create_task(look_at_health(courier.port))
-    seen = await offer(courier.port, GOOD, rate=3 * peak.rate(), for_s=4)
+    rate = 3 * peak.rate()
+    seen = await asyncio.to_thread(apart, offer, courier.port, GOOD, rate=rate, for_s=6)
     goodput = seen.count(200) / (cpu_s(courier) - before) / per_s
     slowest = await finish(looking)
 
     figure("R35", f"goodput {goodput:.0%} of peak, by CPU time", "≥ 85 %")
-    figure("R35", f"turned away within {1000 * seen.within(0.5, 503):.0f} ms (median)", "≤ 50 ms")
-    figure("R35", f"p99 {1000 * seen.within(0.99, 503):.0f} ms", "≤ 50 ms")
+    middle, late = 1000 * seen.within(0.5, 503), 1000 * seen.within(0.99, 503)
+    figure("R35", f"turned away within {middle:.0f} ms (median), p99 {late:.0f} ms", "≤ 50 ms")
     slower = seen.within(0.99) / peak.within(0.99)
     figure("R35", f"p99 of the admitted {slower:.1f} × that at the peak", "≤ 2 ×")
     figure("R35", f"health and the admin within {slowest:.2f} s", "≤ 1 s")
+    print(f"\n{goodput:.0%} {middle:.0f} ms {late:.0f} ms {slower:.1f} x {slowest:.2f} s")
     assert seen.count(503) > 0
     assert {status for status, _ in seen.answers} <= {200, 503}
     assert goodput > 0.5
+    assert middle < 4 * 50
     assert slowest < 1 + LATE_S
 
 

@@ -6,72 +6,116 @@ import time
 import pytest
 
 from gateway import shedding
-from gateway.shedding import FEW, LOOK_EVERY_S, TARGET_S, Load, answer_to
+from gateway.shedding import FEW, MOST_ROOM, PASSES, TURN_S, Load, answer_to, room_after
 
 
-def late(*lags):
-    load = Load()
-    for lag in lags:
-        load.learn(lag)
-    return load
+def after(room, *turns):
+    """The room after turns, each told as the requests that it began and its seconds of work."""
+    for begun, worked_s in turns:
+        room = room_after(room, begun, worked_s)
+    return room
 
 
-def test_r35_below_the_target_nobody_is_turned_away():
-    assert late(*[0.9 * TARGET_S] * 200).share == pytest.approx(0, abs=1e-9)
+def test_r35_while_turns_are_short_nobody_is_turned_away():
+    assert after(MOST_ROOM, *[(300, 0.9 * TURN_S)] * 200) == MOST_ROOM
 
 
-def test_r35_while_the_loop_is_late_more_and_more_are_turned_away():
-    shares = [late(*[4 * TARGET_S] * looks).share for looks in range(1, 6)]
-
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
+def test_r35_a_turn_that_was_too_long_leaves_room_for_what_fits_into_one():
+    assert after(100, (80, 1.6 * TURN_S)) == pytest.approx(50)
 
 
-def test_r35_one_pause_turns_half_away_at_most_and_not_for_long():
-    load = late(0, 0, 10)
-    most = load.share
-    for _ in range(5):
-        load.learn(0)
+def test_r35_one_pause_halves_the_room_at_most_and_not_for_long():
+    paused = after(MOST_ROOM, (1, 10))
 
-    assert (most, load.share) == (0.5, 0)
+    assert paused == MOST_ROOM / 2
+    assert after(paused, *[(1, 0.001)] * 4) == MOST_ROOM
+
+
+def test_r35_where_old_work_fills_the_turns_one_new_request_still_is_let_in():
+    assert after(MOST_ROOM, *[(1, 4 * TURN_S)] * 50) == 1
 
 
 def test_r35_when_the_queue_has_gone_everybody_is_let_in_again():
-    load = late(*[4 * TARGET_S] * 20)
-    for _ in range(50):
-        load.learn(0)
+    full = after(MOST_ROOM, *[(200, 4 * TURN_S)] * 20)
 
-    assert load.share == 0
+    assert after(full, *[(1, 0.001)] * 50) == MOST_ROOM
 
 
 @pytest.mark.parametrize("offered", [1.5, 3, 6])
 def test_r35_as_many_are_turned_away_as_are_too_many(offered):
     """A model of a loop in which serving takes 0.5 ms and turning away takes a twentieth."""
-    load, served, spent, lag = Load(), 0.0, 0.0, 0.0
-    for _ in range(2000):
-        arrived = (LOOK_EVERY_S + lag) * offered / 0.0005
-        work = arrived * (1 - load.share) * 0.0005 + arrived * load.share * 0.000025
-        served += arrived * (1 - load.share) * 0.0005
-        spent += max(work, LOOK_EVERY_S)
-        lag = max(work - LOOK_EVERY_S, 0)
-        load.learn(lag)
+    room, served, spent, worked, longest = MOST_ROOM, 0.0, 0.0, TURN_S, 0.0
+    for turn in range(500):
+        arrived = worked * offered / 0.0005
+        begun = min(arrived, int(room))
+        worked = begun * 0.0005 + (arrived - begun) * 0.000025
+        room = room_after(room, begun, worked)
+        served, spent = served + begun * 0.0005, spent + worked
+        longest = max(longest, worked) if turn > 5 else 0.0
 
     assert served / spent > (1 - offered / 20) * 0.9
-    assert lag < 2 * TARGET_S
+    assert longest < 2 * TURN_S
 
 
-def test_r35_few_requests_are_no_overload():
-    load = late(1, 1, 1, 1)
+async def test_r35_in_one_turn_as_many_are_let_in_as_there_is_room_for():
+    load = Load()
+    load.room = 20
+
+    assert [load.turns_away(1000) for _ in range(25)] == [False] * 20 + [True] * 5
+
+
+async def test_r35_in_the_next_turn_there_is_room_again():
+    load = Load()
+    load.room = 20
+    for _ in range(25):
+        load.turns_away(1000)
+    await asyncio.sleep(0.05)
+
+    assert not load.turns_away(1000)
+
+
+async def test_r35_few_requests_are_no_overload():
+    load = Load()
+    load.room = 1
+    load.turns_away(1)
 
     assert not load.turns_away(FEW - 1)
     assert load.turns_away(FEW)
 
 
-def test_r35_the_share_is_that_of_the_requests():
+async def test_r35_what_waits_for_a_provider_takes_no_room():
     load = Load()
-    load.share = 0.5
+    for _ in range(40):
+        assert not any(load.turns_away(3000) for _ in range(50))
+        await asyncio.sleep(0.001)
 
-    assert 400 < sum(load.turns_away(1000) for _ in range(1000)) < 600
+    assert load.room == MOST_ROOM
+
+
+async def test_r35_a_turn_that_works_too_long_is_seen_to():
+    load = Load()
+    for _ in range(100):
+        load.turns_away(1000)
+    for _ in range(4):
+        asyncio.get_running_loop().call_soon(_block, 0.05)
+    for _ in range(2 * PASSES):
+        await asyncio.sleep(0)
+
+    assert load.room == MOST_ROOM / 2
+
+
+async def test_r35_how_many_are_turned_away_now_is_known(monkeypatch):
+    monkeypatch.setattr(shedding, "LOOK_EVERY_S", 0.01)
+    load = Load()
+    watching = asyncio.create_task(load.watch())
+    await asyncio.sleep(0)
+    load.turns_away(1)
+    load.turned_away += 3
+    while not load.share:
+        await asyncio.sleep(0.001)
+    watching.cancel()
+
+    assert load.share == 0.75
 
 
 @pytest.mark.parametrize(
@@ -84,18 +128,6 @@ def test_r35_the_share_is_that_of_the_requests():
 )
 def test_r35_every_client_is_told_in_its_own_format(path, part):
     assert part in answer_to(path)
-
-
-async def test_r35_a_loop_that_is_late_is_seen_to_be(monkeypatch):
-    monkeypatch.setattr(shedding, "LOOK_EVERY_S", 0.001)
-    load = Load()
-    watching = asyncio.create_task(load.watch())
-    for _ in range(9):
-        await asyncio.sleep(0.001)
-        _block(0.05)
-
-    assert load.lag_s > TARGET_S
-    watching.cancel()
 
 
 def _block(seconds):
