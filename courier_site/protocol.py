@@ -63,6 +63,8 @@ class BoundedProtocol(HttpToolsProtocol):
     #: Whether every answer is the last of its connection, for the process is about to stop.
     is_stopping = False
 
+    #: Whether a request was turned away whose body is still to come.
+    _is_owed_a_body = False
     #: Whether a request has begun on this connection.
     _was_asked = False
     _head_timer: TimerHandle | None = None
@@ -114,6 +116,9 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             if self._unread > heads.MAX_HEAD:
                 self._refuse(heads.TOO_LARGE)
+            # Mostly all of a small request has come at once, and needs no timer.
+            elif self._is_owed_a_body and self._linger_timer is None:
+                self._linger()
 
     def _should_upgrade(self) -> bool:
         return False
@@ -145,7 +150,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._unread = 0
         super().on_message_complete()
-        if self._linger_timer is not None:
+        if self._is_owed_a_body or self._linger_timer is not None:
+            self._is_owed_a_body = False
             self._stop_lingering()
             if self.parser.should_keep_alive():
                 self._expect_another()
@@ -197,7 +203,7 @@ class BoundedProtocol(HttpToolsProtocol):
         load.turned_away += 1
         self.transport.write(shedding.answer_to(path))
         self.headers, self.cycle = NOWHERE, TURNED_AWAY
-        self._linger()
+        self._is_owed_a_body = True
         return True
 
     def _is_busy(self) -> bool:

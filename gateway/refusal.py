@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 
 from django.http import HttpResponse
 
@@ -64,6 +65,7 @@ def _headers(error: CourierError) -> dict[str, str]:
     return headers
 
 
+@lru_cache(256)
 def dialect_of(path: str) -> ClientDialect:
     """The format of the clients that call this path."""
     return next((dialect for calls, dialect in CLIENTS if calls.match(path)), openai_chat)
