@@ -182,5 +182,4 @@ MISSED = {
     "S07": "Whether the time of a refusal tells what is wrong with a key was not measured.",
     "R42": "The hour was not run: 75 seconds grew by 11 MB per 10 minutes, which may be the "
     "warm-up, and may not.",
-    "F60": "Nothing is refused before the killer comes; no answer that arrived whole is lost.",
 }
