@@ -15,6 +15,7 @@ from accounts.degraded import Fallback
 from accounts.errors import LimitsUnavailable, RateLimited
 from accounts.limits import Figures
 from accounts.redis_limits import REPLICAS, RedisStore
+from accounts.redis_line import FAILURES_TO_OPEN
 from accounts.rules import Need
 from lib.ids import uuid7
 from tests.accounts.conftest import a_budget, a_limit, a_principal, costs, rules_of, tokens
@@ -251,6 +252,17 @@ async def test_r36_f30_f31_f32_f34_f35_nothing_is_open_and_all_comes_back(shared
     await until_announced(shared)
     assert admission.mode() is Mode.NORMAL
     assert await granted(a_principal(a_limit("requests", 4, scope="key:2")), tries=6) == 4
+
+
+async def test_f35_a_redis_that_refuses_everything_is_not_asked_for_a_while(shared, redis_client):
+    redis_client.replicaof("127.0.0.1", free_port())
+    try:
+        for _ in range(FAILURES_TO_OPEN):
+            with pytest.raises(LimitsUnavailable):
+                await admit(a_principal(a_limit()), uuid7(), "echo", FREE)
+        assert admission.is_redis_away()
+    finally:
+        redis_client.replicaof("NO", "ONE")
 
 
 @pytest.fixture
