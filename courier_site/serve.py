@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import gc
@@ -87,14 +88,15 @@ def refuse_new(listener: socket.socket) -> None:
 
     Closing alone would reset the latter, after their clients have sent a request. A filter that
     lets nothing through (classic BPF, `ret 0`) drops what asks for a connection. It is asked for
-    again a second later, and then refused, so that balancers try the next server.
+    again a second later, and then refused, so that balancers try the next server. Some kernels
+    grant no filter to processes without capabilities: then only the moment of closing is lost.
     """
     if sys.platform != "linux":
         return
     program = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RET_K, 0, 0, 0))
-    listener.setsockopt(
-        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program))
-    )
+    drop_all = struct.pack("HP", 1, ctypes.addressof(program))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, drop_all)
 
 
 class Server(uvicorn.Server):
