@@ -33,6 +33,9 @@ from lib.errors import CourierError
 
 RENEW_EVERY_S = 20
 PULSE_EVERY_S = 1.0
+#: How long a start waits for Redis, in seconds, and how often it asks.
+ANSWERED_WITHIN_S = 3.0
+ASK_AGAIN_AFTER_S = 0.1
 DEGRADED = {"x-courier-limits": "degraded"}
 #: Of a request that is none: a store tells what it would say, and holds nothing.
 NO_LEASE = ""
@@ -209,11 +212,25 @@ async def announce(counted_by: RedisStore) -> Pulse:
 
 
 async def start() -> None:
-    """Renew the leases of running requests, and tell Redis that this replica is alive."""
+    """Renew the leases of running requests, and tell Redis that this replica is alive.
+
+    Returns when Redis has answered, for requests with limits are refused until then; but soon.
+    """
     _beside.append(asyncio.create_task(_renew_leases()))
     counted_by = store()
     if isinstance(counted_by, RedisStore):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWERED_WITHIN_S):
+                await _first_answer(counted_by)
         _beside.append(asyncio.create_task(_beat(counted_by)))
+
+
+async def _first_answer(counted_by: RedisStore) -> None:
+    while True:
+        with contextlib.suppress(LimitsUnavailable):
+            await announce(counted_by)
+            return
+        await asyncio.sleep(ASK_AGAIN_AFTER_S)
 
 
 async def stop() -> None:

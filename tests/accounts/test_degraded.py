@@ -314,6 +314,14 @@ async def test_r27_signs_of_life_go_on_where_the_policy_cannot_be_asked(reticent
         redis_client.delete(REPLICAS)
 
 
+async def test_r14_a_start_is_over_when_redis_has_answered(shared):
+    await admission.start()
+    seen = admission._fallback.replicas
+    await admission.stop()
+
+    assert seen
+
+
 async def test_f33_all_that_is_held_is_held_again_after_redis_began_anew(shared, redis_server):
     budget = a_budget(1_000)
     await known(shared, budget)
