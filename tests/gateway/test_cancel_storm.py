@@ -6,6 +6,10 @@ import gc
 import os
 import random
 import tracemalloc
+from typing import NamedTuple
+
+import redis
+from django.conf import settings
 
 import pytest
 
@@ -127,26 +131,36 @@ async def records_of(expected):
     return known
 
 
-async def test_r42_requests_leave_neither_tasks_nor_files_nor_memory(courier, key, upstream):
+class Left(NamedTuple):
+    """What requests may leave behind."""
+
+    tasks: int
+    files: int
+    #: Of Redis, where there is one.
+    keys: int
+    #: In bytes, of Python's objects.
+    memory: int
+
+
+async def test_r42_requests_leave_neither_tasks_files_keys_nor_memory(courier, key, upstream):
     """The short form: the same again and again, and as much is left each time."""
     upstream.default = answer
     await ask_many(courier, key, upstream)
     tracemalloc.start()
     try:
         await ask_many(courier, key, upstream)
-        tasks, files, memory = left()
+        before = left()
         asked = sum([await ask_many(courier, key, upstream) for _ in range(trials(2, 40))])
-        more_tasks, more_files, more_memory = left()
+        after = left()
     finally:
         tracemalloc.stop()
 
-    each = (more_memory - memory) / asked
-    seen = f"{more_tasks - tasks:+d} tasks, {more_files - files:+d} files, {each:+.0f} bytes each"
-    figure("R42", f"short form: {asked} requests: {seen}", "flat")
-    assert more_tasks - tasks <= 2
-    assert more_files - files <= 8
+    tasks, files, keys, memory = (more - less for more, less in zip(after, before, strict=True))
+    seen = f"{tasks:+d} tasks, {files:+d} files, {keys:+d} keys, {memory / asked:+.0f} bytes each"
+    figure("R42", f"short form, {asked} requests: {seen}", "flat")
+    assert (tasks <= 2, files <= 8, keys <= 4) == (True, True, True), seen
     # The last few thousand are remembered: their ids, and what they cost.
-    assert each < 1800
+    assert memory / asked < 1800
 
 
 async def ask_many(courier, key, upstream):
@@ -161,7 +175,7 @@ async def ask_many(courier, key, upstream):
 
 
 def left():
-    """Tasks, open files, and bytes of Python's objects."""
     gc.collect()
     files = len(os.listdir("/proc/self/fd"))
-    return len(asyncio.all_tasks()), files, tracemalloc.get_traced_memory()[0]
+    keys = redis.Redis.from_url(settings.REDIS_URL).dbsize() if settings.REDIS_URL else 0
+    return Left(len(asyncio.all_tasks()), files, keys, tracemalloc.get_traced_memory()[0])
