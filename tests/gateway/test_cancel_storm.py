@@ -8,10 +8,9 @@ import random
 import tracemalloc
 from typing import NamedTuple
 
+import pytest
 import redis
 from django.conf import settings
-
-import pytest
 
 from accounts import states
 from accounts.principals import authenticate
