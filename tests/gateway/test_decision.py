@@ -174,7 +174,7 @@ def test_a_key_that_is_refused_all_day_leaves_room_for_another():
     counted = Refusals(lambda: now[0])
     refused_for(counted, now, minutes=120)
 
-    assert counted.count(2, "code") == 0
+    assert [counted.count(2, "code") for _ in range(3)] == [0, 0, 0]
 
 
 def test_all_keys_together_have_a_bound_per_day(monkeypatch):
