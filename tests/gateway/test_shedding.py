@@ -83,6 +83,13 @@ async def test_r35_few_requests_are_no_overload():
     assert load.turns_away(FEW)
 
 
+async def test_f60_while_memory_is_short_only_a_single_request_is_let_in():
+    load = Load()
+    load.memory.is_short = True
+
+    assert [load.turns_away(already) for already in (0, 1)] == [False, True]
+
+
 async def test_r35_what_waits_for_a_provider_takes_no_room():
     load = Load()
     for _ in range(40):
