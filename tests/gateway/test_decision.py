@@ -56,6 +56,7 @@ async def test_an_answer_tells_its_targets_its_limits_and_what_it_held(
     ]
     (counted,) = told["budgets"]
     assert counted[:6] == [budget.pk, f"key:{key.pk}", "month", False, True, 10 * 10**9]
+    assert counted[8] > told["at"]
     assert (counted[6], counted[7]) == (0, told["hold"])
     assert told["hold"] > 0
     assert told["strategy"] == "priority"
