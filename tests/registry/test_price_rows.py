@@ -23,6 +23,21 @@ def model():
     return make_model("m", priced=False)
 
 
+@pytest.mark.parametrize("name", Price.FIGURES)
+@pytest.mark.parametrize("figure", ["-0.000001", "1000000", "NaN"])
+def test_s40_a_figure_that_makes_no_sense_is_refused(model, name, figure):
+    with pytest.raises(ValidationError) as refused:
+        Price(model=model, **{name: Decimal(figure)}).full_clean()
+
+    assert set(refused.value.message_dict) == {name}
+
+
+@pytest.mark.parametrize("name", Price.FIGURES)
+def test_s40_the_database_takes_no_figure_below_nothing(model, name):
+    with pytest.raises(IntegrityError, match="registry_price_not_negative"):
+        make_price(model, **{name: Decimal(-1)})
+
+
 class TestOneThatHasBegun:
     @pytest.fixture
     def price(self, model):
