@@ -107,7 +107,11 @@ class Running:
         self.server = Server(config)
         self._serving = asyncio.ensure_future(self.server.serve(sockets=[listener]))
         self.client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False
+            base_url=f"http://127.0.0.1:{self.port}",
+            timeout=30,
+            trust_env=False,
+            # The server closes what is idle for 5 s, and might while it is used again.
+            limits=httpx.Limits(max_connections=100, keepalive_expiry=2),
         )
 
     async def started(self):

@@ -50,7 +50,7 @@ async def test_f57_whatever_is_cancelled_however_often_is_settled_once(courier, 
     await courier.make(
         lambda: [
             factories.make_limit(key=key, metric="concurrency", amount=AT_ONCE),
-            factories.make_limit(key=key, metric="tokens", amount=10**7),
+            factories.make_limit(key=key, metric="tokens", amount=10**7, window_s=86400),
         ]
     )
     chance, over = random.Random(57), asyncio.Event()

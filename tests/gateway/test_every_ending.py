@@ -67,7 +67,7 @@ def rows(alpha, key):
     for name in ("first", "second"):
         factories.make_upstream_key(alpha, f"sk-{name}-of-a-test", name, concurrency=3)
     factories.make_limit(key=key, metric="concurrency", amount=AT_ONCE)
-    factories.make_limit(key=key, metric="tokens", amount=10**7)
+    factories.make_limit(key=key, metric="tokens", amount=10**7, window_s=86400)
 
 
 async def test_r10_r20_whatever_happens_all_is_given_back_once(courier, key, alpha, upstream):
