@@ -22,6 +22,8 @@ from tests.faults.figures import figure
 from tests.gateway.conftest import in_thread
 from tests.soak import trials
 
+LONGEST_FLOOD_S = 240
+
 
 def scope_of(headers, query=b"", address="203.0.113.7"):
     return {"headers": headers, "query_string": query, "client": (address, 1)}
@@ -264,24 +266,26 @@ async def test_s09_a_key_of_somebody_is_found_among_made_up_ones(
     assert len(queries) <= lookups.AT_ONCE
 
 
+@pytest.mark.timeout(2 * LONGEST_FLOOD_S)
 async def test_s09_a_flood_of_made_up_keys_costs_little_memory_and_few_queries(
     transactional_db, fresh, queries
 ):
-    count = trials(4_000, 1_000_000)
+    """Called without sockets, and on a slow machine with fewer keys: as many as the time allows."""
+    most, count, at_once = trials(4_000, 1_000_000), 0, trials(1000, 4000)
     addresses = (f"198.{e >> 16 & 63}.{e >> 8 & 255}.{e & 255}" for e in itertools.count())
     await try_keys(1000, addresses)
     tracemalloc.start()
     queries.clear()
     began = time.monotonic()
-    for _ in range(count // 1000):
-        await try_keys(1000, addresses)
+    while count < most and time.monotonic() < began + LONGEST_FLOOD_S:
+        await try_keys(at_once, addresses)
+        count += at_once
     took = time.monotonic() - began
     grown = tracemalloc.get_traced_memory()[0] / 1e6
     tracemalloc.stop()
 
-    per_second = (len(queries) - lookups.AT_ONCE) / took
-    seen = f"{count} made-up keys: {grown:.1f} MB, {per_second:.1f} queries/s"
-    figure("S09", seen, "≤ 8 MB, ≤ 10/s")
+    seen = f"{count:,} made-up keys: {grown:.1f} MB, {len(queries)} queries in {took:.0f} s"
+    figure("S09", seen, "≤ 8 MB, 10 at once, then ≤ 10/s")
     assert grown < 8
     assert len(queries) <= lookups.AT_ONCE + took / lookups.EVERY_S + 1
 
