@@ -101,7 +101,10 @@ class Known:
         # A dict looks a key up by its hash and then compares it whole. How long that takes
         # tells an attacker about the HMAC of a guess, which without the pepper says nothing
         # about any secret: `compare_digest` would guard nothing here.
-        return self._principals.get(digest)
+        principal = self._principals.get(digest)
+        # One that has expired is looked up like any that is unknown: to be refused sooner would
+        # tell that it once was a key.
+        return None if principal is None or principal.is_expired else principal
 
     def is_unknown(self, digest: str) -> bool:
         return self._unknown.get(digest, 0.0) > time.monotonic()
@@ -150,8 +153,7 @@ _lookups: Lookups[Principal] = Lookups(lambda digests: _look_up(digests))
 
 def authenticate_cached(secret: str) -> Principal | None:
     """The principal, if it is in memory; None means that `authenticate` must be asked."""
-    principal = _known.get(digest(secret))
-    return None if principal is None or principal.is_expired else principal
+    return _known.get(digest(secret))
 
 
 def is_strange(secret: str) -> bool:

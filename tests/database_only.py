@@ -3,7 +3,13 @@
 DATABASE = {"db", "transactional_db"}
 #: Here the database is scenery, but for these.
 SCENERY = "tests/gateway/"
-ON_STAGE = ("test_cancel_storm.py", "test_exactness.py", "test_front_door.py", "test_planes.py")
+ON_STAGE = (
+    "test_cancel_storm.py",
+    "test_exactness.py",
+    "test_front_door.py",
+    "test_planes.py",
+    "test_refusal_times.py",
+)
 
 
 def pytest_collection_modifyitems(config, items):

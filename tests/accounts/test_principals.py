@@ -188,6 +188,7 @@ async def test_an_expired_key_is_refused(team):
 async def test_a_known_key_that_expires_is_refused_without_a_change(key):
     await authenticate(key.secret)
     past = timezone.now() - timedelta(seconds=1)
+    await in_thread(ApiKey.objects.filter(pk=key.pk).update)(expires_at=past)
     digest = principals.digest(key.secret)
     principals._known.learn(digest, a_principal(expires_at=past), principals._known.generation)
     assert authenticate_cached(key.secret) is None

@@ -132,9 +132,11 @@ PROMISES = {
     "S04": Promise("Address and scheme come from configured proxies only"),
     "S05": Promise("One reading of path and Host for all"),
     "S06": Promise("Authentication fails closed; no route is open by omission"),
-    "S07": Promise("Keys are random, kept as a keyed hash, compared in full"),
+    "S07": Promise("Keys are random, kept as a keyed hash, compared in full; the time of a refusal "
+                   "does not tell why", "medians within 5 %"),
     "S08": Promise("A key is shown once"),
-    "S09": Promise("Failed authentications are limited, and cost little memory"),
+    "S09": Promise("Failed authentications are limited, and cost little memory",
+                   "10⁶ made-up keys: ≤ 8 MB, ≤ 10 look-ups/s"),
     "S10": Promise("Refusals tell nothing of what exists"),
     "S11": Promise("No SQL is injected, on error paths either"),
     "S12": Promise("No raw SQL outside the ledger"),
@@ -179,5 +181,4 @@ MISSED = {
     "R35": "With a core each for the process and its load, goodput was 82 to 92 percent of the "
     "peak. Who was turned away was told within 8 to 12 ms (median; p99 36 to 60), and the p99 of "
     "the admitted was 1.3 to 2 times that at the peak. On a crowded machine it is worse.",
-    "S07": "Whether the time of a refusal tells what is wrong with a key was not measured.",
 }
