@@ -16,6 +16,11 @@ from tests.sources import CHECKOUT
 
 #: Those that are reached by a process that starts after another has died.
 LATER = ("leftovers.written", "leftovers.cleared")
+#: Those before anything stands in the ledger.
+UNSHIPPED = ("request.", "ledger.written")
+#: How many requests have been written down when the first comes to the point, of those that the
+#: upstream was not asked for yet.
+UNASKED = {"request.held": 0, "request.opened": 1}
 MODEL = "words-20-0.02"
 
 
@@ -59,6 +64,7 @@ async def test_r04_f53_a_crash_at_a_named_point_counts_each_request_once(courier
         begin(courier, name)
     died_of = await asyncio.to_thread(death_of, courier)
     courier.kill()
+    in_ledger = len(courier.recorded_ids()) - known
 
     begin(courier)
     await asyncio.to_thread(courier.wait_until_ready)
@@ -72,6 +78,10 @@ async def test_r04_f53_a_crash_at_a_named_point_counts_each_request_once(courier
     assert whole <= set(ids)
     assert {reply.request_id for reply in replies if reply.request_id} <= set(ids)
     assert len(ids) - known >= asked
+    assert not (whole and name.startswith("request."))
+    assert not (in_ledger and name.startswith(UNSHIPPED))
+    if name in UNASKED:
+        assert (asked, len(ids) - known) == (0, UNASKED[name])
     assert (await try_to_ask(courier, model="any")).status == 200
     courier.stop()
 
