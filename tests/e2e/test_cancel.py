@@ -64,6 +64,7 @@ async def cancel_storm(courier):
     await asyncio.gather(*(one(number) for number in range(CANCELLED)))
 
 
+@pytest.mark.timeout(600)
 async def test_r09_a_storm_of_cancelled_requests_leaves_nothing_behind(
     courier, shared_upstream, kind_of_database
 ):

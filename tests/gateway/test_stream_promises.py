@@ -87,6 +87,7 @@ async def test_r11_every_kind_of_stream_is_kept_alive(ask, upstream, form, setti
     assert re.search(ending, reply.content)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("end", [(CUT,), ()], ids=["cut", "ended"])
 async def test_r15_a_stream_that_is_cut_anywhere_is_no_success(ask, upstream, form, courier, end):
     *_, ending = form

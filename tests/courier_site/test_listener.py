@@ -1,0 +1,63 @@
+"""What one server process asks of the kernel for the connections of its clients."""
+
+import contextlib
+import errno
+import select
+import socket
+import sys
+
+import pytest
+
+from courier_site import serve
+from tests.services import free_port
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux inherits these options")
+
+
+@pytest.fixture
+def listener():
+    with serve.bound("127.0.0.1", free_port()) as listener:
+        listener.listen(8)
+        yield listener
+
+
+def connected(listener):
+    """A client's connection that the kernel has made, and nobody has accepted."""
+    return socket.create_connection(listener.getsockname(), timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("level", "option", "value"),
+    [
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", serve.DEAD_PEER_S // 2),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", serve.DEAD_PEER_S // 6),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", serve.DEAD_PEER_S * 1000),
+        (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", serve.MOST_UNSENT),
+    ],
+)
+def test_r11_r17_the_kernel_watches_over_every_connection(listener, level, option, value):
+    with connected(listener), listener.accept()[0] as accepted:
+        assert accepted.getsockopt(level, getattr(socket, option)) == value
+
+
+def test_r14_a_stop_takes_what_the_kernel_has_made_and_no_more(listener):
+    with contextlib.closing(connected(listener)) as early:
+        serve.refuse_new(listener)
+        with pytest.raises(TimeoutError):
+            connected(listener)
+
+        early.sendall(b"hello")
+        with listener.accept()[0] as accepted:
+            assert accepted.recv(5) == b"hello"
+
+
+def test_r14_who_knocks_during_a_stop_is_refused_a_second_later(listener):
+    serve.refuse_new(listener)
+    with socket.socket() as late:
+        late.setblocking(False)
+        late.connect_ex(listener.getsockname())
+        listener.close()
+        select.select([], [late], [], 10)
+        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
