@@ -20,8 +20,9 @@ from tests.soak import trials
 UNKNOWN = "e2e-unknown-0123456789abcdef0123456789"
 AWAY_S = trials(3, 600)
 TROUBLED_S = trials(2, 20)
-#: So long, in full, that waiting longer and longer would show.
-HALTED_S = trials(8, 60)
+#: So long, in full, that waiting longer and longer would show: the next attempt, of those that
+#: double their waits, would be half a minute later and more.
+HALTED_S = trials(8, 85)
 PASSWORD = "a long enough passphrase"
 
 
