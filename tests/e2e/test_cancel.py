@@ -2,12 +2,14 @@ import asyncio
 import collections
 import contextlib
 import random
+import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.client import BROKEN, Call, ask
-from tests.e2e.manifests import manifest
+from tests.e2e.manifests import UPSTREAM_KEY, manifest, model
 from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, USAGE, Answer, Pause, completion
 from tests.faults.figures import figure
 from tests.services import wait_for
@@ -16,6 +18,7 @@ from tests.soak import trials
 CANCELLED = trials(1000, 10_000)
 AT_ONCE = 40
 SLOTS = 60
+ABORTED = trials(100, 1000)
 STREAM = (OPENING, Pause(0.02), HELLO, Pause(0.02), HELLO, Pause(0.02), STOP, USAGE, DONE)
 
 
@@ -26,9 +29,28 @@ def answer_in_a_while(request):
 
 
 @pytest.fixture(scope="module")
-def courier(launch, shared_upstream, kind_of_database):
+def unreached():
+    """By scheme, ports where connecting takes for ever (http), and securing it does (https)."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(2):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        mute = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
+        yield {"http": full.getsockname()[1], "https": mute.getsockname()[1]}
+
+
+@pytest.fixture(scope="module")
+def courier(launch, shared_upstream, kind_of_database, unreached):
     shared_upstream.default = answer_in_a_while
     settings = manifest(shared_upstream.url, limits={"concurrency": SLOTS})
+    for scheme, port in unreached.items():
+        keys = [{"name": "first", "secret": UPSTREAM_KEY}]
+        address = f"{scheme}://127.0.0.1:{port}/v1"
+        provider = {"name": scheme, "kind": "openai_compatible", "base_url": address, "keys": keys}
+        settings["providers"].append(provider)
+        settings["models"].append(model(f"by-{scheme}", scheme))
     return launch(settings, database=kind_of_database)
 
 
@@ -111,3 +133,45 @@ async def test_one_request_more_than_there_are_slots_is_refused(courier, shared_
 
     statuses = collections.Counter(reply.status for reply in replies)
     assert statuses == {200: SLOTS, 429: 1}
+
+
+async def test_r09_who_leaves_while_the_upstream_is_connected_to_leaves_no_socket(
+    courier, shared_upstream
+):
+    shared_upstream.default = answer_in_a_while
+    assert (await ask(courier)).status == 200
+    places, most, before = asyncio.Semaphore(AT_ONCE), 0, sockets(courier)
+
+    async def one(number):
+        nonlocal most
+        name = ("by-http", "by-https")[number % 2]
+        async with places, Call(courier, model=name, stream=number % 4 < 2) as call:
+            await asyncio.sleep(random.uniform(0, 0.2))
+            most = max(most, sockets(courier))
+            if number % 8 < 4:
+                call.reset()
+
+    await asyncio.gather(*(one(number) for number in range(ABORTED)))
+    since = time.monotonic()
+    await asyncio.to_thread(
+        wait_for, lambda: sockets(courier) <= before, "all to be closed", 10, 0.01
+    )
+    closed_after = time.monotonic() - since
+    full = await asyncio.gather(*(ask(courier, stream=True) for _ in range(SLOTS)))
+
+    figure("R09", f"{ABORTED} left while connecting: no socket after {closed_after:.2f} s", "1 s")
+    assert most > before + AT_ONCE
+    assert [reply.status for reply in full] == [200] * SLOTS
+
+
+def sockets(courier):
+    """How many the server has open: two for each request that waits for an upstream."""
+    files = Path(f"/proc/{courier._process.pid}/fd")
+    return sum(_is_socket(file) for file in files.iterdir())
+
+
+def _is_socket(file):
+    try:
+        return file.readlink().name.startswith("socket:")
+    except FileNotFoundError:
+        return False  # closed meanwhile
