@@ -175,6 +175,15 @@ def test_deleting_a_model_in_use_is_asked_for(browser, scene):
     assert ServedModel.objects.filter(name="alone").exists()
 
 
+def test_a_provider_with_routes_tells_what_to_do_instead_of_deleting_it(browser, scene):
+    main = Provider.objects.get(name="main")
+    its_page = reverse("admin:registry_provider_change", args=[main.pk])
+
+    told = browser.get(reverse("admin:registry_provider_delete", args=[main.pk])).content.decode()
+
+    assert f'href="{its_page}">disable it</a>' in told
+
+
 def test_deleting_many_is_asked_for(browser, scene):
     models = ServedModel.objects.all()
     page = impact(act(browser, "registry_servedmodel", "delete_selected", *models, post="yes"))
