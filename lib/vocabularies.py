@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from lib.image_tokens import Area, Crops, Fixed, ImageRule, Patches, Tiles
 
@@ -135,6 +136,7 @@ FAMILIES: tuple[tuple[re.Pattern[str], Vocabulary], ...] = tuple(
 )
 
 
+@lru_cache(maxsize=1_000)
 def vocabulary_of(model: str) -> Vocabulary:
     """How `model` counts, by its name; one that nobody knows is taken for OpenAI's newest."""
     name = model.rpartition("/")[2].lower()

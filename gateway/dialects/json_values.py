@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+#: No count is believed to be larger.
+MOST = 10**12
+
 
 def integer(value: Any) -> int:
     """A token count from somebody else's JSON: whole, not negative, and within bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return 0
-    return int(min(max(value, 0), 10**12)) if value == value else 0
+    return int(min(max(value, 0), MOST)) if value == value else 0
 
 
 def items(value: Any) -> Sequence[Any]:

@@ -109,7 +109,10 @@ def _searches(usage: Mapping[str, Any]) -> int:
 
 def _first(*counts: Any) -> int:
     """The first of these that says anything."""
-    return next((count for count in map(integer, counts) if count), 0)
+    for told in counts:
+        if count := integer(told):
+            return count
+    return 0
 
 
 def write_usage(usage: TokenUsage) -> dict[str, Any]:
