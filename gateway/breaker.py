@@ -158,11 +158,13 @@ class Breakers:
 
     def _open(self, target: Target, state: State, pause: float, error: UpstreamError) -> None:
         now = self._clock()
+        self._not_closed.add(target.id)
         state.opened_at, state.probing_since = now, 0.0
         state.open_until = max(state.open_until, now + pause)
         _report(target, "open", error.code or "", self._until(state), state.asked_by)
 
     def _close(self, target: Target, state: State) -> None:
+        self._not_closed.discard(target.id)
         state.calls, state.probing_since = Window(WINDOW_S), 0.0
         state.opened_at = state.open_until = 0.0
         _report(target, "closed", "")
