@@ -28,7 +28,7 @@ from lib.database_threads import connected
 logger = logging.getLogger(__name__)
 
 MAX_KNOWN = 50_000
-MAX_UNKNOWN = 10_000
+MAX_UNKNOWN = 8_000
 UNKNOWN_FOR_S = 5
 BATCH = 400
 
@@ -114,6 +114,7 @@ class Known:
             if generation != self.generation:
                 return
             if principal is None:
+                self._principals.pop(digest, None)
                 self._unknown[digest] = time.monotonic() + UNKNOWN_FOR_S
                 _trim(self._unknown, MAX_UNKNOWN)
             else:

@@ -52,13 +52,18 @@ class DatabaseAway:
 #: Parameters that searches come in, and how long one may be: each word is a condition of a query.
 SEARCHES = ("q", "s", "term")
 LONGEST_SEARCH = 200
+#: What Django lets lists be filtered by, too: an expression may be none, or keep a database busy.
+EXPRESSIONS = ("__regex", "__iregex")
 
 
-def _too_long(request: HttpRequest) -> HttpResponse | None:
-    """The answer to a search that is too long."""
-    if all(len(request.GET.get(name, "")) <= LONGEST_SEARCH for name in SEARCHES):
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    """The answer to what no page can be asked."""
+    if any(len(request.GET.get(name, "")) > LONGEST_SEARCH for name in SEARCHES):
+        words = f"A search has {LONGEST_SEARCH} characters at most.\n"
+    elif any(name.endswith(EXPRESSIONS) for name in request.GET):
+        words = "Lists cannot be filtered by regular expressions.\n"
+    else:
         return None
-    words = f"A search has {LONGEST_SEARCH} characters at most.\n"
     return HttpResponse(words, status=400, content_type="text/plain")
 
 
@@ -76,7 +81,7 @@ class PrivatePages:
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         # No database holds a NUL, and PostgreSQL fails on being asked for one.
         request.META["QUERY_STRING"] = request.META["QUERY_STRING"].replace("%00", "")
-        response = _too_long(request) or await self.get_response(request)
+        response = _refusal(request) or await self.get_response(request)
         if not response.has_header("Cache-Control"):
             add_never_cache_headers(response)
         response.headers.setdefault("Content-Security-Policy", ADMIN_POLICY)

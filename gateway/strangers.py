@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 TRIES = 60
 EVERY_S = 1.0
 #: Addresses that are remembered. Queries have a bound of their own, whoever asks.
-MOST_ADDRESSES = 10_000
+MOST_ADDRESSES = 8_000
 TELL_EVERY_S = 60.0
 
 

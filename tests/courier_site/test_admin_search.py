@@ -26,6 +26,13 @@ def test_s44_a_search_has_a_length(browser, name):
     assert browser.get("/admin/accounts/team/", {name: words + "x"}).status_code == 400
 
 
+@pytest.mark.parametrize("lookup", ["regex", "iregex"])
+def test_s44_no_list_is_filtered_by_an_expression(browser, lookup):
+    asked = {f"enabled__{lookup}": "(a+)+$"}
+
+    assert browser.get("/admin/registry/provider/", asked).status_code == 400
+
+
 @pytest.mark.parametrize("term", ["%_" * 100, "%", "_", "\\%" * 60, "'" * 200, "%25" * 60])
 def test_s44_wildcards_are_looked_for_as_they_are(browser, team, term):
     for each in LISTS:
