@@ -170,9 +170,10 @@ async def test_r35_how_busy_it_is_and_whom_it_turned_away_is_told(scrape, monkey
 
 async def test_r42_how_many_tasks_the_event_loop_has_is_told(scrape):
     before = (await scrape())["courier_tasks",]
-    idle = [asyncio.create_task(asyncio.sleep(60)) for _ in range(5)]
+    idle = [asyncio.create_task(asyncio.sleep(60)) for _ in range(100)]
     samples = await scrape()
     for task in idle:
         task.cancel()
 
-    assert samples["courier_tasks",] == before + 5
+    # Courier's own come and go.
+    assert 90 <= samples["courier_tasks",] - before <= 110
