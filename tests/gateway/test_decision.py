@@ -136,6 +136,35 @@ async def test_targets_that_policies_dropped_are_told_though_nothing_is_left(cou
     assert told["policies"] == ["none"]
 
 
+async def test_a_target_that_is_left_alone_is_told_with_its_reason(courier, chat, upstream, tiny):
+    second = await courier.make(lambda: factories.make_provider("second", base_url=upstream.url))
+    await courier.make(lambda: factories.make_upstream_key(second))
+    await courier.make(lambda: factories.make_route(tiny, second, priority=1))
+    upstream.will_answer(b"{}", status=503, headers={"retry-after": "60"})
+    upstream.always(ANSWER)
+
+    first, later = await chat(), await chat()
+
+    assert [reply.headers["x-courier-attempts"] for reply in (first, later)] == ["2", "1"]
+    _, told = await why(later)
+    (dropped,) = told["dropped"]
+    assert (dropped[3], dropped[5]) == ("alpha", "asked_to_wait")
+    assert [target[3] for target in told["targets"]] == ["second"]
+
+
+async def test_that_a_session_is_kept_together_is_told(courier, chat, upstream, tiny):
+    upstream.always(ANSWER)
+    _, told = await why(await chat())
+    assert "session" not in told
+
+    sticky = ServedModel.objects.filter(pk=tiny.pk)
+    await courier.make(lambda: sticky.update(stickiness="session"))
+    await courier.make(Revision.bump)
+
+    _, told = await why(await chat(headers={"x-courier-session": "one"}))
+    assert told["session"] is True
+
+
 async def test_a_storm_of_refusals_is_counted_instead_of_recorded(courier, chat, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(refusals, "refusals", Refusals(lambda: now[0]))
