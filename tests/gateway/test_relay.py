@@ -219,6 +219,22 @@ async def test_a_stop_is_told_to_those_who_wait(courier, upstream, key, quiet_lo
     assert (record.end_reason, record.status) == ("interrupted", 503)
 
 
+async def test_a_stop_reads_nothing_on_for_a_client_that_still_waits(
+    courier, upstream, key, quiet_logs, hasty
+):
+    await hasty(on_disconnect="drain")
+    upstream.will_not_answer()
+    call = Call(courier, key=key.secret, model="hasty")
+    async with call:
+        await until(lambda: upstream.busy_connections)
+        stopping = asyncio.ensure_future(courier.stop())
+        reply = await call.read()
+        await stopping
+
+    quiet_logs.clear()
+    assert (reply.status, reply.code) == (503, "shutting_down")
+
+
 async def test_a_stream_that_ends_in_time_is_not_touched_by_a_stop(courier, upstream, key):
     upstream.will_answer(OPENING, HELLO, Pause(0.3), STOP, DONE)
     call = Call(courier, key=key.secret, stream=True)
