@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
 from accounts.keys import revoke_key
 from courier_site import protocol
+from courier_site.planes import LAST_WORDS_S
 from gateway import relay
 from gateway.dialects.openai_chat import ChatWatch, openai_chat
 from gateway.reply import Reply
@@ -227,12 +229,15 @@ async def test_a_stop_reads_nothing_on_for_a_client_that_still_waits(
     call = Call(courier, key=key.secret, model="hasty")
     async with call:
         await until(lambda: upstream.busy_connections)
+        began = time.monotonic()
         stopping = asyncio.ensure_future(courier.stop())
         reply = await call.read()
+        told_after_s = time.monotonic() - began
         await stopping
 
     quiet_logs.clear()
     assert (reply.status, reply.code) == (503, "shutting_down")
+    assert told_after_s < LAST_WORDS_S
 
 
 async def test_a_stream_that_ends_in_time_is_not_touched_by_a_stop(courier, upstream, key):
