@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import time
 
 import pytest
 
 from accounts.keys import revoke_key
 from courier_site import protocol
-from courier_site.planes import LAST_WORDS_S
 from gateway import relay
 from gateway.dialects.openai_chat import ChatWatch, openai_chat
 from gateway.reply import Reply
@@ -219,25 +217,6 @@ async def test_a_stop_is_told_to_those_who_wait(courier, upstream, key, quiet_lo
     assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "shutting_down", "1")
     record = await courier.last_record()
     assert (record.end_reason, record.status) == ("interrupted", 503)
-
-
-async def test_a_stop_reads_nothing_on_for_a_client_that_still_waits(
-    courier, upstream, key, quiet_logs, hasty
-):
-    await hasty(on_disconnect="drain")
-    upstream.will_not_answer()
-    call = Call(courier, key=key.secret, model="hasty")
-    async with call:
-        await until(lambda: upstream.busy_connections)
-        began = time.monotonic()
-        stopping = asyncio.ensure_future(courier.stop())
-        reply = await call.read()
-        told_after_s = time.monotonic() - began
-        await stopping
-
-    quiet_logs.clear()
-    assert (reply.status, reply.code) == (503, "shutting_down")
-    assert told_after_s < LAST_WORDS_S
 
 
 async def test_a_stream_that_ends_in_time_is_not_touched_by_a_stop(courier, upstream, key):
