@@ -35,8 +35,9 @@ MOST_MORE = 1.25
 PASSES = 8
 #: With fewer new requests in a turn it need not be looked at.
 MANY = 8
-#: With so few requests at once their number is not what makes a process slow.
-FEW = 16
+#: With so few requests at once nobody is turned away: clients who each wait for their answer before
+#: they ask again fill a core, and slow down by themselves.
+FEW = 64
 #: Seconds between two looks at how late the event loop is.
 LOOK_EVERY_S = 0.25
 #: One overload is told of in the log once in so many seconds.
