@@ -63,6 +63,8 @@ class BoundedProtocol(HttpToolsProtocol):
     #: Whether every answer is the last of its connection, for the process is about to stop.
     is_stopping = False
 
+    #: Requests that were let in and are not answered yet.
+    _open = 0
     #: Whether a request was turned away whose body is still to come.
     _is_owed_a_body = False
     #: Whether a request has begun on this connection.
@@ -86,6 +88,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_is_done()
         self._stop_lingering()
         connections.end(self._address)
+        load.ended(self._open)
+        self._open = 0
         super().connection_lost(exc)
         self._is_read()
 
@@ -160,6 +164,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._open:
+            self._open -= 1
+            load.ended(1)
         if self.cycle.more_body:
             self._linger()
 
@@ -195,7 +202,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _is_turned_away(self) -> bool:
         """Whether this request is one too many. Then it is answered here, for next to nothing."""
         is_full = connections.are_full or len(self.tasks) >= settings.COURIER_MAX_OPEN_REQUESTS
-        if not is_full and not load.turns_away(len(self.tasks)):
+        if not is_full and not load.turns_away():
+            self._open += 1
             return False
         path = paths.of_url(self.url)
         if paths.is_urgent(path, serves_admin=settings.COURIER_ROLE == "all") or self._is_busy():

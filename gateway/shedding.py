@@ -66,6 +66,8 @@ class Load:
         self.room = MOST_ROOM
         self.lag_s = 0.0
         self.turned_away = 0
+        #: Requests that were let in and whose answer has not ended yet.
+        self.open = 0
         #: Of the last requests, how many were turned away: from 0 to 1.
         self.share = 0.0
         self._let_in = 0
@@ -75,16 +77,21 @@ class Load:
         self._told_at = -TELL_EVERY_S
         self._told = 0
 
-    def turns_away(self, open_requests: int) -> bool:
-        """Whether one more request is turned away, with so many being served."""
+    def turns_away(self) -> bool:
+        """Whether one more request is turned away. If not, it is `open` until `ended` is told."""
         if not self._is_in_turn:
             self._begin_turn()
-        is_late = self._let_in - self._let_in_before >= self.room and open_requests >= FEW
+        is_late = self._let_in - self._let_in_before >= self.room and self.open >= FEW
         # A single one never is, lest a process that keeps its memory refuse for ever.
-        if is_late or (self.memory.is_short and open_requests):
+        if is_late or (self.memory.is_short and self.open):
             return True
         self._let_in += 1
+        self.open += 1
         return False
+
+    def ended(self, requests: int) -> None:
+        """The answers to so many are out, or nobody is there to have them."""
+        self.open -= requests
 
     def _begin_turn(self) -> None:
         self._is_in_turn, self._let_in_before = True, self._let_in

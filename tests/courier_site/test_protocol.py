@@ -268,6 +268,20 @@ async def test_s46_a_proxy_may_have_any_number_of_connections(server, places, se
     assert reply.status == 200
 
 
+async def test_r35_a_request_counts_until_it_is_answered_or_its_client_is_gone(server, monkeypatch):
+    light = Load()
+    monkeypatch.setattr(protocol, "load", light)
+    async with Talk(server.port) as connection:
+        for _ in range(3):
+            await connection.send(API)
+            await connection.read_reply()
+        assert light.open == 0
+
+        await connection.send(API.removesuffix(b"}"))
+        await until(lambda: light.open == 1)
+    await until(lambda: light.open == 0)
+
+
 @pytest.fixture
 def overloaded(monkeypatch):
     """A load under which everything is turned away that may be."""

@@ -16,6 +16,13 @@ def after(room, *turns):
     return room
 
 
+def busy():
+    """A load that is serving many."""
+    load = Load()
+    load.open = 1000
+    return load
+
+
 def test_r35_while_turns_are_short_nobody_is_turned_away():
     assert after(MOST_ROOM, *[(300, 0.9 * TURN_S)] * 200) == MOST_ROOM
 
@@ -58,42 +65,52 @@ def test_r35_as_many_are_turned_away_as_are_too_many(offered):
 
 
 async def test_r35_in_one_turn_as_many_are_let_in_as_there_is_room_for():
-    load = Load()
+    load = busy()
     load.room = 20
 
-    assert [load.turns_away(1000) for _ in range(25)] == [False] * 20 + [True] * 5
+    assert [load.turns_away() for _ in range(25)] == [False] * 20 + [True] * 5
 
 
 async def test_r35_in_the_next_turn_there_is_room_again():
-    load = Load()
+    load = busy()
     load.room = 20
     for _ in range(25):
-        load.turns_away(1000)
+        load.turns_away()
     await asyncio.sleep(0.05)
 
-    assert not load.turns_away(1000)
+    assert not load.turns_away()
 
 
 async def test_r35_few_requests_are_no_overload():
     load = Load()
     load.room = 1
-    load.turns_away(1)
+    let_in = [not load.turns_away() for _ in range(FEW + 1)]
 
-    assert not load.turns_away(FEW - 1)
-    assert load.turns_away(FEW)
+    assert let_in == [True] * FEW + [False]
+
+
+async def test_r35_who_has_been_answered_is_not_counted_any_more():
+    load = Load()
+    load.room = 1
+    for _ in range(FEW):
+        load.turns_away()
+
+    load.ended(1)
+
+    assert [load.turns_away(), load.turns_away()] == [False, True]
 
 
 async def test_f60_while_memory_is_short_only_a_single_request_is_let_in():
     load = Load()
     load.memory.is_short = True
 
-    assert [load.turns_away(already) for already in (0, 1)] == [False, True]
+    assert [load.turns_away(), load.turns_away()] == [False, True]
 
 
 async def test_r35_what_waits_for_a_provider_takes_no_room():
     load = Load()
     for _ in range(40):
-        assert not any(load.turns_away(3000) for _ in range(50))
+        assert not any(load.turns_away() for _ in range(50))
         await asyncio.sleep(0.001)
 
     assert load.room == MOST_ROOM
@@ -102,7 +119,7 @@ async def test_r35_what_waits_for_a_provider_takes_no_room():
 async def test_r35_a_turn_that_works_too_long_is_seen_to():
     load = Load()
     for _ in range(100):
-        load.turns_away(1000)
+        load.turns_away()
     for _ in range(4):
         asyncio.get_running_loop().call_soon(_block, 0.05)
     for _ in range(2 * PASSES):
@@ -116,7 +133,7 @@ async def test_r35_how_many_are_turned_away_now_is_known(monkeypatch):
     load = Load()
     watching = asyncio.create_task(load.watch())
     await asyncio.sleep(0)
-    load.turns_away(1)
+    load.turns_away()
     load.turned_away += 3
     while not load.share:
         await asyncio.sleep(0.001)
