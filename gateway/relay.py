@@ -355,8 +355,8 @@ class Pulse:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._beside.discard(task)
-        if not task.cancelled() and task.exception():
-            logger.warning("what was done beside a stream failed: %r", task.exception())
+        if not task.cancelled() and (error := task.exception()):
+            logger.warning("what was done beside a stream failed: %s", type(error).__name__)
 
     def end_all(self) -> set[asyncio.Task[Any]]:
         """End every open stream, for the process is about to stop. Returns their tasks."""
