@@ -29,7 +29,9 @@ WINDOWS = st.sampled_from([1, 60, 3600])
 PAUSES = st.one_of(
     st.integers(0, 2_000_000), st.integers(0, 4_000_000_000), st.integers(0, 3 * DAY_US)
 )
-NEEDS = st.tuples(st.integers(0, 30), st.integers(0, 10), st.integers(0, 40)).map(Need._make)
+NEEDS = st.builds(
+    Need, st.integers(0, 30), st.integers(0, 10), st.integers(0, 40), st.integers(1, 3)
+)
 FEW = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
@@ -131,7 +133,7 @@ class LimitsMachine(RuleBasedStateMachine):
     def admit(self, need):
         lease, now = f"lease-{next(self.names)}", self.clock.now
         expected = (
-            self.requests.used(now) + 1 <= self.limits[0].amount
+            self.requests.used(now) + need.requests <= self.limits[0].amount
             and all(
                 log.used(now) + need.of(log.limit.metric) <= log.limit.amount for log in self.used
             )
@@ -144,7 +146,7 @@ class LimitsMachine(RuleBasedStateMachine):
         assert (verdict.refused == RESERVED) is expected
         if not expected:
             return
-        self.requests.events.append((now, 1))
+        self.requests.events.append((now, need.requests))
         for log in self.used:
             log.events.append((now, need.of(log.limit.metric)))
         for one in self.spending:

@@ -36,6 +36,7 @@ async def pair(courier, alpha):
 
 async def test_a_request_that_nobody_was_asked_for_cost_nothing(chat, pair, courier, monkeypatch):
     out = Out("rate_limited", 60, is_final=True)
+    monkeypatch.setattr(standing, "_is_quiet", lambda: False)
     monkeypatch.setattr(standing.breakers, "out", lambda target: out)
 
     record = await courier.record((await chat(model="pair")).request_id)
