@@ -114,6 +114,7 @@ def test_a_mark_of_another_cluster_proves_nothing(own):
 
 def test_nothing_is_purged_unless_it_is_asked_for(own, settings):
     settings.COURIER_KEEP_RECORDS_DAYS = settings.COURIER_KEEP_ROLLUPS_DAYS = 0
+    settings.COURIER_KEEP_DECISIONS_DAYS = 0
     ship(own, record_on(OLD))
     everything_is_in_the_sums()
     make_hour(OLD)
