@@ -94,12 +94,7 @@ def test_nothing_is_recorded_before_the_start(call):
 
 
 def test_a_request_that_could_not_be_closed_can_be_closed_later(own, monkeypatch):
-    record = make_record()
-    own.recorder.open(record)
-    with monkeypatch.context() as broken:
-        broken.setattr("os.write", _full)
-        with pytest.raises(SpoolUnavailable):
-            own.recorder.close(record)
+    record = unclosed(own, monkeypatch)
 
     own.recorder.close(record)
 
@@ -127,12 +122,7 @@ def test_r01_r40_what_could_not_be_closed_is_written_down_before_anybody_is_let_
 
 
 def test_r01_what_could_not_be_closed_is_written_down_at_the_end_at_the_latest(own, monkeypatch):
-    record = make_record()
-    own.recorder.open(record)
-    with monkeypatch.context() as broken:
-        broken.setattr("os.write", _full)
-        with pytest.raises(SpoolUnavailable):
-            own.recorder.close(record)
+    unclosed(own, monkeypatch)
 
     own.recorder.stop()
 
@@ -147,6 +137,17 @@ def test_progress_that_cannot_be_written_is_no_error(own, monkeypatch):
         own.recorder.progress(record.request_id, 3)
 
     assert kinds_in(own) == b"O"
+
+
+def unclosed(own, monkeypatch):
+    """A request that was opened, and whose end could not be written down: the disk was full."""
+    record = make_record()
+    own.recorder.open(record)
+    with monkeypatch.context() as broken:
+        broken.setattr("os.write", _full)
+        with pytest.raises(SpoolUnavailable):
+            own.recorder.close(record)
+    return record
 
 
 def _full(descriptor, data):
