@@ -93,7 +93,7 @@ class Keys:
 
     def _rests_until(self, place: Place, target: Target) -> tuple[float, str]:
         """The longest of all that keeps the key from being used."""
-        its_use = place._replace(model=target.upstream_model)
+        its_use = _use_of(target)
         return max(
             self._cooling(place, target.terms),
             self._cooling(its_use, target.terms),
@@ -127,8 +127,7 @@ class Keys:
         if not gauges and not self.spent:
             return 1.0
         parts = [1.0]
-        place = Place(target.provider_id, target.key_id, target.upstream_model)
-        if gauge := gauges.get(place):
+        if gauge := gauges.get(_use_of(target)):
             parts += [part_left(gauge.at, one, self._now()) for one in gauge.meters.values()]
         spent, budget = self.spent.get(target.key_id or 0), target.terms.budget_nano
         if spent and budget:
@@ -152,7 +151,7 @@ class Keys:
     def try_again(self, target: Target, begun_at: datetime) -> None:
         """Staff want it tried: what has rested since before that moment rests no longer."""
         place = _key_of(target)
-        for each in (place, place._replace(model=target.upstream_model)):
+        for each in (place, _use_of(target)):
             cooling = self.board.coolings.get(each)
             if cooling and cooling.until and cooling.at < begun_at.timestamp():
                 self.board.cool(each, Cooling(0.0, "", self._now()))
@@ -161,7 +160,7 @@ class Keys:
         """What an answer's headers say of the quota, whatever the answer is."""
         told = told_in(headers)
         if told:
-            place = _key_of(target)._replace(model=target.upstream_model)
+            place = _use_of(target)
             self.board.gauge(place, self._gauge(self.board.gauges.get(place), told))
 
     def _gauge(self, before: Gauge | None, told: Mapping[str, Told]) -> Gauge:
@@ -188,8 +187,7 @@ class Keys:
                 self.board.cool(place, Cooling(self._now() + asked, WITHOUT_CREDIT, self._now()))
                 self._tell(target, WITHOUT_CREDIT)
             case errors.UpstreamForbidden() if not self._is_of_the_key(place, error):
-                its_use = place._replace(model=target.upstream_model)
-                self._cool(its_use, NOT_PERMITTED_S, NOT_PERMITTED)
+                self._cool(_use_of(target), NOT_PERMITTED_S, NOT_PERMITTED)
             case errors.UpstreamAuthFailed():
                 self._cool(place, REFUSED_S, REFUSED)
                 self._tell(target, REFUSED)
@@ -256,6 +254,11 @@ def _nothing() -> None:
 
 def _key_of(target: Target) -> Place:
     return Place(target.provider_id, target.key_id)
+
+
+def _use_of(target: Target) -> Place:
+    """The key as it is used for this model."""
+    return Place(target.provider_id, target.key_id, target.upstream_model)
 
 
 keys = Keys(key_health.board)
