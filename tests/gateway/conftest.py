@@ -2,9 +2,15 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import socket
+import sqlite3
+import sys
+import threading
+import time
+import traceback
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -27,7 +33,7 @@ from gateway.window import Window
 from registry import revisions, snapshot
 from tests import factories
 from tests.faults.pairs import Pair
-from usage import ingest
+from usage import ingest, recorder
 from usage.models import UsageRecord
 
 # A busy machine is no fault of the code under test.
@@ -37,7 +43,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("patient")
 
 HELLO = {"role": "user", "content": "Say hello."}
-WITHIN_S = 10
+WITHIN_S = 30
 #: What must stay silent unless a test says otherwise.
 LOGGERS = ("uvicorn.error", "gateway.api", "asyncio", "django.request")
 
@@ -132,16 +138,11 @@ class Running:
 
     async def record(self, request_id):
         """The usage record of a request, as soon as it is in the database."""
-        async with asyncio.timeout(WITHIN_S):
-            while not (rows := await in_thread(_rows_of, request_id)):
-                await asyncio.sleep(0.02)
-        return rows[0]
+        return (await _found(UsageRecord.objects.filter(pk=request_id)))[0]
 
     async def last_record(self):
         """The record of the only request there was."""
-        async with asyncio.timeout(WITHIN_S):
-            while not (rows := await in_thread(list, UsageRecord.objects.all())):
-                await asyncio.sleep(0.02)
+        rows = await _found(UsageRecord.objects.all())
         assert len(rows) == 1
         return rows[0]
 
@@ -156,8 +157,50 @@ class Running:
         return await self.request("POST", path, content=json.dumps(body), **options)
 
 
-def _rows_of(request_id):
-    return list(UsageRecord.objects.filter(pk=request_id))
+async def _found(query):
+    """The rows of a query, as soon as there are any. Fails with what may have kept them away."""
+    looks = [time.monotonic()]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WITHIN_S):
+            while not (rows := await in_thread(list, query.all())):
+                looks.append(time.monotonic())
+                await asyncio.sleep(0.02)
+            return rows
+    gaps = [after - before for before, after in itertools.pairwise([*looks, time.monotonic()])]
+    said = f"No record after {len(gaps)} looks, the longest of {max(gaps):.2f} s."
+    told = [said, *_told_by_the_recorder(), *_told_by_sqlite(), *_where_threads_are()]
+    pytest.fail("\n".join(told))
+
+
+def _told_by_the_recorder():
+    if (kept := recorder._recorder) is None:
+        return ["There is no recorder."]
+    segments = [
+        f"{each.path}: {each.path.stat().st_size if each.path.exists() else 'no'} bytes, "
+        f"{each.written} written, {each.shipped} shipped, {each.open_requests} requests open"
+        for each in list(kept._spool.segments)
+    ]
+    shipper = {name: value for name, value in vars(kept._shipper).items() if name != "_own"}
+    return [*segments, f"owed: {list(kept._owed)}, shipper: {shipper}"]
+
+
+def _told_by_sqlite():
+    if connection.vendor == "sqlite":
+        path = connection.settings_dict["NAME"]
+        with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as own:
+            try:
+                own.execute("BEGIN IMMEDIATE")
+                yield "Nobody holds the write lock of the database."
+            except sqlite3.OperationalError as error:
+                yield f"The write lock of the database cannot be had: {error}."
+
+
+def _where_threads_are():
+    """Those of earlier tests too, if they were left behind. A dead one is not among them."""
+    at = sys._current_frames()
+    for thread in threading.enumerate():
+        stack = traceback.format_stack(at[thread.ident], limit=8) if thread.ident in at else []
+        yield f"{thread.name} is at\n{''.join(stack)}"
 
 
 async def in_thread(function, *arguments):
