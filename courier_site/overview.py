@@ -23,6 +23,7 @@ from registry.health import Flow
 from registry.models import Provider, ServedModel, UpstreamKey
 from usage import backlog, partitions, reconciliation, rollups, today
 from usage.models import DailyUsage, Delivery, QuarantinedRecord, Reconciliation
+from usage.today import Tried
 
 DAYS = 14
 TOP = 5
@@ -52,8 +53,7 @@ class Sums:
 
     @property
     def is_bad(self) -> bool:
-        """Whether so many requests failed that a person should notice."""
-        return self.errors * BAD_ONE_IN > self.requests
+        return _is_bad(self.errors, self.requests)
 
     def add(self, row: Row) -> None:
         for name in self.__slots__:
@@ -66,8 +66,12 @@ class ProviderLine:
 
     provider: Provider
     condition: Condition
-    today: Sums
+    today: Tried
     flow: Flow
+
+    @property
+    def is_bad(self) -> bool:
+        return _is_bad(self.today.failed, self.today.attempts)
 
     @property
     def last_error(self) -> str:
@@ -114,11 +118,16 @@ def overview(may: May) -> Overview:
         wasted_nano=used.wasted_nano if used else None,
         reconciled=reconciliation.latest() if sees_usage else None,
         days=charts(may, rows),
-        providers=provider_lines(rows) if may("registry.view_provider") else None,
+        providers=provider_lines(used) if may("registry.view_provider") else None,
         models=top(rows, lambda row: row["model"]) if rows is not None else None,
         keys=top_keys(rows) if rows is not None and shows_keys else None,
         attention=list(attention(may)),
     )
+
+
+def _is_bad(failed: int, of: int) -> bool:
+    """Whether so many failed that a person should notice."""
+    return failed * BAD_ONE_IN > of
 
 
 def total(rows: Iterable[Row]) -> Sums:
@@ -148,15 +157,15 @@ def top_keys(rows: Iterable[Row]) -> list[tuple[str, Sums]]:
     return [(name, sums) for (name, _), sums in groups]
 
 
-def provider_lines(rows: Iterable[Row] | None) -> list[ProviderLine]:
+def provider_lines(used: today.Today | None) -> list[ProviderLine]:
     """All providers, with those that need attention first."""
     breakers, flows = conditions.breakers(), conditions.flows()
-    by_provider = by(rows or (), lambda row: row["provider_name"])
+    tried = used.tried if used else {}
     lines = [
         ProviderLine(
             provider,
             conditions.provider_condition(provider, breakers),
-            by_provider.get(provider.name, Sums()),
+            tried.get(provider.name, Tried()),
             flows.get(provider.name, Flow()),
         )
         for provider in conditions.providers()

@@ -77,12 +77,13 @@ ATTEMPT_KEYS = columns(HourlyAttempts, HourlyAttempts.KEYS)
 ATTEMPT_SUMS = list(HourlyAttempts.SUMS)
 
 _ESTIMATED = f"usage_source = '{UsageRecord.Source.ESTIMATED}'"
-_FAILED = f"outcome NOT IN ({', '.join(repr(outcome) for outcome in ANSWERED)})"
+#: Whether a request, or an attempt, came to no good end.
+FAILED = f"outcome NOT IN ({', '.join(repr(outcome) for outcome in ANSWERED)})"
 #: How a record tells what its columns do not say as they are.
 _OF_RECORD = {
     "model": "COALESCE(NULLIF(model_served, ''), model_asked)",
     "requests": "1",
-    "errors": f"CASE WHEN {_FAILED} THEN 1 ELSE 0 END",
+    "errors": f"CASE WHEN {FAILED} THEN 1 ELSE 0 END",
     "estimated": f"CASE WHEN {_ESTIMATED} THEN 1 ELSE 0 END",
     "unpriced": "CASE WHEN cost_nano IS NULL THEN 1 ELSE 0 END",
     "cost_nano": "COALESCE(cost_nano, 0)",

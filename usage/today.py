@@ -14,22 +14,35 @@ from django.utils import timezone
 from lib.ids import lowest_at
 from usage import sums, transaction_window
 from usage.models import StaleHour
-from usage.sums import ATTEMPTS, DAILY, DAY, HOUR, HOURLY, midnight_of
+from usage.sums import ATTEMPTS, DAILY, DAY, FAILED, HOUR, HOURLY, midnight_of
 
 Row = Mapping[str, Any]
 
-GROUPS = ("key_id", "model", "provider_name")
+GROUPS = ("key_id", "model")
 #: Above every transaction id.
 LATEST = str(2**64 - 1)
+
+
+class Tried(NamedTuple):
+    """What was asked of one provider, whoever has answered the requests in the end."""
+
+    attempts: int = 0
+    failed: int = 0
+    #: What it charges for attempts that nobody received.
+    wasted_nano: int = 0
 
 
 class Today(NamedTuple):
     """What was used since midnight."""
 
-    #: The sums of each key, model and provider, with the name of the key.
+    #: The sums of each key and model, with the name of the key.
     rows: list[Row]
-    #: What providers charge for attempts that nobody received.
-    wasted_nano: int
+    #: By the name of the provider.
+    tried: dict[str, Tried]
+
+    @property
+    def wasted_nano(self) -> int:
+        return sum(tried.wasted_nano for tried in self.tried.values())
 
 
 def so_far() -> Today:
@@ -45,11 +58,11 @@ def so_far() -> Today:
 
 def _read(vendor: str, midnight: datetime, **more: str) -> Today:
     rows = _fetch(SUMMED[vendor], midnight, **more)
-    [wasted] = _fetch(WASTED[vendor], midnight, **more)
-    return Today(rows, int(wasted["wasted_nano"] or 0))
+    tried = _fetch(TRIED[vendor], midnight, **more)
+    return Today(rows, {row.pop("provider_name"): Tried(**row) for row in tried})
 
 
-def _fetch(statement: str, midnight: datetime, **more: str) -> list[Row]:
+def _fetch(statement: str, midnight: datetime, **more: str) -> list[dict[str, Any]]:
     low, high = lowest_at(midnight), lowest_at(midnight + DAY)
     span = {"day": midnight.date().isoformat(), "start": _stored(midnight)}
     with connection.cursor() as cursor:
@@ -94,11 +107,18 @@ def _summed(table: str, where: str, events: str) -> str:
     )
 
 
-def _wasted(where: str, attempts: str) -> str:
+def _tried(where: str, attempts: str) -> str:
+    told = "provider_name, outcome, received, attempts, cost_nano"
+    sums_of = {
+        "attempts": "attempts",
+        "failed": f"CASE WHEN {FAILED} THEN attempts ELSE 0 END",
+        "wasted_nano": "CASE WHEN received THEN 0 ELSE cost_nano END",
+    }
+    values = ", ".join(f"CAST(SUM({each}) AS bigint) AS {name}" for name, each in sums_of.items())
     return (
-        "SELECT SUM(cost_nano) AS wasted_nano FROM ("  # noqa: S608  # constants
-        f"SELECT cost_nano FROM {ATTEMPTS.table} WHERE NOT received AND {where} UNION ALL "
-        f"SELECT cost_nano FROM ({attempts}) AS attempt WHERE NOT received) AS part"
+        f"SELECT provider_name, {values} FROM ("  # noqa: S608  # constants
+        f"SELECT {told} FROM {ATTEMPTS.table} WHERE {where} "
+        f"UNION ALL SELECT {told} FROM ({attempts}) AS attempt) AS part GROUP BY provider_name"
     )
 
 
@@ -108,9 +128,9 @@ SUMMED = {
     ),
     "sqlite": _summed(HOURLY.table, _GOOD, sums.events(_BAD)),
 }
-WASTED = {
-    "postgresql": _wasted(
+TRIED = {
+    "postgresql": _tried(
         f"hour >= %(start)s AND {_KNOWN}", sums.attempts(transaction_window.WINDOW)
     ),
-    "sqlite": _wasted(_GOOD, sums.attempts(_BAD)),
+    "sqlite": _tried(_GOOD, sums.attempts(_BAD)),
 }

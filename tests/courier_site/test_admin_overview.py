@@ -144,15 +144,28 @@ class TestCharts:
 
 
 class TestProviders:
-    def test_each_has_its_state_and_its_requests_of_today(self, key):
+    def test_each_has_its_state_and_its_attempts_of_today(self, key):
         make_model("m", make_provider("openai"))
-        make_record(key, provider_name="openai")
-        make_record(key, provider_name="openai", outcome="upstream_timeout")
+        make_attempt(make_record(key), outcome="ok")
+        make_attempt(make_record(key), outcome="client_disconnected")
+        make_attempt(make_record(key), outcome="upstream_timeout")
 
         (line,) = seen().providers
 
         assert line.condition.word == "healthy"
-        assert (line.today.requests, line.today.errors) == (2, 1)
+        assert (line.today.attempts, line.today.failed) == (3, 1)
+
+    def test_failures_count_although_another_provider_has_answered(self, key):
+        make_model("m", make_provider("first"), make_provider("second"))
+        for _ in range(3):
+            record = make_record(key, provider_name="second", attempts=2)
+            make_attempt(record, provider_name="first", received=False)
+            make_attempt(record, number=2, provider_name="second", outcome="ok")
+
+        first, second = seen().providers
+
+        assert (first.today.attempts, first.today.failed, first.is_bad) == (3, 3, True)
+        assert (second.today.attempts, second.today.failed, second.is_bad) == (3, 0, False)
 
     def test_those_in_trouble_come_first(self):
         make_model("m", make_provider("a-healthy"), make_provider("b-off", enabled=False))

@@ -5,10 +5,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tests.usage.spools import make_record
+from tests.usage.spools import make_attempt, make_record
 from tests.usage.summing import sum_up
 from tests.usage.test_spending import record_at
 from usage import today
+from usage.today import Tried
 
 # On PostgreSQL a roll-up sees what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,7 +52,7 @@ def test_yesterday_is_left_out(own):
     assert requests() == 1
 
 
-def test_each_key_model_and_provider_has_its_own_row(own):
+def test_each_key_and_model_has_its_own_row(own):
     ship(own, make_record(key_name="a"), make_record(model_served="large"), make_record(key_id=2))
 
     assert sorted((row["key_id"], row["model"]) for row in today.so_far().rows) == [
@@ -63,3 +64,11 @@ def test_each_key_model_and_provider_has_its_own_row(own):
 
 def test_nothing_is_wasted_where_nothing_was_tried():
     assert today.so_far().wasted_nano == 0
+
+
+def test_an_attempt_counts_once_whether_it_is_rolled_up_or_not(own):
+    ship(own, make_record(tries=[make_attempt(outcome="upstream_timeout", received=False)]))
+    sum_up()
+    ship(own, make_record(tries=[make_attempt(), make_attempt(provider_name="other")]))
+
+    assert today.so_far().tried == {"local": Tried(2, 1, 20_000), "other": Tried(1, 0, 0)}
