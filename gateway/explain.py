@@ -29,7 +29,7 @@ from accounts.models import ApiKey, RateLimit
 from gateway import simulation, story
 from gateway.decision import Told
 from gateway.simulation import ENDPOINTS, MOST_TOKENS, Foreseen, Imagined
-from gateway.story import Call, Facts, Link, Step
+from gateway.story import Call, Cell, Facts, Link, Step
 from registry.models import ServedModel, UpstreamKey
 from usage.models import Decision, UsageAttempt, UsageRecord
 
@@ -206,7 +206,7 @@ def view_of() -> str:
 def shown(steps: Iterable[Step], request: HttpRequest) -> list[dict[str, Any]]:
     """Steps as the template takes them: links lead only where this user may go."""
 
-    def cell(each: str | Link) -> dict[str, str]:
+    def cell(each: Cell) -> dict[str, str]:
         if not isinstance(each, Link):
             return {"text": each}
         app, model = each.model.split(".")
@@ -221,7 +221,10 @@ def shown(steps: Iterable[Step], request: HttpRequest) -> list[dict[str, Any]]:
             "said": step.said,
             "links": list(map(cell, step.links)),
             "tables": [
-                {**asdict(table), "rows": [list(map(cell, row)) for row in table.rows]}
+                {
+                    **asdict(table),
+                    "rows": [zip(table.columns, map(cell, row), strict=True) for row in table.rows],
+                }
                 for table in step.tables
             ],
         }

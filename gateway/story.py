@@ -23,6 +23,8 @@ class Mark(StrEnum):
     """What became of one step."""
 
     PASSED = "passed"
+    #: It came to a good end, and not at once.
+    RECOVERED = "passed in the end"
     REFUSED = "refused"
     #: It was let in, and came to no good end.
     FAILED = "failed"
@@ -80,6 +82,11 @@ class Call:
     cost_nano: int | None
     #: Requests that were sent for it.
     sent: int = 1
+
+    @property
+    def answered(self) -> bool:
+        """Whether the client has all of an answer by it."""
+        return self.received and self.outcome == "ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,8 +338,12 @@ def _calls(facts: Facts) -> Step:
     ]
     columns = ("#", "Provider / model", "Key", "Outcome", "Took", "Cost", "And then")
     step.tell(columns, rows, "Calls in their order")
-    if not facts.calls[-1].received:
+    if not facts.calls[-1].answered:
         step.mark = Mark.FAILED
+    elif failed := len(facts.calls) - 1:
+        step.mark = Mark.RECOVERED
+        calls = "1 call" if failed == 1 else f"{failed} calls"
+        step.said.append(f"{calls} failed, and call {failed + 1} answered.")
     return step
 
 
@@ -343,13 +354,19 @@ def _outcome(call: Call) -> str:
 
 def _next(number: int, call: Call, facts: Facts) -> str:
     if number == len(facts.calls):
-        return "the client got it" if call.received else "nothing else was tried"
+        return _last(call)
     following = facts.calls[number]
     same = (following.provider_name, following.upstream_model) == (
         call.provider_name,
         call.upstream_model,
     )
     return "it may pass: the same again" if same else "the next target"
+
+
+def _last(call: Call) -> str:
+    if call.answered:
+        return "the client got it"
+    return "the client got what had come" if call.received else "nothing else was tried"
 
 
 def _end(facts: Facts, told: Told) -> Step:

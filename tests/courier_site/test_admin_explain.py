@@ -246,6 +246,53 @@ def test_a_request_that_failed_is_not_said_to_be_refused(admin, own, key):
     assert "story-refused" not in page
 
 
+def why_of(admin, own, *tries, **fields):
+    """The page of a request with these upstream calls."""
+    own.record(record := make_record(tries=list(tries), decision={"v": 1}, **fields))
+    own.ship()
+    return admin.get(f"/admin/requests/{record.request_id}/why/").content.decode()
+
+
+LOST = {"outcome": "upstream_timeout", "received": False}
+
+
+@pytest.mark.parametrize(
+    ("failed", "said"),
+    [(1, "1 call failed, and call 2 answered."), (2, "2 calls failed, and call 3 answered.")],
+)
+def test_calls_of_which_the_last_answered_are_not_said_to_have_passed_at_once(
+    admin, own, failed, said
+):
+    page = why_of(admin, own, *(make_attempt(**LOST) for _ in range(failed)), make_attempt())
+
+    assert page.count("story-passed-in-the-end") == 1
+    assert said in page
+
+
+def test_one_call_that_answered_has_passed(admin, own):
+    page = why_of(admin, own, make_attempt())
+
+    assert "passed in the end" not in page
+    assert "the client got it" in page
+
+
+def test_an_answer_that_was_cut_off_is_not_said_to_have_passed(admin, own):
+    page = why_of(
+        admin, own, make_attempt(outcome="stream_interrupted"),
+        outcome="stream_interrupted", end_reason="upstream_cut",
+    )  # fmt: skip
+
+    assert page.count("story-failed") == 2
+    assert "the client got what had come" in page
+
+
+def test_each_cell_names_its_column_for_screens_without_room_for_a_table(admin, own):
+    page = why_of(admin, own, make_attempt())
+
+    for column in ("#", "Provider / model", "Key", "Outcome", "Took", "Cost", "And then"):
+        assert f'<td data-column="{column}">' in page
+
+
 def test_the_log_leads_to_why(admin, own):
     own.record(record := make_record())
     own.ship()
