@@ -12,7 +12,8 @@ MAX_HEAD = 32 * 1024
 MAX_HEADERS = 100
 MAX_URL = 8 * 1024
 
-_HOST = re.compile(rb"[A-Za-z0-9._:\[\]-]*")
+#: A name has 253 characters at most, and may be followed by a port.
+_HOST = re.compile(rb"[A-Za-z0-9._:\[\]-]{0,259}")
 _VERSIONS = frozenset({"1.1", "1.0"})
 
 Names = tuple[bytes, ...]

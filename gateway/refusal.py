@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from functools import lru_cache
 
 from django.http import HttpResponse
 
@@ -22,7 +21,8 @@ from lib.errors import CourierError
 CLIENTS: tuple[tuple[re.Pattern[str], ClientDialect], ...] = (
     (re.compile(r"/v1/messages(/|$)"), anthropic_messages),
     (
-        re.compile(r"/v1beta/|/v1/(?:models|tunedModels)/.+:[a-z]+(?:[A-Z][a-z]+)+$"),
+        # Only what follows the last colon is looked at, however many a stranger writes.
+        re.compile(r"/v1beta/|/v1/(?:models|tunedModels)/(?>.+:)[a-z]+(?:[A-Z][a-z]+)+$"),
         gemini_generate,
     ),
     (re.compile(r"/v1/responses(/|$)"), openai_responses),
@@ -65,7 +65,6 @@ def _headers(error: CourierError) -> dict[str, str]:
     return headers
 
 
-@lru_cache(256)
 def dialect_of(path: str) -> ClientDialect:
-    """The format of the clients that call this path."""
+    """The format of the clients that call this path: a stranger's, so nothing of it is kept."""
     return next((dialect for calls, dialect in CLIENTS if calls.match(path)), openai_chat)

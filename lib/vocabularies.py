@@ -110,6 +110,8 @@ MISTRAL = Vocabulary(
 )
 # fmt: on
 
+#: So much of a name is looked at, from its end. No configured one is longer.
+LONGEST_NAME = 200
 #: What names of models have in them, whoever serves them. The first that fits counts.
 FAMILIES: tuple[tuple[re.Pattern[str], Vocabulary], ...] = tuple(
     (re.compile(pattern), vocabulary)
@@ -136,9 +138,13 @@ FAMILIES: tuple[tuple[re.Pattern[str], Vocabulary], ...] = tuple(
 )
 
 
-@lru_cache(maxsize=1_000)
 def vocabulary_of(model: str) -> Vocabulary:
     """How `model` counts, by its name; one that nobody knows is taken for OpenAI's newest."""
+    return _vocabulary_of(model[-LONGEST_NAME:])
+
+
+@lru_cache(maxsize=1_000)
+def _vocabulary_of(model: str) -> Vocabulary:
     name = model.rpartition("/")[2].lower()
     return next((found for pattern, found in FAMILIES if pattern.search(name)), NEWER)
 

@@ -2,8 +2,13 @@
 
 import importlib
 import pkgutil
+import sys
 
 import pytest
+
+from gateway import refusal
+from gateway.dialects.gemini_generate import fields
+from lib import vocabularies
 
 PACKAGES = ("lib", "registry", "accounts", "usage", "gateway", "courier_site")
 #: Without a bound, for what they are asked for is a small part of the program itself.
@@ -49,3 +54,26 @@ def test_s46_every_queue_names_its_bound(bound):
     module, _, name = bound.rpartition(".")
 
     assert 0 < getattr(importlib.import_module(module), name) <= 50_000
+
+
+@pytest.mark.parametrize(
+    "read",
+    [refusal.dialect_of, fields.camel, vocabularies.vocabulary_of],
+    ids=lambda read: read.__name__,
+)
+def test_s46_a_long_name_that_a_client_made_up_is_kept_nowhere(read):
+    made_up = "/v1/" + "made_up/" * 1_000
+    known = sys.getrefcount(made_up)
+
+    read(made_up)
+
+    assert sys.getrefcount(made_up) == known
+
+
+def test_s46_names_of_models_are_kept_as_far_as_they_say_something():
+    vocabularies._vocabulary_of.cache_clear()
+
+    for number in range(100):
+        vocabularies.vocabulary_of(f"{number}/" + "x" * 1_000)
+
+    assert vocabularies._vocabulary_of.cache_info().currsize == 1

@@ -58,6 +58,7 @@ FIELDS = {
     "a host with a blank": b"GET / HTTP/1.1\r\nhost: here there\r\n\r\n",
     "a host with a path": b"GET / HTTP/1.1\r\nhost: here/x?\r\n\r\n",
     "a host with somebody": b"GET / HTTP/1.1\r\nhost: me@here\r\n\r\n",
+    "a host longer than any name": b"GET / HTTP/1.1\r\nhost: %s\r\n\r\n" % (b"h" * 260),
     **{
         f"0x{each:02x} in a value": GET + b"x: a" + bytes([each]) + b"b\r\n\r\n"
         for each in CONTROLS

@@ -62,6 +62,7 @@ CLEAR = [
     b"OPTIONS * HTTP/1.1\r\nhost: here\r\n\r\n",
     b"GET / HTTP/1.1\r\nHOST: [::1]:8000\r\n\r\n",
     b"GET / HTTP/1.1\r\nhost: \r\n\r\n",
+    b"GET / HTTP/1.1\r\nhost: %s:65535\r\n\r\n" % (b"h" * 253),
     POST + b"Content-Length: 5\r\n\r\nabcde",
     POST + b"transfer-encoding: Chunked\r\n\r\n5;x=y\r\nabcde\r\n0\r\n\r\n",
 ]

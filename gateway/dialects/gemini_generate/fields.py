@@ -21,9 +21,8 @@ def _snake(name: str) -> str:
     return _HUMP.sub(lambda hump: "_" + hump[0].lower(), name)
 
 
-@lru_cache(maxsize=512)
 def camel(name: str) -> str:
-    """The usual spelling of a field's name, however it was written."""
+    """The usual spelling of a field's name, however a client wrote it."""
     return _UNDERSCORE.sub(lambda found: found[1].upper(), name) if "_" in name else name
 
 
