@@ -174,7 +174,7 @@ def provider_lines(used: today.Today | None) -> list[ProviderLine]:
     return sorted(lines, key=lambda line: (order.index(line.condition.level), line.provider.name))
 
 
-def charts(may: May, rows: list[Row] | None) -> dict[str, str] | None:
+def charts(may: May, rows: Iterable[Row] | None) -> dict[str, str] | None:
     """Requests and cost of the last days, today last, as the theme's charts take them."""
     if rows is None or not may("usage.view_dailyusage"):
         return None

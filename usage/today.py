@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -16,7 +15,7 @@ from usage import sums, transaction_window
 from usage.models import StaleHour
 from usage.sums import ATTEMPTS, DAILY, DAY, FAILED, HOUR, HOURLY, midnight_of
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 GROUPS = ("key_id", "model")
 #: Above every transaction id.
@@ -62,7 +61,7 @@ def _read(vendor: str, midnight: datetime, **more: str) -> Today:
     return Today(rows, {row.pop("provider_name"): Tried(**row) for row in tried})
 
 
-def _fetch(statement: str, midnight: datetime, **more: str) -> list[dict[str, Any]]:
+def _fetch(statement: str, midnight: datetime, **more: str) -> list[Row]:
     low, high = lowest_at(midnight), lowest_at(midnight + DAY)
     span = {"day": midnight.date().isoformat(), "start": _stored(midnight)}
     with connection.cursor() as cursor:
