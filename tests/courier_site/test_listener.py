@@ -5,10 +5,13 @@ import errno
 import select
 import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
+import uvicorn
 
 from courier_site import serve
+from tests.e2e.packets import vanished
 from tests.services import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux inherits these options")
@@ -42,6 +45,21 @@ def test_r11_r17_the_kernel_watches_over_every_connection(listener, level, optio
         assert accepted.getsockopt(level, getattr(socket, option)) == value
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("told", [b"", b"a sign of life"], ids=["silent", "speaking"])
+def test_r11_the_kernel_gives_up_a_client_whose_machine_is_gone(monkeypatch, told):
+    monkeypatch.setattr(serve, "DEAD_PEER_S", 6)
+    with serve.bound("127.0.0.1", free_port()) as listener:
+        listener.listen(8)
+        with connected(listener), listener.accept()[0] as accepted:
+            with vanished(SimpleNamespace(port=listener.getsockname()[1])):
+                accepted.sendall(told)
+                select.select([accepted], [], [], 30)
+            error = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    assert error == errno.ETIMEDOUT
+
+
 def test_r14_a_stop_takes_what_the_kernel_has_made_and_no_more(listener):
     with contextlib.closing(connected(listener)) as early:
         serve.refuse_new(listener)
@@ -61,3 +79,21 @@ def test_r14_who_knocks_during_a_stop_is_refused_a_second_later(listener):
         listener.close()
         select.select([], [late], [], 10)
         assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+
+
+async def test_r14_who_was_connected_before_a_stop_is_still_answered(listener):
+    server = serve.Server(uvicorn.Config(answer, lifespan="off", log_config=None), 0, lambda: None)
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    # Not `serve.Server.startup`, which tunes the garbage collector of the whole process.
+    await uvicorn.Server.startup(server, [listener])
+    with connected(listener) as early:
+        early.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await server.shutdown([listener])
+
+        assert early.recv(15) == b"HTTP/1.1 200 OK"
+
+
+async def answer(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body"})

@@ -9,9 +9,12 @@ import pytest
 import redis
 
 from gateway import claims
-from gateway.claims import RedisClaims, State
+from gateway.claims import MOST_SENDS, RedisClaims, State
 from gateway.idempotency_errors import IdempotencyUnavailable
 from tests.services import free_port
+
+#: An answer that ends each connection on which it is told.
+FATAL = "connections-end-here"
 
 
 @pytest.fixture
@@ -153,6 +156,36 @@ async def test_a_claim_without_an_answer_is_let_go(both, name, frozen, redis_ser
     await both[0].claim("another", "", "")
 
     assert (await both[1].claim(name, "digest", "yours")).state is State.NEW
+
+
+@pytest.fixture
+async def broken(fault_proxy, redis_server):
+    """A way to Redis on which a certain word ends each connection, and the proxy on it."""
+    proxy = fault_proxy(redis_server.port)
+    claims = RedisClaims(f"redis://127.0.0.1:{proxy.port}/7")
+    await claims.claim("warm", "", "")
+    proxy.cut_at(FATAL.encode())
+    yield claims, proxy
+    await claims.close()
+
+
+async def test_what_gets_lost_again_and_again_is_told_three_times(broken, name):
+    claims, proxy = broken
+    await claims.claim(name, "digest", "mine")
+    claims.keep(name, "digest", "mine", FATAL)
+    async with asyncio.timeout(10):
+        while proxy.cuts < MOST_SENDS:
+            await asyncio.sleep(0.01)
+        # What waits to be told leaves first, as soon as Redis can be asked again.
+        while not await is_answered(claims):
+            await asyncio.sleep(0.05)
+
+    assert proxy.cuts == MOST_SENDS
+
+
+async def is_answered(claims):
+    with contextlib.suppress(IdempotencyUnavailable):
+        return bool(await claims.claim("another", "", ""))
 
 
 async def test_without_redis_nobody_knows(name):
