@@ -131,7 +131,7 @@ def _kept(request: HttpRequest) -> list[tuple[str, str]]:
         (name, value)
         for name, values in request.POST.lists()
         for value in values
-        if name not in OWN and isinstance(value, str)
+        if name not in OWN
     ]
 
 

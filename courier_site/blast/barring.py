@@ -51,11 +51,11 @@ def bars() -> list[Bar]:
 def _bars_of(model: Model, current: snapshot.Snapshot) -> Iterator[Bar]:
     names = [name for name, served in current.names.items() if served == model.name]
     fitting = [each for each in current.policies if _may_fit(each.conditions, names)]
+    always = [each for each in fitting if _always_holds(each.conditions, model.name)]
     for policy in fitting:
-        holding = [each for each in fitting if each is policy or _always_holds(each.conditions)]
+        holding = [each for each in fitting if each is policy or each in always]
         if model.targets and not _left(model.targets, holding):
-            when = policy.conditions
-            is_for_all = _always_holds(when)
+            when, is_for_all = policy.conditions, policy in always
             yield Bar(model.name, policy.name, when.teams, when.keys, is_for_all)
 
 
@@ -69,7 +69,7 @@ def _may_fit(conditions: Conditions, names: Collection[str]) -> bool:
     return not patterns or any(fnmatchcase(name, each) for name in names for each in patterns)
 
 
-def _always_holds(conditions: Conditions) -> bool:
-    """Whether it asks for nothing but models."""
+def _always_holds(conditions: Conditions, model: str) -> bool:
+    """Whether it asks for nothing but models, and not for an alias of this one alone."""
     beside = conditions.model_copy(update={"models": (), "time_zone": "UTC"})
-    return beside == Conditions()
+    return beside == Conditions() and _may_fit(conditions, [model])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from django.db.models import Model
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from accounts.models import ApiKey, Plan, Team
+from accounts.models import ApiKey, Team
 from courier_site.blast import use
 from courier_site.blast.barring import Bar
 from courier_site.blast.state import UPSTREAM, Allowance, Harm
@@ -37,8 +37,8 @@ class Impact:
 
     @property
     def is_worth_asking(self) -> bool:
-        """A limit that nobody meets is no harm."""
-        return bool(self.harm.stranded or self.harm.aliases or self.harm.targets or self.use.keys)
+        """A limit that nobody meets is no harm. A model that is stranded has lost its targets."""
+        return bool(self.harm.aliases or self.harm.targets or self.use.keys)
 
 
 def impact_of(harm: Harm) -> Impact:
@@ -57,7 +57,8 @@ def _parts(harm: Harm) -> Iterator[Part]:
 
 def _part_of_scope(allowance: Allowance) -> Part:
     if allowance.scope == "plan":
-        return {"key_id__in": _keys_with([allowance.scope_id])}
+        keys = ApiKey.objects.filter(plan=allowance.scope_id)
+        return {"key_id__in": list(keys.values_list("pk", flat=True))}
     if allowance.scope == UPSTREAM:
         # The sums per day do not tell which of its keys a provider was called with.
         key = UpstreamKey.objects.select_related("provider").get(pk=allowance.scope_id)
@@ -73,10 +74,6 @@ def _part_of_bar(bar: Bar) -> Part:
         if patterns and not any(set("*?[") & set(each) for each in patterns):
             part[f"{column}__in"] = patterns
     return part
-
-
-def _keys_with(plans: Sequence[int]) -> list[int]:
-    return list(ApiKey.objects.filter(plan__in=plans).values_list("pk", flat=True))
 
 
 def told(impact: Impact) -> SafeString:
@@ -98,12 +95,7 @@ def told(impact: Impact) -> SafeString:
 
 def of_rows(model: type[Model], numbers: Iterable[int]) -> SafeString:
     """What keys or teams that are about to be ended were used for."""
-    wanted = list(numbers)
-    columns = {ApiKey: "key_id__in", Team: "team_id__in"}
-    if model is Plan:
-        part: Part = {"key_id__in": _keys_with(wanted)}
-    elif model in columns:
-        part = {columns[model]: wanted}
-    else:
+    columns: Mapping[type[Model], str] = {ApiKey: "key_id__in", Team: "team_id__in"}
+    if model not in columns:
         return SafeString()
-    return told(Impact(Harm(), use.of([part]), {}))
+    return told(Impact(Harm(), use.of([{columns[model]: list(numbers)}]), {}))

@@ -139,7 +139,9 @@ def _names(models: Iterable[ServedModel]) -> dict[str, str]:
 def _targets(model: ServedModel) -> Iterable[Target]:
     for route in conditions.usable_routes(model):
         keys = [key for key in route.provider.keys.all() if key.enabled and conditions.opens(key)]
-        able = [key for key in keys if terms_of(key).allow(route.upstream_model)]
+        able = [
+            key for key in keys if not key.out_since and terms_of(key).allow(route.upstream_model)
+        ]
         if able or not keys:
             names = frozenset(key.name for key in able)
             yield Target(model.name, route.provider.name, route.upstream_model, names)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.courier_site import impacts
 from tests.factories import make_admin
 
 
@@ -9,3 +10,8 @@ from tests.factories import make_admin
 def browser(client):
     client.force_login(make_admin())
     return client
+
+
+@pytest.fixture
+def scene():
+    return impacts.make_scene()

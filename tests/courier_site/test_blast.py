@@ -1,74 +1,16 @@
 """Before anything is taken from those who are served, a page shows who they are."""
 
-from datetime import timedelta
-
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
-from django.utils import timezone
 
 from accounts.models import Budget, RateLimit
-from courier_site.revising import recording
-from registry.models import (
-    Alias,
-    Provider,
-    RecordedRevision,
-    Route,
-    RoutingPolicy,
-    ServedModel,
-    UpstreamKey,
-)
-from registry.revisions import Making
+from registry.models import Alias, Provider, RecordedRevision, Route, ServedModel, UpstreamKey
 from tests.courier_site import forms
-from tests.courier_site.rows import make_day
-from tests.factories import (
-    make_key,
-    make_limit,
-    make_model,
-    make_policy,
-    make_provider,
-    make_team,
-    make_upstream_key,
-)
+from tests.courier_site.impacts import YES, act, change_key, impact
+from tests.factories import make_limit, make_provider, make_team
 
 pytestmark = pytest.mark.django_db
-
-YES = {"impact_seen": "yes", "confirmed": "yes"}
-
-
-@pytest.fixture
-def scene():
-    """Two models of one provider, one of them with another provider beside; used for days."""
-    main, spare = make_provider("main"), make_provider("spare")
-    make_upstream_key(main)
-    make_upstream_key(spare)
-    make_model("alone", main, aliases=["lonely"])
-    both = make_model("both", main)
-    Route.objects.create(model=both, provider=spare, upstream_model="tiny", priority=1)
-    research, sales = make_team("research"), make_team("sales")
-    one, two = make_key(research, "one"), make_key(sales, "two")
-    today = timezone.now().date()
-    use = {"provider_name": "main", "model": "alone"}
-    make_day(one, today, **use, requests=60, cost_nano=14_000_000_000)
-    make_day(two, today - timedelta(days=6), **use, requests=10, cost_nano=7_000_000_000)
-    make_day(two, today - timedelta(days=7), **use, requests=1000)
-    make_day(one, today, provider_name="main", model="both", requests=7)
-    make_day(two, today, provider_name="spare", model="both", requests=700)
-    recording.record(Making("command", "test"))
-    return {"one": one, "two": two, "research": research, "sales": sales}
-
-
-def act(browser, model, action, *rows, **more):
-    url = reverse(f"admin:{model}_changelist")
-    chosen = {"action": action, "_selected_action": [row.pk for row in rows]}
-    return browser.post(url, chosen | more)
-
-
-def impact(answer):
-    """What the page that asks was made from."""
-    assert answer.status_code == 200
-    assert "registry/confirm.html" in [template.name for template in answer.templates]
-    return " ".join(answer.content.decode().split())
 
 
 def test_disabling_a_provider_shows_what_of_seven_days_it_hits(browser, scene):
@@ -146,6 +88,7 @@ def test_the_form_of_a_provider_asks_when_it_is_switched_off(browser, scene):
     assert kept
     assert answer.status_code == 302
     assert not Provider.objects.get(name="main").enabled
+    assert LogEntry.objects.filter(change_message="Although it was in use: why not").exists()
 
 
 def test_what_a_form_said_before_it_was_undone_is_not_told(browser, scene):
@@ -281,14 +224,6 @@ def test_archiving_a_team_shows_what_its_keys_are_used_for(browser, scene):
     assert "<strong>101.4 requests and $1.00 per day</strong>" in page
 
 
-def change_key(browser, key, **changed):
-    url = reverse("admin:registry_upstreamkey_change", args=[key.pk])
-    form = browser.get(url).context["adminform"].form
-    kept = {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}
-    told = {name: value for name, value in kept.items() if value not in (None, False, "")}
-    return browser.post(url, told | changed)
-
-
 @pytest.mark.parametrize(
     ("field", "said"),
     [
@@ -321,42 +256,3 @@ def test_an_upstream_key_for_other_models_only_leaves_models_without_a_target(br
     page = impact(change_key(browser, key, allowed_models="other-*"))
 
     assert "<strong>alone</strong> (70 requests in 7 days)" in page
-
-
-def add_policy(browser, **fields):
-    form = {"name": "strict", "position": "10", "enabled": "on", "then_exclude": "main"}
-    return browser.post(reverse("admin:registry_routingpolicy_add"), form | fields)
-
-
-def test_a_policy_that_leaves_a_model_without_any_route_is_asked_for(browser, scene):
-    page = impact(add_policy(browser))
-
-    assert "<strong>alone</strong> (70 requests in 7 days)" in page
-    assert "<strong>both</strong> (" not in page
-    assert "a reason is needed" in page
-    assert not RoutingPolicy.objects.exists()
-
-
-def test_a_policy_that_leaves_a_team_without_any_route_shows_what_the_team_used(browser, scene):
-    page = impact(add_policy(browser, when_teams="sales"))
-
-    assert "<strong>alone</strong> under strict" in page
-    assert "by <strong>1 key</strong>" in page
-    assert "Nothing would serve" not in page
-
-
-def test_policies_that_leave_nothing_together_are_asked_for(browser, scene):
-    make_policy("no-spare", then={"exclude": ["spare"]})
-
-    page = impact(add_policy(browser, when_teams="sales", when_models="both"))
-
-    assert "<strong>both</strong> under strict" in page
-    assert "<strong>alone</strong> under" not in page
-
-
-def test_a_policy_that_nobody_meets_is_not_asked_for(browser, scene):
-    assert add_policy(browser, when_teams="nobody").status_code == 302
-
-
-def test_a_policy_that_leaves_a_route_is_not_asked_for(browser, scene):
-    assert add_policy(browser, then_exclude="spare").status_code == 302
