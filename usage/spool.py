@@ -269,10 +269,10 @@ class Spool:
         """Go on in a new segment. The former one is closed by the thread that syncs."""
         path = self._slot.new_segment()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        descriptor = os.open(path, flags, 0o600)
-        if self._descriptor >= 0:
-            self._retired.append(self._descriptor)
-        self._descriptor = descriptor
+        former, self._descriptor = self._descriptor, os.open(path, flags, 0o600)
+        # Last: that thread may close it at once, and would then sync what is closed.
+        if former >= 0:
+            self._retired.append(former)
         self.segments.append(Segment(path))
         return self.segments[-1]
 

@@ -4,7 +4,7 @@ import os
 import resource
 import shutil
 import subprocess
-from collections import namedtuple
+from collections import deque, namedtuple
 
 import pytest
 
@@ -314,6 +314,24 @@ def test_a_running_spool_syncs_by_itself(open_spool):
     open_spool.append(b"C0")
 
     wait_for(lambda: not open_spool._unsynced, "a sync")
+
+
+def test_a_sync_in_the_midst_of_a_roll_syncs_no_file_that_it_has_closed(open_spool, monkeypatch):
+    """The thread that syncs runs as soon as it is told which file was left behind."""
+
+    class Overheard(deque):
+        def append(self, descriptor):
+            super().append(descriptor)
+            open_spool.sync()
+
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 10)
+    open_spool._retired = Overheard()
+
+    for number in range(3):
+        open_spool.append(b"C%d" % number)
+
+    assert all_payloads(open_spool) == [b"C0", b"C1", b"C2"]
+    open_spool.check_writable()
 
 
 def test_a_running_spool_looks_at_the_disk_by_itself(open_spool, monkeypatch):
