@@ -79,4 +79,4 @@ def _rows(parts: Sequence[Mapping[str, Any]]) -> QuerySet[DailyUsage]:
     for part in parts:
         any_of |= Q(**part)
     first = timezone.now().date() - timedelta(days=DAYS - 1)
-    return DailyUsage.objects.order_by().filter(any_of, day__gte=first)
+    return DailyUsage.objects.filter(any_of, day__gte=first)

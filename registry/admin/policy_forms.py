@@ -158,8 +158,13 @@ def _told(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     told = {
         name.removeprefix(prefix): value
         for name, value in values.items()
-        if name.startswith(prefix) and value not in (None, "", [], False)
+        if name.startswith(prefix) and not _is_left_out(value)
     }
     if "max_cost" in told:
         told["max_cost"] = f"{told['max_cost'].normalize():f}"
     return told
+
+
+def _is_left_out(value: Any) -> bool:
+    """Whether nothing was filled in. A zero was, and it is no `False`."""
+    return value is False or value in (None, "", [])

@@ -52,6 +52,13 @@ def test_what_is_filled_in_is_what_is_kept(browser):
         ("when_time_zone", "Mars", "Write a time zone such as Europe/Paris."),
         ("when_teams", "x" * 300, "String should have at most 200 characters."),
         ("then_max_cost", "-1", "Ensure this value is greater than or equal to 0."),
+        ("then_max_cost", "0." + "1" * 10, "Ensure that there are no more than 9 decimal places."),
+        ("when_input_tokens_at_least", "-1", "Ensure this value is greater than or equal to 0."),
+        (
+            "when_needs",
+            "flying",
+            "Select a valid choice. flying is not one of the available choices.",
+        ),
     ],
 )
 def test_a_mistake_is_told_at_its_field(browser, field, value, said):
@@ -61,11 +68,36 @@ def test_a_mistake_is_told_at_its_field(browser, field, value, said):
     assert not RoutingPolicy.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [("0", "0"), ("0.0500", "0.05"), ("100", "100"), ("0.000000001", "0.000000001")],
+)
+def test_an_amount_is_kept_as_people_write_it(browser, typed, kept):
+    add(browser, then_exclude="", then_max_cost=typed)
+
+    assert RoutingPolicy.objects.get().actions == {"max_cost": kept}
+
+
+def test_nothing_at_all_is_a_count(browser):
+    add(browser, when_input_tokens_at_most="0")
+
+    assert RoutingPolicy.objects.get().conditions == {"input_tokens_at_most": 0}
+
+
+def test_what_no_policy_can_be_is_shown_nevertheless(browser):
+    policy = make_policy(then={"last": True})
+    RoutingPolicy.objects.update(conditions=["nonsense"], actions="nonsense")
+
+    assert browser.get(LIST).status_code == 200
+    assert browser.get(f"{LIST}{policy.pk}/change/").status_code == 200
+
+
+@pytest.mark.parametrize("field", ["then_pin", "then_exclude", "then_prefer"])
 @pytest.mark.parametrize(("pattern", "warns"), [("alpha/*", 0), ("alph?", 0), ("alhpa", 1)])
-def test_a_route_of_a_provider_that_is_not_there_is_warned_of(browser, pattern, warns):
+def test_a_route_of_a_provider_that_is_not_there_is_warned_of(browser, field, pattern, warns):
     make_provider("alpha")
 
-    answer = add(browser, then_pin=pattern, then_exclude="")
+    answer = add(browser, **({"then_exclude": ""} | {field: pattern}))
 
     said = [str(message) for message in get_messages(answer.wsgi_request)]
     assert len([each for each in said if each.startswith("No provider is called")]) == warns
@@ -88,13 +120,14 @@ def test_a_policy_is_shown_in_the_form_as_it_is(browser):
 
 
 def test_the_list_tells_what_a_policy_asks_and_does(browser):
-    make_policy(when={"teams": ["a", "b"]}, then={"pin": ["alpha"]})
+    make_policy(when={"teams": ["a", "b"], "budget_used_at_least": 80}, then={"pin": ["alpha"]})
     make_policy(then={"last": True})
 
     page = browser.get(LIST).content.decode()
 
-    assert "teams: a, b" in page
+    assert "teams: a, b; budget used at least: 80" in page
     assert "always" in page
+    assert "last: yes" in page
     assert "pin: alpha" in page
 
 

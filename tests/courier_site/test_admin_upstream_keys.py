@@ -1,9 +1,15 @@
 """Upstream keys in the admin: in what state each is and why, and how to put it back."""
 
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
+import redis
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.contrib.messages import get_messages
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -12,6 +18,7 @@ from registry.key_figures import Figures
 from registry.key_health import Board, Cooling, Gauge, Meter, Place, now_s
 from registry.models import Revision, UpstreamKey
 from tests.factories import make_provider, make_upstream_key, make_user
+from tests.services import free_port
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +52,12 @@ def refuse(key):
     key.out_since, key.out_reason = timezone.now(), "key_refused"
     key.save()
     return key
+
+
+def onlooker():
+    viewer = make_user(is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_upstreamkey"))
+    return viewer
 
 
 def state(key, board, figures=None):
@@ -157,6 +170,8 @@ class TestPages:
             ("budget", "-1"),
             ("budget_period", "year"),
             ("new_secret", "with space"),
+            ("new_secret", "umläut"),
+            ("new_secret", "k" * 4097),
         ],
     )
     def test_what_cannot_be_is_said_at_its_field(self, browser, key, field, value):
@@ -184,6 +199,95 @@ class TestPages:
         assert board.coolings[place].until == 0
         assert Revision.objects.get().number > revision
 
+    def test_who_put_a_key_back_or_took_it_out_is_on_record(self, browser, key):
+        for action in ("take_out", "put_back"):
+            browser.post(LIST, {"action": action, "_selected_action": [key.pk]})
+
+        told = LogEntry.objects.filter(object_id=key.pk).order_by("pk")
+        assert [each.change_message for each in told] == ["Taken out.", "Put back."]
+
+    @pytest.mark.parametrize("action", ["take_out", "put_back"])
+    def test_of_a_key_that_is_put_back_or_taken_out_nothing_else_is_written(
+        self, browser, key, action
+    ):
+        if action == "put_back":
+            refuse(key)
+        with CaptureQueriesContext(connection) as queries:
+            browser.post(LIST, {"action": action, "_selected_action": [key.pk]})
+
+        written = [
+            each["sql"]
+            for each in queries
+            if each["sql"].startswith('UPDATE "registry_upstreamkey"')
+        ]
+        assert len(written) == 1
+        assert "sealed_secret" not in written[0]
+
+    def test_why_a_key_was_out_before_stays(self, browser, key):
+        out_since = refuse(key).out_since
+        browser.post(LIST, {"action": "take_out", "_selected_action": [key.pk]})
+
+        key.refresh_from_db()
+        assert (key.out_since, key.out_reason) == (out_since, "key_refused")
+
+    def test_a_key_that_instances_cannot_be_told_of_is_put_back_with_a_warning(
+        self, browser, key, settings
+    ):
+        settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
+        answer = browser.post(LIST, {"action": "put_back", "_selected_action": [refuse(key).pk]})
+
+        key.refresh_from_db()
+        assert key.out_since is None
+        assert "Redis does not answer" in " ".join(map(str, get_messages(answer.wsgi_request)))
+
+    @pytest.mark.parametrize("action", ["take_out", "put_back"])
+    def test_who_may_only_look_takes_no_key_out_and_puts_none_back(self, client, key, action):
+        if action == "put_back":
+            refuse(key)
+        before = key.out_since
+        client.force_login(onlooker())
+        client.post(LIST, {"action": action, "_selected_action": [key.pk]})
+
+        key.refresh_from_db()
+        assert key.out_since == before
+
+    def test_a_secret_that_was_entered_is_not_shown_with_a_mistake_elsewhere(self, browser, key):
+        typed = "sk-typed-a-moment-ago"
+        shown = browser.post(page(key), form(key, new_secret=typed, budget="-1")).content.decode()
+
+        assert "stored; leave empty to keep" in shown
+        assert typed not in shown
+
+    def test_a_key_leads_back_to_the_list(self, browser, key):
+        assert browser.post(page(key), form(key)).url == LIST
+
+    def test_models_are_shown_as_they_are_entered(self, browser, key):
+        UpstreamKey.objects.update(allowed_models=["gpt-4o*", "o3"])
+
+        assert 'value="gpt-4o*, o3"' in browser.get(page(key)).content.decode()
+
+    def test_what_a_provider_has_told_is_shown_as_text(self, browser, key, board):
+        meters = {"<b>": Meter(1000, 0, now_s() + 600)}
+        board.gauge(Place(key.provider_id, key.pk, "<i>"), Gauge(now_s(), meters))
+
+        shown = browser.get(LIST).content.decode()
+
+        assert "No &lt;b&gt; left for &lt;i&gt;." in shown
+        assert "0% of &lt;b&gt; left" in shown
+
+    def test_redis_is_asked_once_for_all_keys(self, browser, key, settings, redis_server):
+        settings.REDIS_URL = redis_server.url(9)
+        for name in ("second", "third"):
+            make_upstream_key(key.provider, SECRET, name)
+        with closing(redis.Redis.from_url(redis_server.url())) as operator:
+            operator.config_resetstat()
+            browser.get(LIST)
+            assert operator.info("commandstats")["cmdstat_hgetall"]["calls"] == 1
+
+    def test_keys_are_entered_and_deleted_at_their_provider_only(self, browser, key):
+        assert browser.get(f"{LIST}add/").status_code == 403
+        assert browser.post(f"{LIST}{key.pk}/delete/", {"post": "yes"}).status_code == 403
+
     def test_a_key_is_taken_out(self, browser, key):
         browser.post(LIST, {"action": "take_out", "_selected_action": [key.pk]})
 
@@ -201,9 +305,7 @@ class TestPages:
         assert UpstreamKey.objects.get().out_since is None
 
     def test_who_may_only_look_sees_no_actions_and_no_secret(self, client, key):
-        viewer = make_user(is_staff=True)
-        viewer.user_permissions.add(Permission.objects.get(codename="view_upstreamkey"))
-        client.force_login(viewer)
+        client.force_login(onlooker())
 
         shown = client.get(page(key))
 

@@ -49,7 +49,9 @@ def test_an_alias_that_nobody_used_is_asked_for(scene):
     assert taken(before).is_worth_asking
 
 
-def test_the_use_of_a_stranded_model_counts_whoever_served_it(before, scene):
+def test_the_use_of_a_stranded_model_counts_whoever_served_it(scene):
+    Alias.objects.all().delete()
+    before = state.now()
     make_day(scene["one"], timezone.now().date(), provider_name="gone", model="alone", requests=5)
     ServedModel.objects.filter(name="alone").delete()
 
