@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from django.db import transaction
 
@@ -22,8 +22,6 @@ class Making:
     #: A user's name, a manifest's file, a command or a task.
     author: str
     note: str = ""
-    #: What the export does not tell, in words, such as that a secret was changed.
-    words: list[str] = field(default_factory=list)
     #: Whether anything was changed at all.
     has_changes: bool = False
     #: Under which it was recorded, once it is.
@@ -46,10 +44,14 @@ def on_revision(record: Record, catch_up: CatchUp) -> None:
 
 @contextmanager
 def made_by(origin: str, author: str, note: str = "") -> Iterator[Making]:
-    """Make all changes inside one transaction, and one revision. Inside of another, it is that."""
+    """Make all changes inside one transaction, and one revision. Inside of another, it is that.
+
+    What fails is undone, also where whoever makes the other one catches the failure.
+    """
     outer = _making.get()
     if outer is not None:
-        yield outer
+        with transaction.atomic():
+            yield outer
         return
     making = Making(origin, author, note)
     with transaction.atomic():

@@ -104,8 +104,7 @@ def _document(change: PreparedChange) -> Document:
 
 def _is_secret(name: yaml.Node, value: yaml.Node) -> bool:
     if name.value == "secret":
-        is_left = value.tag == NOTHING or not value.value or REFERENCE.fullmatch(str(value.value))
-        return not is_left
+        return value.tag != NOTHING and not REFERENCE.fullmatch(str(value.value))
     return bool(name.value == "secret_file")
 
 

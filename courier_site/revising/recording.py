@@ -35,7 +35,7 @@ def record(making: Making) -> RecordedRevision | None:
     found = differences((before and before.manifest) or "", text)
     found += _secrets_changed(before.rows if before else {}, rows)
     made = None
-    if found or making.words or before is None:
+    if found or before is None:
         made = _write(making, mark.recorded + 1, text, rows, found)
         mark.recorded = making.number = made.number
     mark.covers = mark.number
@@ -51,7 +51,7 @@ def _write(
         origin=making.origin,
         author=making.author[:255],
         note=making.note[:LONGEST_NOTE],
-        changes=[*making.words, *(each.words for each in found)],
+        changes=[each.words for each in found],
         objects_changed="\n".join(sorted({each.thing for each in found})),
         deflated=RecordedRevision.deflate(text),
         rows=rows,

@@ -150,6 +150,16 @@ def test_a_change_that_is_rolled_back_is_no_revision(provider):
     assert newest().number == number
 
 
+def test_of_a_revision_inside_of_another_that_fails_nothing_is_left(provider):
+    with made_by("admin", "root"):
+        make_provider("whole")
+        with pytest.raises(ZeroDivisionError):
+            fail_after_changing(provider)
+
+    assert Provider.objects.get(pk=provider.pk).enabled
+    assert "add provider whole" in newest().changes
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_change_by_a_program_that_does_not_say_who_it_is_is_a_revision():
     make_provider("first")
