@@ -295,7 +295,7 @@ async def test_closing_delivers_what_is_posted(store, redis_client):
 async def test_closing_does_not_wait_for_a_redis_that_is_away(db):
     store = RedisStore(f"redis://127.0.0.1:{free_port()}/0")
     store.settle(rules_of(CONCURRENCY), "a", by(0, [0]))
-    await asyncio.wait_for(store.close(), 10)
+    await asyncio.wait_for(store.close(), 30)
 
 
 @pytest.fixture

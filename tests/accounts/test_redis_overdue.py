@@ -58,7 +58,7 @@ def is_refused_at_once(store):
 
 
 async def until_used(store):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while is_refused_at_once(store):
             await asyncio.sleep(0.01)
     await settled(store)

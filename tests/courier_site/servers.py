@@ -38,6 +38,6 @@ async def serving(application, **options):
 
 async def until(condition):
     """Wait until `condition` is true."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)

@@ -18,7 +18,7 @@ from tests import factories
 from tests.e2e.client import Call, try_to_ask
 from tests.fakes.upstream import DONE, HELLO, OPENING, STOP, USAGE, Answer, Pause, completion
 from tests.faults.figures import figure
-from tests.gateway.conftest import in_thread, until
+from tests.gateway.conftest import WITHIN_S, in_thread, until
 from tests.soak import trials
 from usage import recorder
 from usage.models import UsageRecord
@@ -112,7 +112,7 @@ async def look(principal):
 
 
 async def until_free(principal):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while any(
             s.remaining < s.amount for s in await look(principal) if s.metric == "concurrency"
         ):
@@ -122,7 +122,7 @@ async def until_free(principal):
 async def records_of(expected):
     """All records, once those of the whole answers are among them and no more come."""
     known, before = [], -1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN_S):
         while len(known) != before or not expected <= {record.pk for record in known}:
             before = len(known)
             await asyncio.sleep(0.3)

@@ -11,6 +11,7 @@ import redis
 from gateway import claims
 from gateway.claims import MOST_SENDS, RedisClaims, State
 from gateway.idempotency_errors import IdempotencyUnavailable
+from tests.gateway.conftest import WITHIN_S
 from tests.services import free_port
 
 #: An answer that ends each connection on which it is told.
@@ -173,7 +174,7 @@ async def test_what_gets_lost_again_and_again_is_told_three_times(broken, name):
     claims, proxy = broken
     await claims.claim(name, "digest", "mine")
     claims.keep(name, "digest", "mine", FATAL)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while proxy.cuts < MOST_SENDS:
             await asyncio.sleep(0.01)
         # What waits to be told leaves first, as soon as Redis can be asked again.

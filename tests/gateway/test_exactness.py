@@ -10,7 +10,7 @@ from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import CUT, DONE, HELLO, OPENING, STALL, STOP, STREAM, Pause, frame
 from tests.fakes.upstream import completion as whole_answer
-from tests.gateway.conftest import in_thread, until
+from tests.gateway.conftest import WITHIN_S, in_thread, until
 from usage.models import UsageRecord
 
 TOKENS = 1000
@@ -118,7 +118,7 @@ async def test_an_answer_is_recorded_and_settled_once(courier, once, upstream, k
     assert record.cost_nano == record.input_tokens * 1000 + record.output_tokens * 2000
     spent = record.input_tokens + record.output_tokens
     left = {"tokens": TOKENS - spent, "concurrency": 1, "requests": 49}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while await held(courier, key) != left:
             await asyncio.sleep(0.02)
     await until(lambda: not upstream.busy_connections)

@@ -60,13 +60,13 @@ async def test_f01_a_client_is_told_that_nobody_listens(pair):
 @both
 async def test_f02_a_port_that_drops_everything_costs_the_connect_limit(pair, stream):
     with full_listener() as port:
-        await pair.make(url_of(port), connect_timeout_s=0.3)
+        await pair.make(url_of(port), connect_timeout_s=0.3, tls_timeout_s=60)
         began = time.monotonic()
 
         reply = await pair.ask(stream)
 
-        # Without it, all that comes before an answer has two seconds more.
-        assert 0.3 <= time.monotonic() - began < 2
+        # Without it, all that comes before an answer has a minute more.
+        assert 0.3 <= time.monotonic() - began < 15
         await survived(pair, reply, "upstream_timeout")
 
 
@@ -83,7 +83,8 @@ async def test_f03_a_name_that_does_not_exist_costs_little(pair, monkeypatch):
 
 async def test_f03_a_resolver_that_hangs_holds_up_neither_the_loop_nor_others(pair, monkeypatch):
     monkeypatch.setattr(network, "POOL_GRACE_S", 0.0)
-    monkeypatch.setattr(network, "_look_up", lambda *_: time.sleep(1.5))
+    ended = threading.Event()
+    monkeypatch.setattr(network, "_look_up", lambda *_: ended.wait(60) and [])
     await pair.make("http://api.example.com/v1", connect_timeout_s=0.3)
     lags = []
 
@@ -96,21 +97,22 @@ async def test_f03_a_resolver_that_hangs_holds_up_neither_the_loop_nor_others(pa
     watching = asyncio.ensure_future(watch())
     replies = await asyncio.gather(*(pair.ask() for _ in range(20)))
     watching.cancel()
+    ended.set()
 
     assert {reply.status for reply in replies} == {200}
-    assert max(lags) < 1
+    assert max(lags) < 15
     figure("F03", f"longest stall of the loop {max(lags) * 1000:.0f} ms", "none for a lookup")
 
 
 async def test_f03_names_that_hang_take_no_thread_that_others_wait_for(monkeypatch):
     ended = threading.Event()
-    monkeypatch.setattr(network, "_look_up", lambda *_: ended.wait(5) and [])
+    monkeypatch.setattr(network, "_look_up", lambda *_: ended.wait(60) and [])
     resolver = network.GuardedResolver()
     names = [f"api-{number}.example.com" for number in range(12)]
     hanging = [asyncio.ensure_future(resolver.resolve(name, 443)) for name in names]
     await asyncio.sleep(0.05)
 
-    await asyncio.wait_for(asyncio.to_thread(time.monotonic), 2)
+    await asyncio.wait_for(asyncio.to_thread(time.monotonic), 15)
 
     ended.set()
     await asyncio.gather(*hanging, return_exceptions=True)

@@ -13,7 +13,7 @@ from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import Pause
 from tests.faults.raw import Talk, talk
-from tests.gateway.conftest import HELLO, in_thread, until
+from tests.gateway.conftest import HELLO, WITHIN_S, in_thread, until
 from usage.models import UsageRecord
 
 CHAT = "/v1/chat/completions"
@@ -54,7 +54,7 @@ async def raw(courier, *lines, body=b""):
     """Send these lines and bytes, and read what comes back until there is a whole head and body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", courier.port)
     writer.write("\r\n".join([*lines, "host: courier.test", "", ""]).encode("latin-1") + body)
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WITHIN_S)
     length = next(
         (line.split(b":")[1] for line in head.lower().split(b"\r\n") if b"content-length" in line),
         b"0",

@@ -23,7 +23,7 @@ from tests.fakes.upstream import (
     Pause,
     completion,
 )
-from tests.gateway.conftest import in_thread, until
+from tests.gateway.conftest import WITHIN_S, in_thread, until
 from tests.services import free_port
 from usage.models import UsageRecord
 
@@ -58,7 +58,7 @@ async def ignore(message):
 async def records(courier, count):
     """How many records there are once `count` have come."""
     await asyncio.sleep(0.3)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while await in_thread(UsageRecord.objects.count) < count:
             await asyncio.sleep(0.02)
     return await in_thread(UsageRecord.objects.count)

@@ -8,6 +8,7 @@ import pytest
 from registry.models import Intervention, Provider, Route
 from tests import factories
 from tests.fakes.upstream import ScriptedUpstream, completion, error_body
+from tests.gateway.conftest import WITHIN_S
 
 FROM_SECOND = completion("From the second.")
 
@@ -121,7 +122,7 @@ async def test_a_provider_that_is_tried_again_gets_the_next_request(
     assert (len(upstream.requests), len(second.requests)) == (1, 2)
 
     await order("try_again", "first")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while len(upstream.requests) < 2:
             await asyncio.sleep(0.1)
             reply = await chat(model="pair")

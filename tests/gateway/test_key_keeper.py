@@ -14,7 +14,7 @@ from registry import key_health, snapshot
 from registry.models import Revision, UpstreamKey
 from tests import factories
 from tests.fakes.upstream import completion, error_body
-from tests.gateway.conftest import in_thread, known_budgets, until
+from tests.gateway.conftest import WITHIN_S, in_thread, known_budgets, until
 from usage.models import Alert
 
 FIRST, SECOND = "sk-first-of-a-test", "sk-second-of-a-test"
@@ -39,7 +39,7 @@ def used(upstream):
 
 async def written(key):
     """The row, as soon as the refusal is in it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             row = await in_thread(lambda: UpstreamKey.objects.get(pk=key.pk))
             if row.out_since:
@@ -136,7 +136,7 @@ async def test_a_key_without_credit_rests_and_stays(chat, pair, upstream, status
     await chat()
 
     assert used(upstream) == [FIRST, SECOND, SECOND]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while not await alerts():
             await asyncio.sleep(0.05)
     assert (await in_thread(lambda: UpstreamKey.objects.get(pk=pair.pk))).out_since is None
@@ -169,7 +169,7 @@ async def test_people_are_told_of_a_budget_once_at_each_percentage(chat, courier
     await known_budgets()
     assert (await chat(max_tokens=16_000)).status == 200
 
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(WITHIN_S):
         while not (told := await alerts()):
             await asyncio.sleep(0.1)
     await asyncio.sleep(1.2)

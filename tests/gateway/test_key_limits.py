@@ -10,7 +10,7 @@ from registry.models import UpstreamKey
 from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import DONE, HELLO, OPENING, STALL, STOP, Pause, chunk, completion
-from tests.gateway.conftest import in_thread, known_budgets, until
+from tests.gateway.conftest import WITHIN_S, in_thread, known_budgets, until
 from usage.models import UsageAttempt
 
 FIRST, SECOND = "sk-first-of-a-test", "sk-second-of-a-test"
@@ -115,7 +115,7 @@ async def test_a_place_is_free_again_whatever_became_of_the_attempt(chat, keys, 
             async with asyncio.timeout(0.5):
                 await chat(stream=True)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while (await chat()).status != 200:
             await asyncio.sleep(0.05)
 

@@ -27,7 +27,7 @@ from tests.fakes.upstream import (
     usage_of,
 )
 from tests.faults.figures import figure
-from tests.gateway.conftest import in_thread
+from tests.gateway.conftest import WITHIN_S, in_thread
 from tests.soak import trials
 from usage.models import UsageRecord
 from usage.rows import MOST_NANO
@@ -169,7 +169,7 @@ async def records_of(count):
     async def enough():
         return await in_thread(UsageRecord.objects.count) >= count
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN_S):
         while not await enough():
             await asyncio.sleep(0.05)
     return await in_thread(list, UsageRecord.objects.all())

@@ -16,7 +16,7 @@ from tests.fakes.upstream import CUT, DONE, HELLO, OPENING, STALL, STOP, STREAM,
 from tests.fakes.upstream import completion as whole_completion
 from tests.faults.figures import figure
 from tests.faults.upstream import Again, chunked, head
-from tests.gateway.conftest import in_thread, until
+from tests.gateway.conftest import WITHIN_S, in_thread, until
 from tests.soak import trials
 from usage.models import UsageRecord
 
@@ -203,7 +203,7 @@ async def test_r10_a_slot_is_free_at_once_when_its_client_leaves(
 
 async def records(courier, count):
     """Outcome and status of each request, once so many are on record."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while len(rows := await in_thread(outcomes)) < count:
             await asyncio.sleep(0.02)
     return rows

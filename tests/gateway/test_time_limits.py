@@ -13,10 +13,11 @@ from registry.models import Provider
 from tests import factories
 from tests.fakes.upstream import HELLO, OPENING, STALL, Pause, chunk
 from tests.faults.figures import figure
+from tests.gateway.conftest import WITHIN_S
 from tests.gateway.targets import make_target
 
 #: Seconds over a limit at which something is surely wrong, on a busy machine too.
-SOON_S = 2.0
+SOON_S = 15.0
 
 
 @contextlib.contextmanager
@@ -53,7 +54,7 @@ async def failure_of(url, **limits):
 async def test_r25_connecting_ends_at_its_own_limit():
     with full_listener() as port:
         error, took = await failure_of(
-            f"http://127.0.0.1:{port}/v1", connect_timeout_s=0.2, tls_timeout_s=5.0
+            f"http://127.0.0.1:{port}/v1", connect_timeout_s=0.2, tls_timeout_s=60.0
         )
 
     assert isinstance(error, errors.UpstreamConnectTimeout)
@@ -97,7 +98,7 @@ def hasty(courier, upstream):
 
 
 def endless(upstream):
-    upstream.will_answer(OPENING, HELLO, *[Pause(0.05), chunk(" on")] * 200)
+    upstream.will_answer(OPENING, HELLO, *[Pause(0.05), chunk(" on")] * 1000)
 
 
 PHASES = {
@@ -128,7 +129,7 @@ async def test_r25_a_whole_answer_ends_at_the_limit_counted_from_its_beginning(
     chat, hasty, upstream
 ):
     await hasty(total_timeout_s=0.6)
-    upstream.will_answer(b"{", *[Pause(0.05), b" "] * 200, delay=0.4)
+    upstream.will_answer(b"{", *[Pause(0.05), b" "] * 1000, delay=0.4)
 
     began_at = time.monotonic()
     reply = await chat(model="hasty")
@@ -143,6 +144,6 @@ async def test_r25_nothing_outlives_its_request(chat, hasty, upstream):
 
     await chat(model="hasty")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while upstream.busy_connections:
             await asyncio.sleep(0.02)
