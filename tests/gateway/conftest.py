@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -200,7 +201,16 @@ def _where_threads_are():
     at = sys._current_frames()
     for thread in threading.enumerate():
         stack = traceback.format_stack(at[thread.ident], limit=8) if thread.ident in at else []
-        yield f"{thread.name} is at\n{''.join(stack)}"
+        yield f"{thread.name}, {_kernel_on(thread)}, is at\n{''.join(stack)}"
+
+
+def _kernel_on(thread):
+    """Whether it runs, waits or waits for a disk (R, S, D), and in what of Linux's functions."""
+    told = Path(f"/proc/self/task/{thread.native_id}")
+    with contextlib.suppress(OSError):
+        state = (told / "stat").read_text().rpartition(") ")[2][0]
+        return f"{state} in {(told / 'wchan').read_text()}"
+    return "gone"
 
 
 async def in_thread(function, *arguments):
