@@ -1,4 +1,5 @@
 import asyncio
+import math
 
 import pytest
 
@@ -29,8 +30,9 @@ class Upstreams:
         return outcome
 
 
-def allowed(most=3, seconds=60.0):
-    return Attempts(most=most, deadline=asyncio.get_running_loop().time() + seconds)
+def allowed(most=3, seconds=60.0, least_s=0.0):
+    deadline = asyncio.get_running_loop().time() + seconds
+    return Attempts(most=most, deadline=deadline, least_s=least_s)
 
 
 def targets(number, **fields):
@@ -65,6 +67,47 @@ async def test_the_next_target_answers_after(error):
 
     assert await first_success(targets(2), upstreams, allowed()) == "hello"
     assert upstreams.calls == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.UpstreamRateLimited("x", retry_after=0.01),
+        errors.UpstreamUnavailable("x"),
+        errors.UpstreamBrokeOff("x"),
+        errors.UpstreamUnreachable("x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_the_only_target_is_tried_again_after(error, monkeypatch):
+    monkeypatch.setattr(failover, "FIRST_BACKOFF_S", 0.001)
+    upstreams = Upstreams(error, "hello")
+
+    assert await first_success(targets(1), upstreams, allowed()) == "hello"
+    assert upstreams.calls == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.UpstreamAuthFailed("x"),
+        errors.UpstreamModelMissing("x"),
+        errors.UpstreamTimeout("x"),
+        errors.UpstreamConnectTimeout("x"),
+        errors.UpstreamTlsFailed("x"),
+        errors.UpstreamBadResponse("x"),
+        errors.UpstreamRedirect("x"),
+        errors.StreamInterrupted("x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_no_target_is_tried_again_after(error, monkeypatch):
+    monkeypatch.setattr(failover, "FIRST_BACKOFF_S", 0.001)
+    upstreams = Upstreams(error, "hello")
+
+    with pytest.raises(type(error)):
+        await first_success(targets(1), upstreams, allowed())
+    assert upstreams.calls == [1]
 
 
 async def test_a_request_at_fault_is_tried_nowhere_else():
@@ -134,6 +177,15 @@ async def test_the_time_is_shared_with_those_that_may_still_be_tried():
     with pytest.raises(errors.UpstreamTimeout):
         await first_success(targets(3), upstreams, allowed(most=3, seconds=30))
     assert upstreams.limits == pytest.approx([10, 15, 30], abs=0.5)
+
+
+@pytest.mark.parametrize(("least_s", "limits"), [(20, [20, 20, 30]), (math.inf, [30, 30, 30])])
+async def test_a_share_may_be_no_less_than_so_much_of_what_is_left(least_s, limits):
+    upstreams = Upstreams(default=errors.UpstreamTimeout("x"))
+
+    with pytest.raises(errors.UpstreamTimeout):
+        await first_success(targets(3), upstreams, allowed(seconds=30, least_s=least_s))
+    assert upstreams.limits == pytest.approx(limits, abs=0.5)
 
 
 async def test_routes_beyond_the_attempts_get_no_share():

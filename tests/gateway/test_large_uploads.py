@@ -5,6 +5,7 @@ import tracemalloc
 
 import pytest
 
+from gateway.attempt import Patience
 from tests import factories
 from tests.fakes.upstream import error_body
 from tests.gateway.conftest import Reply, until
@@ -92,8 +93,8 @@ async def test_the_time_that_an_upload_takes_is_not_the_providers(courier, key):
     class Slow(Client):
         async def pieces(self):
             yield self._before + PIECE * 16
-            for _ in range(4):
-                await asyncio.sleep(0.3)
+            for pause_s in (0.3, 0.3, 0.8):
+                await asyncio.sleep(pause_s)
                 yield PIECE
             yield self._after
 
@@ -102,6 +103,18 @@ async def test_the_time_that_an_upload_takes_is_not_the_providers(courier, key):
         reply = await Slow(BEFORE, AFTER).post(courier, key)
 
     assert reply.status == 200
+
+
+async def test_an_upload_that_moves_when_the_time_is_up_is_too_late():
+    async def move_at_the_end():
+        async with asyncio.timeout(0) as time_left:
+            try:
+                await asyncio.sleep(10)
+            finally:
+                Patience(time_left, 1.0).begin_anew(waits_for_client=False)
+
+    with pytest.raises(TimeoutError):
+        await move_at_the_end()
 
 
 async def test_a_provider_that_takes_nothing_more_is_left(courier, key):

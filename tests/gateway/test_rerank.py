@@ -7,7 +7,7 @@ import pytest
 from gateway.dialects.rerank import ranked, read_usage
 from registry import snapshot
 from tests import factories
-from tests.fakes.upstream import Answer
+from tests.fakes.upstream import CUT, Answer
 from tests.gateway.conftest import in_thread
 from tests.gateway.test_attempts import attempts_of
 
@@ -293,6 +293,15 @@ async def test_where_a_limit_is_set_documents_are_split_and_ranked_together(ask,
     record = await courier.record(reply.request_id)
     assert (record.input_tokens, record.search_units) == (20, 2)
     assert len(await attempts_of(record)) == 1
+
+
+async def test_a_search_that_broke_off_is_told_as_spent_for_nothing(ask, courier):
+    reply = await ask("cohere", answer=lambda _: Answer((b'{"results": [', CUT)))
+
+    record = await courier.record(reply.request_id)
+    attempts = await attempts_of(record)
+    assert [each.received for each in attempts] == [False] * len(attempts)
+    assert min(each.cost_nano for each in attempts) >= 2_000_000  # of one search
 
 
 async def test_a_key_may_be_kept_from_ranking(courier, upstream):

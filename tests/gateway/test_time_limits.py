@@ -11,7 +11,7 @@ from gateway import errors, relay, upstream
 from gateway.providers.base import UpstreamRequest
 from registry.models import Provider
 from tests import factories
-from tests.fakes.upstream import HELLO, OPENING, STALL, Pause, chunk
+from tests.fakes.upstream import HELLO, OPENING, STALL, STREAM, Pause, chunk, completion
 from tests.faults.figures import figure
 from tests.gateway.conftest import WITHIN_S
 from tests.gateway.targets import make_target
@@ -136,6 +136,81 @@ async def test_r25_a_whole_answer_ends_at_the_limit_counted_from_its_beginning(
 
     assert reply.code == "upstream_timeout"
     assert time.monotonic() - began_at < 0.4 + 0.6 + SOON_S
+
+
+SPEECH = {"model": "hasty", "input": "Say hello.", "voice": "alloy"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "script"),
+    [
+        ("first_byte_timeout_s", lambda up: up.will_not_answer(STALL)),
+        (
+            "total_timeout_s",
+            lambda up: up.will_answer(STALL, headers={"content-type": "audio/mpeg"}),
+        ),
+    ],
+    ids=["first byte", "head alone"],
+)
+async def test_r25_sound_that_does_not_come_ends_at_the_limit_of_its_phase(
+    courier, key, hasty, upstream, limit, script
+):
+    await hasty(**{limit: 0.5})
+    script(upstream)
+
+    async with asyncio.timeout(0.5 + SOON_S):
+        reply = await courier.post("/v1/audio/speech", SPEECH, key=key)
+
+    assert (reply.status, reply.code) == (504, "upstream_timeout")
+
+
+async def test_r25_a_provider_that_is_allowed_more_time_than_all_attempts_gets_it(
+    chat, hasty, settings, upstream
+):
+    settings.COURIER_FIRST_BYTE_DEADLINE_S = 0.2
+    await hasty(first_byte_timeout_s=20)
+    upstream.will_answer(completion(), delay=0.5)
+
+    assert (await chat(model="hasty")).status == 200
+
+
+@pytest.fixture
+def two_routes(courier, upstream):
+    """A model whose two providers have such limits, and may both be asked."""
+
+    async def make(**limits):
+        def rows():
+            names = ("first", "second")
+            both = [
+                factories.make_provider(name, base_url=upstream.url, **limits) for name in names
+            ]
+            factories.make_model("pair", *both)
+
+        await courier.make(rows)
+
+    return make
+
+
+async def test_r25_who_was_too_slow_takes_no_time_from_the_next(chat, two_routes, upstream):
+    await two_routes(first_byte_timeout_s=0.3)
+    upstream.will_not_answer(STALL)
+
+    reply = await chat(model="pair")
+
+    assert (reply.status, reply.headers["x-courier-attempts"]) == (200, "2")
+
+
+@pytest.mark.parametrize(("stream", "attempts"), [(False, "1"), (True, "2")])
+async def test_r25_time_for_another_attempt_is_kept_back_of_streams_only(
+    chat, two_routes, settings, upstream, stream, attempts
+):
+    settings.COURIER_FIRST_BYTE_DEADLINE_S = 1.6
+    await two_routes(first_byte_timeout_s=1.6)
+    upstream.will_answer(*(STREAM if stream else (completion(),)), delay=1.0)
+
+    reply = await chat(model="pair", stream=stream)
+
+    assert (reply.status, reply.headers["x-courier-attempts"]) == (200, attempts)
 
 
 async def test_r25_nothing_outlives_its_request(chat, hasty, upstream):

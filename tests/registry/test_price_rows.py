@@ -24,7 +24,7 @@ def model():
 
 
 @pytest.mark.parametrize("name", Price.FIGURES)
-@pytest.mark.parametrize("figure", ["-0.000001", "1000000", "NaN"])
+@pytest.mark.parametrize("figure", ["-0.000001", "0.0000001", "1000000", "NaN"])
 def test_s40_a_figure_that_makes_no_sense_is_refused(model, name, figure):
     with pytest.raises(ValidationError) as refused:
         Price(model=model, **{name: Decimal(figure)}).full_clean()
