@@ -117,7 +117,6 @@ class Exchange:
         self.question = question = judgment.question
         self.model = model = judgment.model
         self.bill = judgment.bill
-        self.choice = judgment.choice
         self.caller.reply.revision = model.revision
         #: The one tried last: of an answer, the one that gave it.
         self.target: Target | None = None
@@ -197,7 +196,7 @@ class Exchange:
     def _serve_as_judged(self) -> None:
         """Another model serves the request now."""
         judgment = self.judgment
-        self.model, self.bill, self.choice = judgment.model, judgment.bill, judgment.choice
+        self.model, self.bill = judgment.model, judgment.bill
         self.record.model_served = self.model.name
 
     def _failed(self, call: Call, error: errors.UpstreamError) -> None:
@@ -354,7 +353,7 @@ class Exchange:
     def _opened(self) -> Record:
         """What is known at admission: enough to close the record should Courier be killed."""
         caller, principal, question = self.caller, self.principal, self.question
-        targets = self.choice.targets
+        targets = self.judgment.choice.targets
         price = self.bill.price_of(targets[0] if targets else None)
         return Record(
             request_id=caller.request_id,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 import orjson
@@ -148,7 +147,8 @@ def _request(imagined: Imagined) -> GatewayRequest:
     scope: MutableMapping[str, Any] = {
         "type": "http",
         "method": "POST",
-        "path": endpoint.path.format(model=quote(imagined.model)),
+        # As servers give it: with no escapes.
+        "path": endpoint.path.format(model=imagined.model),
         "query_string": b"",
         "headers": headers,
     }

@@ -167,7 +167,7 @@ def _mark(steps: Sequence[Step], told: Told, facts: Facts) -> None:
 
 def _failed_before_a_call(facts: Facts) -> dict[str, Any] | None:
     """What an admitted request was refused for, as far as its log tells."""
-    if facts.calls or facts.outcome in ("", "ok") or facts.outcome not in STEP_OF:
+    if facts.calls or facts.outcome not in STEP_OF:
         return None
     return {"code": facts.outcome, "message": f"It was refused: {_plain(facts.outcome)}."}
 

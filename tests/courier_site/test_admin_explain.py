@@ -7,6 +7,8 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from accounts import admission, keys
+from gateway import explain
+from lib.ids import uuid7
 from registry import snapshot
 from tests import factories
 from tests.usage.spools import OwnSpool, make_attempt, make_record
@@ -123,12 +125,45 @@ def test_a_model_that_there_is_not_is_not_said_to_be_allowed(admin, key, tiny):
     assert "It may use" not in page
 
 
-def test_only_who_may_see_keys_and_models_may_ask(client, alice):
-    alice.is_staff = True
-    alice.save()
-    client.force_login(alice)
+@pytest.mark.parametrize(
+    ("permissions", "status"),
+    [
+        ((), 403),
+        (("view_apikey",), 403),
+        (("view_servedmodel",), 403),
+        (("view_apikey", "view_servedmodel"), 200),
+    ],
+)
+def test_only_who_may_see_keys_and_models_may_ask(client, alice, permissions, status):
+    see(client, alice, *permissions)
 
-    assert client.get(SIMULATE).status_code == 403
+    assert client.get(SIMULATE).status_code == status
+
+
+def test_names_lead_only_where_the_user_may_go(client, alice, key, tiny):
+    see(client, alice, "view_apikey", "view_servedmodel")
+
+    page = ask(client, key)
+
+    assert reverse("admin:accounts_apikey_change", args=(key.pk,)) in page
+    assert "alpha" in page
+    assert "/admin/registry/provider/" not in page
+
+
+@pytest.mark.parametrize(
+    ("redis_url", "counted"),
+    [("", "those of this process"), ("redis://redis", "shared by all instances")],
+)
+@pytest.mark.parametrize(
+    ("role", "words"), [("all", "live state"), ("admin", "This process serves no requests")]
+)
+def test_a_simulation_tells_whose_view_it_is(settings, role, words, redis_url, counted):
+    settings.COURIER_ROLE, settings.REDIS_URL = role, redis_url
+
+    told = explain.view_of()
+
+    assert words in told
+    assert counted in told
 
 
 def test_why_reads_like_a_story(admin, own, key):
@@ -175,6 +210,36 @@ def test_a_refused_request_is_told_from_the_list_of_them(admin, own, key):
     assert "Rate limit reached." in told.content.decode()
 
 
+def test_keys_are_told_by_their_names(admin, own, key, alpha):
+    first, second, third = (
+        factories.make_upstream_key(alpha, name=name) for name in ("red", "green", "blue")
+    )
+    why = {
+        "v": 1,
+        "targets": [[1, first.pk, alpha.pk, "alpha", "tiny"]],
+        "dropped": [[1, second.pk, alpha.pk, "alpha", "tiny", "throttled", None, ""]],
+    }
+    tries = [
+        make_attempt(upstream_key_id=third.pk, outcome="upstream_timeout", received=False),
+        make_attempt(upstream_key_id=None, provider_name="free"),
+    ]
+    own.record(record := make_record(key_id=key.pk, tries=tries, decision=why))
+    own.ship()
+
+    page = admin.get(f"/admin/requests/{record.request_id}/why/").content.decode()
+
+    assert [name in page for name in ("red", "green", "blue", "none needed")] == [True] * 4
+
+
+def test_a_request_that_there_is_not_is_not_found(admin):
+    assert admin.get(f"/admin/requests/{uuid7()}/why/").status_code == 404
+
+
+@pytest.mark.parametrize("told", ["{", "[1]", "7"])
+def test_what_is_no_decision_is_none(told):
+    assert explain.read(told) is None
+
+
 def test_a_request_without_a_decision_says_so(admin, own):
     own.record(record := make_record())
     own.ship()
@@ -202,6 +267,23 @@ def test_an_old_request_fills_the_form(admin, own, key):
 
     assert form["input_tokens"].value() == 123
     assert (form["model"].value(), form["tags"].value()) == ("small", "a,b")
+
+
+def test_an_old_request_without_a_decision_fills_it_too(admin, own, key):
+    own.record(record := make_record(key_id=key.pk))
+    own.ship()
+
+    form = admin.get(f"{SIMULATE}?request={record.request_id}").context["form"]
+
+    assert (form["input_tokens"].value(), form["output_tokens"].value()) == (100, 0)
+
+
+@pytest.mark.parametrize("asked", ["nonsense", "01a21615-1664-7917-b64c-d16f36ed01fb"])
+def test_a_request_that_there_is_not_fills_nothing(admin, asked):
+    page = admin.get(f"{SIMULATE}?request={asked}&model=tiny")
+
+    assert page.status_code == 200
+    assert page.context["form"]["model"].value() == "tiny"
 
 
 def see(client, user, *codenames):

@@ -22,6 +22,14 @@ UNSHIPPED = ("request.", "ledger.written")
 #: upstream was not asked for yet.
 UNASKED = {"request.held": 0, "request.opened": 1}
 MODEL = "words-20-0.02"
+#: Points that whole answers come to before any stream does, and how many are asked for beside
+#: streams: none where it is a stream's turn.
+WHOLE = 3
+OF_STREAMS = ("request.recorded", "request.settled")
+CASES = [
+    *(pytest.param(name, WHOLE, id=name) for name in crash_points.NAMES),
+    *(pytest.param(name, 0, id=f"{name} of a stream") for name in OF_STREAMS),
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +44,10 @@ def begin(courier, name=""):
     return courier.begin()
 
 
-async def traffic(courier):
+async def traffic(courier, whole):
     """Some answers at once and some streams, one of them never read to its end."""
     calls = [try_to_ask(courier, model=MODEL, stream=True) for _ in range(3)]
-    calls += [try_to_ask(courier, model="any") for _ in range(3)]
+    calls += [try_to_ask(courier, model="any") for _ in range(whole)]
     async with Call(courier, model=MODEL, stream=True) as unread:
         with contextlib.suppress(*BROKEN):
             await unread.read_head()
@@ -53,12 +61,14 @@ def death_of(courier):
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("name", crash_points.NAMES)
-async def test_r04_f53_a_crash_at_a_named_point_counts_each_request_once(courier, chaos, name):
+@pytest.mark.parametrize(("name", "beside"), CASES)
+async def test_r04_f53_a_crash_at_a_named_point_counts_each_request_once(
+    courier, chaos, name, beside
+):
     known = len(courier.recorded_ids())
     begin(courier, "" if name in LATER else name)
     await asyncio.to_thread(courier.wait_until_ready)
-    replies = await traffic(courier)
+    replies = await traffic(courier, beside)
     if name in LATER:
         courier.kill()
         begin(courier, name)

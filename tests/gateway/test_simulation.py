@@ -21,7 +21,7 @@ from gateway.refusals import Refusals
 from gateway.simulation import Imagined
 from lib.ids import uuid7
 from registry import snapshot
-from registry.models import Price, RoutingPolicy, ServedModel
+from registry.models import Price, Revision, RoutingPolicy, ServedModel
 from tests import factories, soak
 from tests.fakes.upstream import completion
 from tests.gateway.conftest import in_thread
@@ -335,6 +335,55 @@ async def test_a_moment_of_its_own_is_that_of_prices_and_policies(courier, tiny,
         return foreseen.refusal and foreseen.error.code
 
     assert [await at(12), await at(23)] == [None, "refused_by_policy"]
+
+
+async def test_a_model_is_found_by_whatever_name_it_has_in_a_path_too(courier, alpha, key):
+    name = "maker/tiny:8b é"
+    await courier.make(lambda: factories.make_model(name, alpha))
+
+    foreseen = await simulation.foresee(Imagined(key=key, endpoint="generate_content", model=name))
+
+    assert foreseen.refusal is None
+
+
+@pytest.mark.parametrize(("endpoint", "streams"), [("chat", True), ("embeddings", False)])
+async def test_a_stream_is_imagined_where_there_may_be_one(courier, tiny, key, endpoint, streams):
+    foreseen = await simulation.foresee(
+        Imagined(key=key, endpoint=endpoint, model="tiny", streams=True)
+    )
+
+    assert foreseen.refusal is None
+    assert foreseen.judgment.question.wants_stream is streams
+    assert ("stream" in foreseen.judgment.question.body) is streams
+
+
+async def test_no_more_is_imagined_than_so_many_tokens(courier, tiny, key, monkeypatch):
+    monkeypatch.setattr(simulation, "MOST_TOKENS", 500)
+    foreseen = await simulation.foresee(
+        Imagined(key=key, endpoint="chat", model="tiny", input_tokens=10**9)
+    )
+
+    assert foreseen.told["tokens"][0] == pytest.approx(500, abs=2)
+
+
+async def test_tags_and_session_are_those_of_the_headers(courier, tiny, key):
+    await courier.make(lambda: ServedModel.objects.filter(pk=tiny.pk).update(stickiness="session"))
+    await courier.make(Revision.bump)
+
+    foreseen = await simulation.foresee(
+        Imagined(key=key, endpoint="chat", model="tiny", tags="b,a", session="one")
+    )
+
+    assert foreseen.judgment.bill.tags == "a,b"
+    assert foreseen.told["session"] is True
+
+
+async def test_tags_that_are_none_are_refused_as_they_are(courier, tiny, key):
+    foreseen = await simulation.foresee(
+        Imagined(key=key, endpoint="chat", model="tiny", tags="\ud800 é")
+    )
+
+    assert foreseen.refusal.status == 400
 
 
 async def test_a_model_without_a_route_would_be_refused_as_it_is(
