@@ -130,7 +130,7 @@ class Courier:
         path.write_text(yaml.safe_dump(manifest))
         self.manage("apply", str(path))
 
-    def start(self, within_s=30):
+    def start(self, within_s=60):
         self.begin()
         try:
             self.wait_until_ready(within_s)
@@ -150,7 +150,7 @@ class Courier:
                 start_new_session=True,
             )
 
-    def wait_until_ready(self, within_s=30):
+    def wait_until_ready(self, within_s=60):
         wait_for(self.is_ready, "the server to be ready", within_s)
 
     def is_ready(self):
@@ -189,7 +189,7 @@ class Courier:
     def recorded_ids(self):
         return [UUID(str(value)) for value in self.records("request_id")]
 
-    def wait_for_records(self, count, within_s=15):
+    def wait_for_records(self, count, within_s=30):
         """Wait until this many requests are on record; returns how many there are."""
         with contextlib.suppress(TimeoutError):
             wait_for(lambda: len(self.records()) >= count, "records", within_s, every_s=0.1)
