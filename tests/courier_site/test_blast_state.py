@@ -1,5 +1,7 @@
 """What a change takes from those who are served, and what they used: from rows, without pages."""
 
+from datetime import UTC, datetime
+
 import pytest
 from django.utils import timezone
 
@@ -12,7 +14,9 @@ from tests.factories import (
     make_key,
     make_limit,
     make_model,
+    make_policy,
     make_provider,
+    make_route,
     make_upstream_key,
 )
 
@@ -96,6 +100,55 @@ def test_of_a_providers_keys_that_are_left_each_counts(scene):
 
     assert found.harm.stranded == []
     assert routes(found) == [("alone", "main"), ("both", "main")]
+
+
+@pytest.mark.parametrize(
+    "state_of_it",
+    [
+        {"enabled": False},
+        {"sealed_secret": "nonsense"},
+        {"out_since": datetime(2026, 1, 1, tzinfo=UTC)},
+    ],
+)
+def test_a_key_that_was_not_used_is_not_missed(scene, state_of_it):
+    make_upstream_key(Provider.objects.get(name="main"), name="second")
+    UpstreamKey.objects.filter(name="second").update(**state_of_it)
+    before = state.now()
+    UpstreamKey.objects.filter(name="second").delete()
+
+    assert not taken(before).harm
+
+
+def test_a_route_of_another_model_is_no_route_of_this_one(scene):
+    make_route(make_model("third"), Provider.objects.get(name="spare"), upstream_model="tiny")
+    before = state.now()
+    Route.objects.filter(model__name="both", provider__name="spare").delete()
+
+    assert routes(taken(before)) == [("both", "spare")]
+
+
+def test_what_a_policy_has_barred_before_is_not_asked_for_again(scene):
+    make_policy(when={"teams": ["sales"]}, then={"exclude": ["main"]})
+    before = state.now()
+    make_policy(when={"teams": ["research"]}, then={"exclude": ["main"]}, name="another")
+
+    assert [bar.policy for bar in taken(before).harm.barred] == ["another"]
+
+
+def test_a_policy_that_strands_a_model_bars_nobody_besides(before):
+    make_policy(then={"exclude": ["main"]})
+
+    found = taken(before)
+
+    assert (found.harm.stranded, found.harm.barred) == (["alone"], [])
+
+
+def test_a_policy_bars_nobody_from_what_is_not_served_anyway(scene):
+    UpstreamKey.objects.update(out_since=timezone.now())
+    before = state.now()
+    make_policy(when={"teams": ["sales"]}, then={"exclude": ["*"]})
+
+    assert not taken(before).harm
 
 
 def test_a_route_to_another_upstream_model_takes_the_former_away(before):
