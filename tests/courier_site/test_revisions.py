@@ -9,7 +9,7 @@ from courier_site.revising import recording
 from registry.models import Provider, RecordedRevision, Revision, ServedModel
 from registry.revisions import Making, made_by
 from tests.courier_site import forms, manifests
-from tests.factories import make_key, make_model, make_provider, make_upstream_key
+from tests.factories import make_key, make_model, make_provider, make_team, make_upstream_key
 
 pytestmark = pytest.mark.django_db
 
@@ -176,6 +176,59 @@ def test_what_no_manifest_knows_is_no_revision(django_user_model):
 
     assert newest().number == number
     assert Revision.objects.get().covers == Revision.objects.get().number
+
+
+def test_who_and_why_are_kept_as_far_as_there_is_room(provider):
+    with made_by("admin", "a" * 300, "n" * 600):
+        Provider.objects.get().save()
+
+    assert (newest().author, newest().note) == ("a" * 255, "n" * 500)
+
+
+def test_a_program_tells_its_command_and_nothing_that_may_be_secret(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/srv/manage.py", "shell", "--secret", "sk-typed"])
+    make_provider("first")
+    recording.catch_up()
+
+    assert newest().author == "manage.py shell"
+
+
+def test_another_program_tells_its_name_only(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/srv/program", "sk-typed"])
+    make_provider("first")
+    recording.catch_up()
+
+    assert newest().author == "program"
+
+
+def test_what_a_program_changed_is_written_down_once():
+    make_provider("first")
+    recording.catch_up()
+    known = Revision.objects.get().number
+    recording.catch_up()
+
+    assert newest().number == 1
+    assert Revision.objects.get().number == known
+
+
+def test_processes_load_a_change_anew_once_it_has_its_number():
+    make_provider("first")
+    before = Revision.objects.get().number
+    recording.catch_up()
+
+    assert Revision.objects.get().number > before
+
+
+def test_what_an_export_does_not_show_is_no_revision():
+    team, ended = make_team(), make_key()
+    keys.revoke_key(ended)
+    record()
+    rows = newest().rows
+
+    assert set(rows["key"]) == set()
+    keys.archive_team(team)
+    record()
+    assert team.name not in newest().rows["team"]
 
 
 def test_switching_many_off_is_one_revision(browser):

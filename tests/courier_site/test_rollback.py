@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts import keys
 from accounts.models import ApiKey, Budget, Plan, RateLimit, Team
 from courier_site import manifest
-from courier_site.revising import rollback
+from courier_site.revising import recording, rollback
 from registry.models import (
     Alias,
     Price,
@@ -320,6 +320,35 @@ def test_a_purged_revision_cannot_be_restored(first):
 
     with pytest.raises(rollback.Purged):
         rollback.plan(RecordedRevision.objects.get())
+
+
+@pytest.fixture
+def three(first):
+    """The first of them is old, and the newest is, too."""
+    for most in (5, 6):
+        manifests.apply(manifests.WHOLE.replace("max_attempts: 2", f"max_attempts: {most}"))
+    long_ago = timezone.now() - timedelta(days=31)
+    RecordedRevision.objects.filter(number__in=(1, 3)).update(made_at=long_ago)
+
+
+def kept():
+    return list(RecordedRevision.objects.exclude(deflated=None).values_list("number", flat=True))
+
+
+def test_what_is_old_is_purged_but_for_what_the_next_is_compared_with(three, settings):
+    settings.COURIER_KEEP_REVISIONS_DAYS = 30
+    recording.purge()
+
+    assert kept() == [3, 2]
+    assert RecordedRevision.objects.get(number=1).rows == {}
+    assert RecordedRevision.objects.get(number=1).changes
+
+
+def test_where_revisions_are_kept_for_ever_none_is_purged(three, settings):
+    settings.COURIER_KEEP_REVISIONS_DAYS = 0
+    recording.purge()
+
+    assert kept() == [3, 2, 1]
 
 
 def test_the_same_routes_make_the_same_text_in_whatever_order_they_were_made(first):
