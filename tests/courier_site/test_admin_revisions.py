@@ -197,6 +197,10 @@ def test_a_reason_that_is_too_long_is_asked_for_again(browser, two):
     assert ServedModel.objects.get().max_attempts == 5
 
 
+def test_the_first_revision_adds_all_that_it_holds(browser, two):
+    assert '<span class="revision-plus">+version: 1</span>' in text_of(browser.get(page(two[0])))
+
+
 def test_a_diff_to_what_is_no_longer_kept_says_so(browser, two):
     RecordedRevision.objects.filter(number=1).update(deflated=None)
 
