@@ -219,7 +219,7 @@ class Exchange:
     def answer_headers(self) -> dict[str, str]:
         """What the answer tells about itself."""
         elapsed = self.now() - self.caller.received_at
-        overhead_ms = max(elapsed - self.upstream_s, 0.0) * 1000
+        overhead_ms = (elapsed - self.upstream_s) * 1000
         headers = {
             **self.early_headers(),
             "x-courier-attempts": str(self.attempts.made),
@@ -227,7 +227,7 @@ class Exchange:
         }
         if self.dropped:
             headers["x-courier-dropped-params"] = self.dropped_names()
-        if self.has_ended and self.record.cost_nano is not None:
+        if self.record.cost_nano is not None:
             headers["x-courier-cost"] = disclosure.dollars(self.record.cost_nano)
         return disclosure.disclosed(headers)
 
@@ -275,9 +275,7 @@ class Exchange:
         return await self.reservation.extend(self.bill.step_nano(self.target))
 
     def fail(self, error: BaseException) -> None:
-        """No answer was sent. Does nothing if the exchange has ended."""
-        if self.has_ended:
-            return
+        """No answer was sent."""
         if isinstance(error, asyncio.CancelledError):
             if self.caller.reply.client_is_gone:
                 self.client_left(self._asked_only())

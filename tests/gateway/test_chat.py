@@ -332,6 +332,22 @@ async def test_an_answer_and_its_record_tell_the_revision_that_served_it(
     assert int(reply.headers["x-courier-revision"]) == record.revision == number
 
 
+async def test_it_is_the_revision_that_served_it_though_it_began_under_another(
+    recorded, courier, key
+):
+    made = []
+
+    async def body():
+        yield b'{"model": "tiny", "messages": ['
+        made.append(await courier.make(revise))
+        yield b'{"role": "user", "content": "Hi"}]}'
+
+    headers = {"authorization": f"Bearer {key.secret}", "content-type": "application/json"}
+    reply = await courier.client.post("/v1/chat/completions", headers=headers, content=body())
+
+    assert [int(reply.headers["x-courier-revision"])] == made
+
+
 async def test_a_refusal_tells_the_revision_as_well(recorded, courier, chat):
     number = await courier.make(revise)
 

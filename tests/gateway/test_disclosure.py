@@ -1,10 +1,12 @@
 """What answers tell about themselves is true, and as much as administrators want told."""
 
+import time
+
 import pytest
 
 from gateway import disclosure
 from tests import factories
-from tests.fakes.upstream import completion
+from tests.fakes.upstream import STREAM, completion
 
 OWN = {f"x-courier-{name}" for name in disclosure.NAMES}
 
@@ -60,6 +62,29 @@ async def test_all_can_be_left_out(chat, upstream, budget, settings):
     upstream.will_answer(completion())
 
     assert own_headers(await chat()) == set()
+
+
+async def test_all_can_be_left_out_of_a_stream_that_begins_in_silence(
+    chat, upstream, budget, settings
+):
+    settings.COURIER_HEADERS, settings.COURIER_KEEP_ALIVE_S = ["none"], 0.1
+    upstream.will_answer(*STREAM, delay=0.8)
+
+    reply = await chat(stream=True)
+
+    assert reply.content.startswith(b": keep-alive")
+    assert own_headers(reply) == set()
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, completion()), (500, b"{}")])
+async def test_the_overhead_is_the_time_that_was_not_the_upstreams(chat, upstream, status, body):
+    upstream.always(body, status=status, delay=0.4)
+    began = time.monotonic()
+
+    reply = await chat()
+
+    took_ms = (time.monotonic() - began) * 1000
+    assert 0 <= float(reply.headers["x-courier-overhead-ms"]) < took_ms - 350
 
 
 async def test_all_are_told_where_nothing_else_is_said(chat, upstream, budget):

@@ -95,13 +95,14 @@ async def test_the_next_of_the_list_is_tried_and_the_first_refusal_is_told(chat,
     assert reply.headers["x-should-retry"] == "false"
 
 
-async def test_r20_models_do_not_add_to_the_calls_that_are_allowed(chat, models, upstream):
+async def test_r20_models_do_not_add_to_the_calls_that_are_allowed(chat, models, courier, upstream):
     await models(max_attempts=2)
     upstream.always(TOO_LONG, status=400)
 
-    await chat(model="tiny-one")
+    reply = await chat(model="tiny-one")
 
     assert asked(upstream) == ["tiny-one", "large"]
+    assert (await courier.record(reply.request_id)).model_served == "large"
 
 
 async def test_lists_are_followed_for_one_hop_only(chat, models, courier, upstream):

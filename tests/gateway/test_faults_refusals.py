@@ -131,6 +131,17 @@ async def test_f09_words_that_hold_a_key_or_are_no_words_are_not_passed_on(pair,
         told_no_secret(reply)
 
 
+async def test_f09_a_refusal_without_a_code_has_one_on_record(pair, chaos):
+    await pair.make()
+    chaos.once("sick", *whole(error_body("Too hot."), 400))
+
+    reply = await pair.ask()
+
+    assert reply.code is None
+    assert (await pair.courier.record(reply.request_id)).outcome == "upstream_rejected"
+    assert await pair.attempts(reply) == [("sick", "upstream_rejected")]
+
+
 async def test_f09_a_model_that_the_upstream_does_not_have_is_asked_for_elsewhere(pair, chaos):
     """The one refusal that is the route's fault: its model's name is the administrator's."""
     await pair.make()

@@ -67,6 +67,15 @@ async def test_sound_is_passed_on_before_it_is_all_there(call, upstream):
     assert piece == SOUND[:-1]
 
 
+@pytest.mark.parametrize("parts", [(SOUND,), (b"short",)], ids=["passed on", "all at once"])
+async def test_the_time_until_the_first_sound_is_on_record(speak, courier, upstream, parts):
+    upstream.will_answer(*parts, headers=MPEG)
+
+    record = await courier.record((await speak()).request_id)
+
+    assert 0 <= record.first_token_ms <= record.total_ms
+
+
 async def test_what_was_spoken_is_estimated(speak, courier, upstream):
     upstream.will_answer(SOUND, headers=MPEG)
 
