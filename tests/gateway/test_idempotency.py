@@ -1,6 +1,7 @@
 """A request that is sent again with its Idempotency-Key."""
 
 import asyncio
+import contextlib
 import tracemalloc
 
 import httpx
@@ -10,7 +11,15 @@ import redis
 from accounts.models import ApiKey
 from gateway import claims, idempotency, tape
 from gateway.claims import RedisClaims
+from gateway.idempotency import Asked, Repeats
+from gateway.idempotency_errors import (
+    IdempotencyInProgress,
+    IdempotencyUnavailable,
+    OutcomeNotKept,
+    OutcomeUnknown,
+)
 from gateway.relay import pulse
+from gateway.reply import Reply
 from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import (
@@ -53,6 +62,159 @@ def call(courier, key):
 
 async def ignore(message):
     """Send to nobody."""
+
+
+ASKED = {"key_id": 1, "key": b"k", "path": "/v1/chat", "query": b"a=1", "body": b"{}"}
+
+
+def asked(**other):
+    return Asked(**ASKED | other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"key_id": 2}, {"key": b"l"}, {"path": "/v1/other"}, {"path": "/v1/chatk", "key": b""}],
+)
+def test_a_key_is_that_of_one_caller_at_one_path(other):
+    assert asked(**other).name != asked().name
+    assert asked(**other).digest == asked().digest
+
+
+@pytest.mark.parametrize(
+    "other", [{"query": b"a=2"}, {"body": b"[]"}, {"query": b"", "body": b"a=1{}"}]
+)
+def test_a_request_is_the_same_with_the_same_query_and_body(other):
+    assert asked(**other).digest != asked().digest
+    assert asked(**other).name == asked().name
+
+
+def test_names_are_of_no_use_to_those_without_the_pepper(settings):
+    name = asked().name
+    settings.COURIER_KEY_PEPPER = "another pepper that is long enough to be one"
+
+    assert asked().name != name
+
+
+def test_a_path_that_is_no_unicode_can_be_told_from_others():
+    assert asked(path="/v1/\udcff").name != asked(path="/v1/\udcfe").name
+
+
+@pytest.mark.parametrize("value", [b"k", b'"k"', b" k ", b'\t"k" '])
+def test_quotes_and_space_around_a_key_are_no_part_of_it(value):
+    assert idempotency.key_of(value) == b"k"
+
+
+def test_what_was_sealed_with_a_key_that_is_gone_is_not_kept():
+    assert idempotency._opened("gAAAAA-nothing-of-ours", tape.Answers()) is None
+
+
+class Instance:
+    """One of several processes, as far as idempotency keys are concerned."""
+
+    def __init__(self, settings):
+        self.repeats = Repeats()
+        self.repeats._claims = RedisClaims(settings.REDIS_URL)
+
+    async def answer(self, first, content):
+        reply = Reply(ignore, [])
+        async with self.repeats.recording(first, reply):
+            reply.was_charged = True
+            await reply.send_whole(200, [], content)
+
+
+@pytest.fixture
+async def instances(redis_server, settings):
+    settings.COURIER_IDEMPOTENCY, settings.REDIS_URL = "shared", redis_server.url(9)
+    made = Instance(settings), Instance(settings)
+    for each in made:
+        with contextlib.suppress(IdempotencyUnavailable):
+            await each.repeats.join(asked(key=b"warm-%d" % id(each)))
+    yield made
+    for each in made:
+        await each.repeats.close()
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        client.flushdb()
+    settings.REDIS_URL = ""
+
+
+async def test_another_instance_waits_for_the_answer(instances):
+    one, other = instances
+    first = await one.repeats.join(asked())
+    waiting = asyncio.ensure_future(other.repeats.join(asked()))
+    await asyncio.sleep(0.1)
+    await one.answer(first, b"mine")
+
+    found = await waiting
+
+    assert (found.status, found._pieces) == (200, [b"mine"])
+
+
+async def test_another_instance_does_not_wait_for_ever(instances, monkeypatch):
+    monkeypatch.setattr(idempotency, "JOIN_S", 0.1)
+    one, other = instances
+    await one.repeats.join(asked())
+
+    with pytest.raises(IdempotencyInProgress):
+        await other.repeats.join(asked())
+
+
+async def test_another_instance_does_not_wait_where_answers_are_not_shared(instances, settings):
+    settings.COURIER_IDEMPOTENCY = "memory"
+    one, other = instances
+    await one.repeats.join(asked())
+
+    with pytest.raises(IdempotencyInProgress):
+        await other.repeats.join(asked())
+
+
+async def test_the_outcome_of_an_instance_that_died_is_unknown(instances, monkeypatch):
+    monkeypatch.setattr(claims, "LEASE_S", 0.05)
+    one, other = instances
+    await one.repeats.join(asked())
+    await asyncio.sleep(0.1)
+
+    with pytest.raises(OutcomeUnknown):
+        await other.repeats.join(asked())
+
+
+async def test_an_instance_that_is_at_it_is_known_to_be_alive(instances, monkeypatch):
+    monkeypatch.setattr(claims, "LEASE_S", 1.5)
+    monkeypatch.setattr(idempotency, "RENEW_EVERY_S", 0.02)
+    monkeypatch.setattr(idempotency, "JOIN_S", 0.0)
+    one, other = instances
+    first = await one.repeats.join(asked())
+    async with one.repeats.recording(first, Reply(ignore, [])):
+        await asyncio.sleep(1.8)
+
+        with pytest.raises(IdempotencyInProgress):
+            await other.repeats.join(asked())
+
+
+async def test_an_answer_that_is_too_large_for_redis_is_not_kept(instances, monkeypatch):
+    monkeypatch.setattr(idempotency, "MOST_SEALED", 10)
+    one, other = instances
+    await one.answer(await one.repeats.join(asked()), b"mine")
+
+    with pytest.raises(OutcomeNotKept):
+        await other.repeats.join(asked())
+    assert one.repeats._answers.used == 0
+
+
+async def test_where_there_is_no_redis_what_is_shared_is_kept_here(chat, upstream, settings):
+    settings.COURIER_IDEMPOTENCY, settings.REDIS_URL = "shared", ""
+    await chat(headers=KEY)
+
+    assert (await chat(headers=KEY)).headers["x-courier-replayed"] == "true"
+
+
+async def test_what_is_kept_in_memory_is_not_in_redis(instances, settings):
+    settings.COURIER_IDEMPOTENCY = "memory"
+    one, other = instances
+    await one.answer(await one.repeats.join(asked()), b"mine")
+
+    assert (await one.repeats.join(asked()))._pieces == [b"mine"]
+    with pytest.raises(OutcomeNotKept):
+        await other.repeats.join(asked())
 
 
 async def records(courier, count):
