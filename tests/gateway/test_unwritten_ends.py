@@ -17,13 +17,19 @@ KEY = {"idempotency-key": "order-4711"}
 
 
 @pytest.fixture
-async def full(courier, key, monkeypatch):
+def refused():
+    """The kind of line that the disk has no room for."""
+    return frames.CLOSE
+
+
+@pytest.fixture
+async def full(courier, key, monkeypatch, refused):
     """A disk without room for the end of a request; `await full.emptied()` makes some."""
     await courier.make(lambda: factories.make_limit(key=key, metric="tokens", amount=10_000))
     write = os.write
 
     def refuse(descriptor, data):
-        if data[frames.HEAD_BYTES :].startswith(frames.CLOSE):
+        if data[frames.HEAD_BYTES :].startswith(refused):
             raise OSError(28, "No space left on device")
         return write(descriptor, data)
 
@@ -54,6 +60,17 @@ async def test_r01_r40_a_whole_answer_that_cannot_be_written_down_is_not_charged
     record = await courier.last_record()
     assert (record.outcome, record.end_reason, record.status) == (reply.code, "refused", 503)
     assert (record.cost_nano, record.input_tokens, await tokens_used(key)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("refused", [frames.OPEN])
+async def test_r40_a_request_that_cannot_be_opened_asks_nobody_and_holds_nothing(
+    chat, full, key, upstream
+):
+    reply = await chat()
+
+    assert (reply.status, reply.code) == (503, "usage_log_unavailable")
+    assert upstream.requests == []
+    assert await tokens_used(key) == 0
 
 
 async def test_r01_r40_what_it_cost_at_the_provider_is_known(chat, courier, full):
