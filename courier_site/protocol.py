@@ -10,7 +10,7 @@ import httptools
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from courier_site import heads, paths
+from courier_site import heads, listener, paths
 from courier_site.connections import connections
 from gateway import shedding
 from gateway.shedding import load
@@ -75,6 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        listener.heed(transport.get_extra_info("socket"))
         transport.set_write_buffer_limits(MOST_WAITING)
         # Weak, for a request must not keep its connection: that would be a cycle.
         self._extensions = {"courier.break_off": WeakMethod(self.break_off)}

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import errno
 import gc
 import math
 import os
+import select
 import signal
 import socket
-import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
 import django
 import uvicorn
 from django.core.exceptions import ImproperlyConfigured
 
+from courier_site.listener import CannotListen, bound, refuse_new
+
 BACKLOG = 2048
-#: Data that a client has not acknowledged for so long, or that long without a sign of life, means
-#: that its machine is gone.
-DEAD_PEER_S = 30
-#: What the kernel takes for a client beyond what is on its way to it, in bytes. By itself it takes
-#: megabytes: of memory, and of answers that are paid for and that nobody may read.
-MOST_UNSENT = 128 * 1024
 #: How long open requests may take to end after Ctrl-C, for somebody is waiting, in seconds.
 HASTY_DRAIN_S = 1.5
-#: How long connections that the kernel has made already are still accepted, in seconds.
-LAST_ACCEPT_S = 0.1
-SO_ATTACH_FILTER, BPF_RET_K = 26, 0x06
+#: How long connections are still accepted that the kernel has begun already, in seconds: at least,
+#: and at most, where it goes on making them.
+LAST_ACCEPT_S, LAST_ACCEPT_MOST_S = 0.1, 2.0
 #: Idle connections are kept longer than balancers keep theirs, which then close first.
 KEEP_ALIVE_S = 75
 #: Names the socket that a supervisor opened and its server processes share.
@@ -40,63 +33,6 @@ LISTENER = "COURIER_LISTENER_FD"
 #: When to look for garbage. Python's own 700 objects are a few requests in flight, which
 #: free themselves; each look at them, and soon at all of the process, is a pause for all.
 COLLECT_AFTER = (10_000, 20, 50)
-
-
-class CannotListen(Exception):
-    """The address cannot be had. The message says why."""
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that has this address. Connections are refused until a server listens on it."""
-    if not 0 < port < 65536:
-        raise CannotListen(f"PORT cannot be {port}: it is a number from 1 to 65535.")
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _heed_peers(listener)
-        listener.bind(address)
-    except OSError as error:
-        reason = (
-            "is in use already"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot be had: {error.strerror}"
-        )
-        raise CannotListen(f"The address {host}:{port} {reason}. Set HOST and PORT.") from error
-    return listener
-
-
-def _heed_peers(listener: socket.socket) -> None:
-    """Let the kernel end connections whose peer is gone, and take little for one that is slow.
-
-    Connections that are accepted inherit it.
-    """
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", DEAD_PEER_S // 2),
-        ("TCP_KEEPINTVL", DEAD_PEER_S // 6),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", DEAD_PEER_S * 1000),
-        ("TCP_NOTSENT_LOWAT", MOST_UNSENT),
-    ):
-        if hasattr(socket, name):
-            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def refuse_new(listener: socket.socket) -> None:
-    """Have the kernel make no more connections; those that it has made can still be accepted.
-
-    Closing alone would reset the latter, after their clients have sent a request. A filter that
-    lets nothing through (classic BPF, `ret 0`) drops what asks for a connection. It is asked for
-    again a second later, and then refused, so that balancers try the next server. Some kernels
-    grant no filter to processes without capabilities: then only the moment of closing is lost.
-    """
-    if sys.platform != "linux":
-        return
-    program = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RET_K, 0, 0, 0))
-    drop_all = struct.pack("HP", 1, ctypes.addressof(program))
-    with contextlib.suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, drop_all)
 
 
 class Server(uvicorn.Server):
@@ -130,6 +66,7 @@ class Server(uvicorn.Server):
             for listener in sockets or ():
                 refuse_new(listener)
         await asyncio.sleep(LAST_ACCEPT_S)
+        await _all_accepted(sockets or ())
         await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -137,6 +74,18 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
+
+
+async def _all_accepted(listeners: Iterable[socket.socket]) -> None:
+    """Wait until none is left that the kernel has made: the loop accepts one in each turn."""
+    waiting = select.poll()
+    for listener in listeners:
+        waiting.register(listener, select.POLLIN)
+    latest = time.monotonic() + LAST_ACCEPT_MOST_S
+    while waiting.poll(0) and time.monotonic() < latest:  # noqa: ASYNC110  # nobody tells of it
+        await asyncio.sleep(0)
+    # In the next turn the last one is among those that the server waits for.
+    await asyncio.sleep(0)
 
 
 def run(listener: socket.socket) -> None:

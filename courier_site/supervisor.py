@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -72,6 +73,8 @@ class Supervisor:
         self.children = children
         self._say = say
         self._told: int | None = None
+        #: When the children were asked to stop: a time of the monotonic clock.
+        self._told_at = -math.inf
 
     def start(self) -> None:
         """Start all children; SIGTERM and SIGINT to this process stop them from now on."""
@@ -90,14 +93,19 @@ class Supervisor:
             time.sleep(CHECK_EVERY_S)
         return False
 
-    def end(self) -> None:
-        """Stop all children: politely, and after the grace time by force."""
+    def tell(self, delay_s: float) -> None:
+        """Ask all children to stop, and leave them alone for so long, unless there is haste."""
         for child in self.children:
             if child.runs:
                 hurry = self._is_hasty and child.hurries
                 child.signal(signal.SIGINT if hurry else signal.SIGTERM)
-        told_at = time.monotonic()
-        while any(self._may_go_on(child, time.monotonic() - told_at) for child in self.children):
+        self._told_at = time.monotonic()
+        while self._waited_s < delay_s and not self._is_hasty:
+            time.sleep(CHECK_EVERY_S)
+
+    def end(self) -> None:
+        """Wait for the children that were told to stop, and after the grace time use force."""
+        while any(map(self._may_go_on, self.children)):
             time.sleep(CHECK_EVERY_S)
         for child in self.children:
             child.signal(signal.SIGKILL)
@@ -108,9 +116,13 @@ class Supervisor:
     def _is_hasty(self) -> bool:
         return self._told == signal.SIGINT
 
-    def _may_go_on(self, child: Child, waited_s: float) -> bool:
+    @property
+    def _waited_s(self) -> float:
+        return time.monotonic() - self._told_at
+
+    def _may_go_on(self, child: Child) -> bool:
         grace_s = min(child.grace_s, GRACE_S) if self._is_hasty else child.grace_s
-        return child.runs and waited_s < grace_s
+        return child.runs and self._waited_s < grace_s
 
     def _stop(self, number: int, _: object) -> None:
         self._told = number

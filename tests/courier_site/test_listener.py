@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import select
 import socket
 import sys
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import uvicorn
 
+from courier_site import listener as listening
 from courier_site import serve
 from tests.e2e.packets import vanished
 from tests.services import free_port
@@ -17,27 +19,48 @@ from tests.services import free_port
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux inherits these options")
 
 
+SO_LOCK_FILTER = 44
+
+
+@contextlib.contextmanager
+def listening_at(host, *, grants_filters=True):
+    if host == "::1" and not socket.has_dualstack_ipv6():
+        pytest.skip("IPv6 is not on this machine.")
+    with listening.bound(host, free_port()) as listener:
+        listener.listen(8)
+        if not grants_filters:
+            listener.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+        yield listener
+
+
 @pytest.fixture
 def listener():
-    with serve.bound("127.0.0.1", free_port()) as listener:
-        listener.listen(8)
+    with listening_at("127.0.0.1") as listener:
+        yield listener
+
+
+@pytest.fixture(params=itertools.product(("127.0.0.1", "::1"), (True, False)), ids=str)
+def stopping(request):
+    """A listener of each family, with a kernel that grants filters, and with one that does not."""
+    host, grants_filters = request.param
+    with listening_at(host, grants_filters=grants_filters) as listener:
         yield listener
 
 
 def connected(listener):
     """A client's connection that the kernel has made, and nobody has accepted."""
-    return socket.create_connection(listener.getsockname(), timeout=0.3)
+    return socket.create_connection(listener.getsockname()[:2], timeout=0.3)
 
 
 @pytest.mark.parametrize(
     ("level", "option", "value"),
     [
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", serve.DEAD_PEER_S // 2),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", serve.DEAD_PEER_S // 6),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", listening.DEAD_PEER_S // 2),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", listening.DEAD_PEER_S // 6),
         (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
-        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", serve.DEAD_PEER_S * 1000),
-        (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", serve.MOST_UNSENT),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", listening.DEAD_PEER_S * 1000),
+        (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", listening.MOST_UNSENT),
     ],
 )
 def test_r11_r17_the_kernel_watches_over_every_connection(listener, level, option, value):
@@ -48,8 +71,8 @@ def test_r11_r17_the_kernel_watches_over_every_connection(listener, level, optio
 @pytest.mark.fault
 @pytest.mark.parametrize("told", [b"", b"a sign of life"], ids=["silent", "speaking"])
 def test_r11_the_kernel_gives_up_a_client_whose_machine_is_gone(monkeypatch, told):
-    monkeypatch.setattr(serve, "DEAD_PEER_S", 6)
-    with serve.bound("127.0.0.1", free_port()) as listener:
+    monkeypatch.setattr(listening, "DEAD_PEER_S", 6)
+    with listening.bound("127.0.0.1", free_port()) as listener:
         listener.listen(8)
         with connected(listener), listener.accept()[0] as accepted:
             with vanished(SimpleNamespace(port=listener.getsockname()[1])):
@@ -60,23 +83,48 @@ def test_r11_the_kernel_gives_up_a_client_whose_machine_is_gone(monkeypatch, tol
     assert error == errno.ETIMEDOUT
 
 
-def test_r14_a_stop_takes_what_the_kernel_has_made_and_no_more(listener):
-    with contextlib.closing(connected(listener)) as early:
-        serve.refuse_new(listener)
+def test_r14_a_stop_takes_what_the_kernel_has_made_and_no_more(stopping):
+    with contextlib.closing(connected(stopping)) as early:
+        listening.refuse_new(stopping)
         with pytest.raises(TimeoutError):
-            connected(listener)
+            connected(stopping)
 
         early.sendall(b"hello")
-        with listener.accept()[0] as accepted:
+        with stopping.accept()[0] as accepted:
             assert accepted.recv(5) == b"hello"
 
 
-def test_r14_who_knocks_during_a_stop_is_refused_a_second_later(listener):
-    serve.refuse_new(listener)
-    with socket.socket() as late:
+@pytest.mark.parametrize(
+    ("host", "hops"),
+    [
+        ("127.0.0.1", (socket.IPPROTO_IP, socket.IP_TTL)),
+        ("::1", (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)),
+    ],
+)
+def test_r14_a_connection_made_during_a_stop_without_filters_is_heeded_again(host, hops):
+    with (
+        listening_at(host, grants_filters=False) as stopping,
+        socket.socket(stopping.family) as far,
+    ):
+        listening.refuse_new(stopping)
+        far.setsockopt(*hops, 255)
+        far.connect(stopping.getsockname())
+        far.setsockopt(*hops, 64)
+        with stopping.accept()[0] as accepted:
+            far.sendall(b"hello")
+            assert not select.select([accepted], [], [], 0.1)[0]
+
+            listening.heed(accepted)
+
+            assert select.select([accepted], [], [], 5)[0]
+
+
+def test_r14_who_knocks_during_a_stop_is_refused_a_second_later(stopping):
+    listening.refuse_new(stopping)
+    with socket.socket(stopping.family) as late:
         late.setblocking(False)
-        late.connect_ex(listener.getsockname())
-        listener.close()
+        late.connect_ex(stopping.getsockname())
+        stopping.close()
         select.select([], [late], [], 10)
         assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
 

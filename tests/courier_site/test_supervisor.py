@@ -100,6 +100,7 @@ def test_ending_stops_every_child(supervise):
     started = supervise(SLEEPS, SLEEPS)
     started.start()
 
+    started.tell(0)
     started.end()
 
     assert not any(child.runs for child in started.children)
@@ -110,9 +111,32 @@ def test_a_child_that_will_not_stop_is_killed(supervise, monkeypatch):
     started = supervise(STUBBORN)
     started.start()
 
+    started.tell(0)
     started.end()
 
     assert started.children[0].process.returncode is not None
+
+
+def test_children_are_told_at_once_and_left_alone_for_a_while(supervise):
+    started = supervise(SLEEPS)
+    started.start()
+    since = time.monotonic()
+
+    started.tell(0.3)
+
+    assert time.monotonic() - since >= 0.3
+    assert not started.children[0].runs
+
+
+def test_who_is_in_haste_waits_for_nothing(supervise):
+    started = supervise(SLEEPS)
+    started.start()
+    signal.raise_signal(signal.SIGINT)
+    since = time.monotonic()
+
+    started.tell(60)
+
+    assert time.monotonic() - since < 30
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

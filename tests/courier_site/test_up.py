@@ -258,3 +258,13 @@ def test_r12_several_servers_let_their_streams_end_after_sigterm(up, redis_serve
     assert all(b"data: [DONE]" in one for one in said)
     assert started.process.wait(60) == 0
     assert started.processes() == []
+
+
+@pytest.mark.fault
+def test_r12_new_requests_are_answered_until_balancers_have_seen_the_stop(up):
+    started = up(COURIER_STOP_DELAY="3").wait_for_banner()
+    started.process.terminate()
+    wait_for(lambda: not started.is_ready(), "readiness to be red", every_s=0.01)
+
+    assert answer(started.curl) == "Hello"
+    assert started.process.wait(20) == 0

@@ -3,11 +3,15 @@
 import asyncio
 import collections
 import contextlib
+import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.client import BROKEN, DONE, Call, ask
+from tests.e2e.courier import Courier
 from tests.e2e.manifests import manifest
 from tests.fakes.upstream import DONE as LAST
 from tests.fakes.upstream import HELLO, OPENING, STALL, STOP, USAGE, Answer, Pause, like_a_model
@@ -135,3 +139,62 @@ async def test_r13_f52_streams_that_do_not_fit_are_told_and_settled(start, share
     rows = courier.records("outcome, usage_source")
     assert set(rows) == {("shutting_down", "estimated")}
     assert len(rows) == STREAMS
+
+
+#: How a container starts it that drops all capabilities, as the shipped one does.
+WITHOUT_CAPABILITIES = """
+import os, sys
+bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+command = [*bare, sys.executable, "-m", "courier_site.serve"]
+os.execvp(command[0], command)
+"""
+KNOCKERS = 30
+
+
+@pytest.fixture
+def bare(make_database, shared_upstream):
+    """A Courier whose process may do nothing that others may not."""
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("setpriv is not installed: apt-get install util-linux")
+    courier = Courier(*make_database("sqlite"), COURIER_DRAIN="10")
+    courier.program = ("-c", WITHOUT_CAPABILITIES)
+    courier.apply(manifest(shared_upstream.url))
+    yield courier.start()
+    courier.stop()
+
+
+async def knock(courier, replies):
+    """Ask on one new connection after the other, until none is made any more."""
+    while True:
+        call = Call(courier)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(call)
+            except ConnectionRefusedError:
+                return
+            replies.append(call.reply)
+            with contextlib.suppress(*BROKEN):
+                await call.read()
+
+
+@pytest.mark.fault
+async def test_r12_r14_f52_a_stop_without_capabilities_loses_nothing(bare, shared_upstream):
+    status = Path(f"/proc/{bare.process_id}/status").read_text()
+    replies = []
+    shared_upstream.default = lambda request: Answer(ENDS_IN_TIME)
+    async with contextlib.AsyncExitStack() as stack:
+        streams = await open_streams(stack, bare, 20)
+        shared_upstream.default = like_a_model
+        knocking = [asyncio.ensure_future(knock(bare, replies)) for _ in range(KNOCKERS)]
+        await asyncio.sleep(0.5)
+        bare._process.terminate()
+        since = time.monotonic()
+        await asyncio.gather(*knocking, *(read_to_the_end(call) for call in streams))
+        await stopped_within(bare, since)
+
+    lost = sum(not reply.whole for reply in replies)
+    figure("R14", f"{lost} of {len(replies)} lost at a stop without capabilities", "0")
+    assert "CapEff:\t0000000000000000\n" in status
+    assert all(DONE in call.reply.body for call in streams)
+    assert (bare._process.returncode, lost) == (0, 0)
+    assert "Traceback" not in bare.read_log()

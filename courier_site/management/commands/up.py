@@ -15,9 +15,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from courier_site import checks
+from courier_site.listener import CannotListen, bound, refuse_new
 from courier_site.manifest import ManifestError
 from courier_site.preparation import Preparation, prepare
-from courier_site.serve import LISTENER, CannotListen, bound, refuse_new
+from courier_site.serve import LISTENER
 from courier_site.supervisor import Child, Supervisor
 
 #: How long a server may take to settle what is left after the drain, in seconds.
@@ -55,6 +56,7 @@ class Command(BaseCommand):
                 self._say(_banner(preparation))
                 supervisor.watch()
         finally:
+            supervisor.tell(settings.COURIER_STOP_DELAY_S)
             refuse_new(listener)
             listener.close()
             supervisor.end()
