@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from asyncio import Event, TimerHandle, Transport
+from functools import partial
 from typing import cast
 from weakref import WeakMethod
 
 import httptools
 from django.conf import settings
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from courier_site import heads, listener, paths
@@ -147,6 +149,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self.headers = NOWHERE
         if self.is_stopping:
             self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Begin to serve a request when it is its turn; what is urgent has none."""
+        if paths.is_urgent(cycle.scope["path"], serves_admin=settings.COURIER_ROLE == "all"):
+            super()._start_asgi_task(cycle, app)
+        else:
+            load.begin(partial(self._begin, cycle, app))
+
+    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # Who has left meanwhile is served no more.
+        if not cycle.disconnected:
+            super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0

@@ -1,11 +1,11 @@
-"""Turns requests away that could not be served in time, before anything is done for them.
+"""Lets requests begin a few at a time, and turns away those that would wait too long for it.
 
-A process serves its requests in turns: of those whose bytes have come it begins some, and comes
-back when it has worked on all. Whoever asks meanwhile waits for that, even to be turned away. So
-there is room for only so many new requests in each turn, and the room follows how long a turn
-takes: as in a window that is held by its delay, it shrinks by as much as the last turn was too
-long, and grows while turns are short. What waits for a provider takes no time of a turn, and no
-room. Nobody waits for a place: who is let in is served at once.
+A process serves its requests in turns: it reads what has come, begins what is to begin, and works
+on all of it before it reads again. Whoever comes meanwhile waits for that, even to be turned away,
+and so does every stream. So a turn begins only a few requests, and is short. The others wait in
+line, in the order in which they came. As long as the process keeps up there is no line. What is
+turned away is what would wait longer than is reasonable: the line has room for as many as have
+begun, lately, in that time. What waits for a provider takes no time of a turn, and no room.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
+from collections.abc import Callable
 
 from gateway.errors import Overloaded
 from gateway.memory import Memory
@@ -23,21 +25,20 @@ from lib.ids import uuid7
 
 logger = logging.getLogger(__name__)
 
-#: Seconds of work that a turn may take. Half of what a refusal may, for who comes at its
-#: beginning waits for all of it.
-TURN_S = 0.025
-#: New requests that one turn begins, if those before it were short: clients may all ask at once.
-MOST_ROOM = 512.0
-#: How fast the room follows: one long turn alone is no overload.
-LEAST_LEFT = 0.5
-MOST_MORE = 1.25
-#: A request that waits for nothing is served while the loop passes about so many times.
-PASSES = 8
-#: With fewer new requests in a turn it need not be looked at.
-MANY = 8
-#: With so few requests at once nobody is turned away: clients who each wait for their answer before
-#: they ask again fill a core, and slow down by themselves.
+#: Requests that begin in one turn, and in one after a turn that took too long.
+A_TURN = 8
+AFTER_A_LONG_TURN = 1
+#: Seconds. Streams, health and the admin have their next piece of work done after that.
+LONG_TURN_S = 0.01
+#: How long a request may wait until it begins, in seconds.
+LONGEST_WAIT_S = 0.03
+#: So many may wait, whatever it takes: clients who each wait for their answer before they ask again
+#: fill a core, and slow down by themselves.
 FEW = 64
+#: So many may wait until it is known how fast they begin.
+MOST_ROOM = 512
+#: How fast they begin is seen from so many at a time.
+SAMPLE = 64
 #: Seconds between two looks at how late the event loop is.
 LOOK_EVERY_S = 0.25
 #: One overload is told of in the log once in so many seconds.
@@ -46,11 +47,9 @@ TELL_EVERY_S = 60.0
 RETRY_AFTER_S = (1, 2, 3)
 
 
-def room_after(room: float, begun: int, worked_s: float) -> float:
-    """The room of the next turn, after one that began so many requests and took so long."""
-    if worked_s <= TURN_S:
-        return min(room * min(TURN_S / max(worked_s, 1e-6), MOST_MORE), MOST_ROOM)
-    return max(begun * TURN_S / worked_s, room * LEAST_LEFT, 1.0)
+def room_for(begun: int, within_s: float) -> int:
+    """How many may wait, where so many began within so many seconds while others waited."""
+    return max(int(begun * LONGEST_WAIT_S / max(within_s, 1e-6)), FEW)
 
 
 def retry_after() -> int:
@@ -63,6 +62,7 @@ class Load:
 
     def __init__(self) -> None:
         self.memory = Memory()
+        #: How many may wait.
         self.room = MOST_ROOM
         self.lag_s = 0.0
         self.turned_away = 0
@@ -71,17 +71,19 @@ class Load:
         #: Of the last requests, how many were turned away: from 0 to 1.
         self.share = 0.0
         self._let_in = 0
-        #: How many had been let in when this turn began.
-        self._let_in_before = 0
-        self._is_in_turn = False
+        self._waiting: deque[Callable[[], None]] = deque()
+        #: Requests that began in this turn.
+        self._begun = 0
+        self._turn_began = 0.0
+        #: Since when, and how many, requests have begun while others waited.
+        self._since = 0.0
+        self._sampled = 0
         self._told_at = -TELL_EVERY_S
         self._told = 0
 
     def turns_away(self) -> bool:
         """Whether one more request is turned away. If not, it is `open` until `ended` is told."""
-        if not self._is_in_turn:
-            self._begin_turn()
-        is_late = self._let_in - self._let_in_before >= self.room and self.open >= FEW
+        is_late = len(self._waiting) >= self.room
         # A single one never is, lest a process that keeps its memory refuse for ever.
         if is_late or (self.memory.is_short and self.open):
             return True
@@ -93,19 +95,40 @@ class Load:
         """The answers to so many are out, or nobody is there to have them."""
         self.open -= requests
 
-    def _begin_turn(self) -> None:
-        self._is_in_turn, self._let_in_before = True, self._let_in
-        self._pass_on(PASSES, time.thread_time())
-
-    def _pass_on(self, passes: int, began: float) -> None:
-        """Let the loop pass so many times more, unless nothing much was begun."""
-        begun = self._let_in - self._let_in_before
-        if passes == PASSES or (passes and begun >= MANY):
-            asyncio.get_running_loop().call_soon(self._pass_on, passes - 1, began)
+    def begin(self, begin: Callable[[], None]) -> None:
+        """Begin a request now if there is time in this turn, else in one of the next."""
+        if self._begun >= A_TURN:
+            self._waiting.append(begin)
             return
-        # Where the machine gives the process no time, that is no work.
-        self.room = room_after(self.room, begun, time.thread_time() - began)
-        self._is_in_turn = False
+        if not self._begun:
+            self._turn_began = time.thread_time()
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._begun += 1
+        begin()
+
+    def _next_turn(self) -> None:
+        # Where the machine or another thread takes the time, that is no work.
+        now = time.thread_time()
+        is_long = now - self._turn_began > LONG_TURN_S
+        self._turn_began = now
+        self._sample(time.monotonic())
+        waiting = self._waiting
+        begun = min(len(waiting), AFTER_A_LONG_TURN if is_long else A_TURN)
+        for _ in range(begun):
+            waiting.popleft()()
+        # None of those who come now may pass by those who wait.
+        self._begun = A_TURN if waiting else begun
+        self._sampled += begun
+        if begun:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _sample(self, now: float) -> None:
+        """Learn how fast requests begin. Where none wait, that is how fast they come."""
+        if not self._waiting:
+            self._since, self._sampled = now, 0
+        elif self._sampled >= SAMPLE:
+            self.room = room_for(self._sampled, now - self._since)
+            self._since, self._sampled = now, 0
 
     async def watch(self) -> None:
         """Look at the event loop and at the memory for as long as the process lives."""
