@@ -116,6 +116,9 @@ def _front_door() -> Iterator[Metric]:
         "courier_turned_away_share", "Of the requests, how many are turned away now.", load.share
     )
     yield _gauge(
+        "courier_requests_waiting", "Requests that have not begun yet.", float(load.waiting)
+    )
+    yield _gauge(
         "courier_memory_share",
         "Of the memory that the control group may use, how much is in use; 0 without a limit.",
         load.memory.share,

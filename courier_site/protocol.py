@@ -152,7 +152,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Begin to serve a request when it is its turn; what is urgent has none."""
-        if paths.is_urgent(cycle.scope["path"], serves_admin=settings.COURIER_ROLE == "all"):
+        path = paths.corrected(cycle.scope["path"])
+        if paths.is_urgent(path, serves_admin=settings.COURIER_ROLE == "all"):
             super()._start_asgi_task(cycle, app)
         else:
             load.begin(partial(self._begin, cycle, app))

@@ -33,8 +33,9 @@ LISTENER = "COURIER_LISTENER_FD"
 #: When to look for garbage. Python's own 700 objects are a few requests in flight, which
 #: free themselves; each look at them, and soon at all of the process, is a pause for all.
 COLLECT_AFTER = (10_000, 20, 50)
-#: For how long a thread that brings usage to the database, or makes a page of the admin, keeps the
-#: interpreter while the event loop waits for it, in seconds. Python's own 5 ms are several requests.
+#: For how long a thread that brings usage to the database, or makes a page of the admin, keeps
+#: the interpreter while the event loop waits for it, in seconds. Python's own 5 ms are several
+#: requests.
 SWITCH_AFTER_S = 0.001
 
 

@@ -49,7 +49,7 @@ RETRY_AFTER_S = (1, 2, 3)
 
 def room_for(begun: int, within_s: float) -> int:
     """How many may wait, where so many began within so many seconds while others waited."""
-    return max(int(begun * LONGEST_WAIT_S / max(within_s, 1e-6)), FEW)
+    return max(int(begun * LONGEST_WAIT_S / within_s), FEW)
 
 
 def retry_after() -> int:
@@ -81,9 +81,14 @@ class Load:
         self._told_at = -TELL_EVERY_S
         self._told = 0
 
+    @property
+    def waiting(self) -> int:
+        """Requests that have not begun."""
+        return len(self._waiting)
+
     def turns_away(self) -> bool:
         """Whether one more request is turned away. If not, it is `open` until `ended` is told."""
-        is_late = len(self._waiting) >= self.room
+        is_late = self.waiting >= self.room
         # A single one never is, lest a process that keeps its memory refuse for ever.
         if is_late or (self.memory.is_short and self.open):
             return True
@@ -114,13 +119,13 @@ class Load:
         self._sample(time.monotonic())
         waiting = self._waiting
         begun = min(len(waiting), AFTER_A_LONG_TURN if is_long else A_TURN)
-        for _ in range(begun):
-            waiting.popleft()()
         # None of those who come now may pass by those who wait.
-        self._begun = A_TURN if waiting else begun
+        self._begun = begun if begun == len(waiting) else A_TURN
         self._sampled += begun
         if begun:
             asyncio.get_running_loop().call_soon(self._next_turn)
+        for _ in range(begun):
+            waiting.popleft()()
 
     def _sample(self, now: float) -> None:
         """Learn how fast requests begin. Where none wait, that is how fast they come."""

@@ -1,14 +1,14 @@
 """What a stranger may send before anything is read."""
 
 import asyncio
+import contextlib
 from uuid import UUID
 
 import pytest
 
 from courier_site import heads, protocol
 from courier_site.connections import Connections
-from gateway import shedding
-from gateway.shedding import Load
+from gateway.shedding import A_TURN, Load
 from tests.courier_site.servers import serving, until
 from tests.fakes.upstream import Pause
 from tests.faults.raw import Talk, talk
@@ -286,10 +286,8 @@ async def test_r35_a_request_counts_until_it_is_answered_or_its_client_is_gone(s
 def overloaded(monkeypatch):
     """A load under which everything is turned away that may be."""
     heavy = Load()
-    heavy.room = 0.0
+    heavy.room = 0
     monkeypatch.setattr(protocol, "load", heavy)
-    monkeypatch.setattr(shedding, "room_after", lambda room, *_: room)
-    monkeypatch.setattr(shedding, "FEW", 0)
     return heavy
 
 
@@ -310,11 +308,60 @@ async def test_r35_the_connection_of_who_was_turned_away_can_be_used_again(
     async with Talk(server.port) as connection:
         await connection.send(request)
         first = await connection.read_reply()
-        overloaded.room = 1.0
+        overloaded.room = 1
         await connection.send(request)
         second = await connection.read_reply()
 
     assert (first.status, second.status, second.body) == (503, 200, b"%d" % len(body))
+
+
+async def test_r35_more_requests_than_one_turn_begins_are_all_answered(server):
+    many = 3 * A_TURN
+    async with contextlib.AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(Talk(server.port)) for _ in range(many)]
+        for each in crowd:
+            await each.send(API)
+        answers = [await each.read_reply() for each in crowd]
+
+    assert [answer.status for answer in answers] == [200] * many
+
+
+@pytest.fixture
+def standstill(monkeypatch):
+    """A load in which no turn ever ends: who is not urgent waits."""
+    stuck = Load()
+    stuck._begun = A_TURN
+    monkeypatch.setattr(protocol, "load", stuck)
+    return stuck
+
+
+async def test_r35_what_is_urgent_does_not_wait_in_line(server, standstill, settings):
+    settings.COURIER_ROLE = "all"
+    async with Talk(server.port) as waits:
+        await waits.send(API)
+        await until(lambda: standstill.waiting == 1)
+        for path in (b"/health/live", b"/metrics", b"/admin/"):
+            (reply,) = await talk(server.port, HEALTH.replace(b"/health/live", path), quiet_s=0.05)
+            assert reply.status == 200
+
+
+@pytest.mark.parametrize("path", [b"/%76%31/models", b"//v1/models", b"/v1/../admin/"])
+async def test_s45_no_spelling_of_a_path_gets_around_the_line(server, standstill, path, settings):
+    settings.COURIER_ROLE = "all"
+    async with Talk(server.port) as waits:
+        await waits.send(HEALTH.replace(b"/health/live", path))
+        await until(lambda: standstill.waiting == 1)
+
+
+async def test_r35_who_leaves_while_waiting_is_served_no_more(server, standstill):
+    async with Talk(server.port) as leaves:
+        await leaves.send(API)
+        await until(lambda: standstill.waiting == 1)
+    await until(lambda: standstill.open == 0)
+    standstill._next_turn()
+
+    assert not server.server_state.tasks
+    assert standstill.waiting == 0
 
 
 async def test_r35_health_and_the_admin_are_served_under_any_load(server, overloaded, settings):

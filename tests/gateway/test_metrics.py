@@ -1,6 +1,7 @@
 """What a process tells Prometheus, and to whom."""
 
 import asyncio
+from collections import deque
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -155,6 +156,7 @@ async def test_a_database_that_does_not_answer_holds_no_scrape_up(scrape, courie
 
 async def test_r35_how_busy_it_is_and_whom_it_turned_away_is_told(scrape, monkeypatch):
     monkeypatch.setattr(metrics.load, "turned_away", 7)
+    monkeypatch.setattr(metrics.load, "_waiting", deque([print, print]))
     monkeypatch.setattr(metrics.strangers, "refused", 8)
     monkeypatch.setattr(metrics.connections, "refused", 9)
 
@@ -165,6 +167,7 @@ async def test_r35_how_busy_it_is_and_whom_it_turned_away_is_told(scrape, monkey
     assert samples["courier_connections_refused_total",] == 9
     assert 0 <= samples["courier_turned_away_share",] <= 1
     assert samples["courier_event_loop_lag_seconds",] >= 0
+    assert samples["courier_requests_waiting",] == 2
     assert samples["courier_connections",] >= 1
 
 

@@ -6,98 +6,164 @@ import time
 import pytest
 
 from gateway import shedding
-from gateway.shedding import FEW, MOST_ROOM, PASSES, TURN_S, Load, answer_to, room_after
+from gateway.shedding import (
+    A_TURN,
+    FEW,
+    LONG_TURN_S,
+    LONGEST_WAIT_S,
+    MOST_ROOM,
+    SAMPLE,
+    Load,
+    answer_to,
+    room_for,
+)
 
 
-def after(room, *turns):
-    """The room after turns, each told as the requests that it began and its seconds of work."""
-    for begun, worked_s in turns:
-        room = room_after(room, begun, worked_s)
-    return room
+class Line:
+    """Requests, by number, and which of them have begun."""
+
+    def __init__(self, load):
+        self.load = load
+        self.begun = []
+
+    def come(self, *numbers, work_s=0.0):
+        for number in numbers:
+            self.load.begin(lambda number=number: self._begin(number, work_s))
+
+    def _begin(self, number, work_s):
+        self.begun.append(number)
+        _block(work_s)
 
 
-def busy():
-    """A load that is serving many."""
-    load = Load()
-    load.open = 1000
-    return load
+@pytest.fixture
+def line():
+    return Line(Load())
 
 
-def test_r35_while_turns_are_short_nobody_is_turned_away():
-    assert after(MOST_ROOM, *[(300, 0.9 * TURN_S)] * 200) == MOST_ROOM
+async def turn():
+    """Let the loop pass once."""
+    await asyncio.sleep(0)
 
 
-def test_r35_a_turn_that_was_too_long_leaves_room_for_what_fits_into_one():
-    assert after(100, (80, 1.6 * TURN_S)) == pytest.approx(50)
+async def test_r35_a_turn_begins_a_few_requests_and_the_next_one_goes_on(line):
+    line.come(*range(2 * A_TURN + 1))
+    begun = []
+    for _ in range(3):
+        begun.append(len(line.begun))
+        await turn()
+
+    assert begun == [A_TURN, 2 * A_TURN, 2 * A_TURN + 1]
 
 
-def test_r35_one_pause_halves_the_room_at_most_and_not_for_long():
-    paused = after(MOST_ROOM, (1, 10))
+async def test_r35_they_begin_in_the_order_in_which_they_came(line):
+    line.come(*range(20))
+    await turn()
+    line.come(*range(20, 40))
+    while line.load.waiting:
+        await turn()
 
-    assert paused == MOST_ROOM / 2
-    assert after(paused, *[(1, 0.001)] * 4) == MOST_ROOM
-
-
-def test_r35_where_old_work_fills_the_turns_one_new_request_still_is_let_in():
-    assert after(MOST_ROOM, *[(1, 4 * TURN_S)] * 50) == 1
-
-
-def test_r35_when_the_queue_has_gone_everybody_is_let_in_again():
-    full = after(MOST_ROOM, *[(200, 4 * TURN_S)] * 20)
-
-    assert after(full, *[(1, 0.001)] * 50) == MOST_ROOM
+    assert line.begun == list(range(40))
 
 
-@pytest.mark.parametrize("offered", [1.5, 3, 6])
-def test_r35_as_many_are_turned_away_as_are_too_many(offered):
-    """A model of a loop in which serving takes 0.5 ms and turning away takes a twentieth."""
-    room, served, spent, worked, longest = MOST_ROOM, 0.0, 0.0, TURN_S, 0.0
-    for turn in range(500):
-        arrived = worked * offered / 0.0005
-        begun = min(arrived, int(room))
-        worked = begun * 0.0005 + (arrived - begun) * 0.000025
-        room = room_after(room, begun, worked)
-        served, spent = served + begun * 0.0005, spent + worked
-        longest = max(longest, worked) if turn > 5 else 0.0
+async def test_r35_who_comes_when_nobody_waits_begins_at_once(line):
+    line.come(*range(A_TURN + 1))
+    for _ in range(3):
+        await turn()
+    line.come(100)
 
-    assert served / spent > (1 - offered / 20) * 0.9
-    assert longest < 2 * TURN_S
+    assert line.begun[-1] == 100
 
 
-async def test_r35_in_one_turn_as_many_are_let_in_as_there_is_room_for():
-    load = busy()
-    load.room = 20
+async def test_r35_who_comes_when_the_last_of_the_line_have_begun_need_not_wait(line):
+    line.come(*range(A_TURN + 1))
+    await turn()
+    line.come(100)
 
-    assert [load.turns_away() for _ in range(25)] == [False] * 20 + [True] * 5
-
-
-async def test_r35_in_the_next_turn_there_is_room_again():
-    load = busy()
-    load.room = 20
-    for _ in range(25):
-        load.turns_away()
-    await asyncio.sleep(0.05)
-
-    assert not load.turns_away()
+    assert line.begun[-1] == 100
 
 
-async def test_r35_few_requests_are_no_overload():
-    load = Load()
-    load.room = 1
-    let_in = [not load.turns_away() for _ in range(FEW + 1)]
+async def test_r35_one_that_cannot_begin_does_not_hold_up_the_others(line):
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    line.come(*range(A_TURN))
+    line.load.begin(lambda: 1 / 0)
+    line.come(*range(3 * A_TURN))
+    for _ in range(5):
+        await turn()
 
-    assert let_in == [True] * FEW + [False]
+    assert [type(each["exception"]) for each in told] == [ZeroDivisionError]
+    assert len(line.begun) == 4 * A_TURN
 
 
-async def test_r35_who_has_been_answered_is_not_counted_any_more():
-    load = Load()
-    load.room = 1
-    for _ in range(FEW):
-        load.turns_away()
+async def test_r35_after_a_turn_of_much_work_only_one_request_begins(line):
+    line.come(*range(A_TURN), work_s=1.1 * LONG_TURN_S / A_TURN)
+    line.come(*range(A_TURN))
+    await turn()
+    line.come(100)
 
-    load.ended(1)
+    assert len(line.begun) == A_TURN + 1
+    assert 100 not in line.begun
 
-    assert [load.turns_away(), load.turns_away()] == [False, True]
+
+async def test_r35_the_work_of_each_turn_counts_for_itself(line):
+    line.come(*range(2 * A_TURN), work_s=0.6 * LONG_TURN_S / A_TURN)
+    line.come(*range(A_TURN))
+    await turn()
+    await turn()
+
+    assert len(line.begun) == 3 * A_TURN
+
+
+async def test_r35_a_turn_in_which_the_machine_did_other_things_is_no_long_one(line):
+    line.come(*range(A_TURN))
+    time.sleep(2 * LONG_TURN_S)
+    line.come(*range(A_TURN))
+    await turn()
+
+    assert len(line.begun) == 2 * A_TURN
+
+
+async def test_r35_turned_away_is_who_would_wait_too_long(line):
+    line.load.room = 3
+    line.come(*range(A_TURN + 2))
+    before = line.load.turns_away()
+    line.come(100)
+
+    assert (before, line.load.turns_away()) == (False, True)
+
+
+async def test_r35_when_the_line_has_gone_everybody_is_let_in_again(line):
+    line.load.room = 3
+    line.come(*range(A_TURN + 3))
+    assert line.load.turns_away()
+    await turn()
+
+    assert not line.load.turns_away()
+
+
+@pytest.mark.parametrize(("per_s", "room"), [(10_000, 10_000 * LONGEST_WAIT_S), (100, FEW)])
+def test_r35_there_is_room_for_as_many_as_begin_in_time_and_always_for_a_few(per_s, room):
+    assert room_for(SAMPLE, SAMPLE / per_s) == pytest.approx(room, abs=1)
+
+
+async def test_r35_the_room_follows_how_fast_requests_begin(line):
+    line.come(*range(2 * SAMPLE + 2 * A_TURN), work_s=0.001)
+    line.come(*range(2 * SAMPLE + 2 * A_TURN))
+    rooms = set()
+    while line.load.waiting:
+        await turn()
+        rooms.add(line.load.room)
+
+    assert FEW in rooms
+    assert line.load.room > MOST_ROOM
+
+
+async def test_r35_while_nobody_waits_nothing_is_learned_of_the_room(line):
+    for _ in range(2 * SAMPLE):
+        line.come(*range(A_TURN + 1))
+        await asyncio.sleep(0.001)
+
+    assert line.load.room == MOST_ROOM
 
 
 async def test_f60_while_memory_is_short_only_a_single_request_is_let_in():
@@ -105,27 +171,6 @@ async def test_f60_while_memory_is_short_only_a_single_request_is_let_in():
     load.memory.is_short = True
 
     assert [load.turns_away(), load.turns_away()] == [False, True]
-
-
-async def test_r35_what_waits_for_a_provider_takes_no_room():
-    load = Load()
-    for _ in range(40):
-        assert not any(load.turns_away() for _ in range(50))
-        await asyncio.sleep(0.001)
-
-    assert load.room == MOST_ROOM
-
-
-async def test_r35_a_turn_that_works_too_long_is_seen_to():
-    load = Load()
-    for _ in range(100):
-        load.turns_away()
-    for _ in range(4):
-        asyncio.get_running_loop().call_soon(_block, 0.05)
-    for _ in range(2 * PASSES):
-        await asyncio.sleep(0)
-
-    assert load.room == MOST_ROOM / 2
 
 
 async def test_r35_how_many_are_turned_away_now_is_known(monkeypatch):
