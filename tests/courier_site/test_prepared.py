@@ -97,6 +97,26 @@ def test_what_could_not_be_applied_or_holds_secrets_is_refused_at_once(browser, 
     assert not PreparedChange.objects.exists()
 
 
+def test_nothing_of_this_process_gets_into_a_change(browser, monkeypatch):
+    monkeypatch.setenv("OF_THIS_PROCESS", "a-secret")
+    text = "version: 1\nmodels: [{name: gpt-4o-mini, description: '${OF_THIS_PROCESS}'}]\n"
+
+    assert "a-secret" not in enter(browser, text).content.decode()
+    assert not PreparedChange.objects.exists()
+
+
+def test_a_change_without_a_title_is_asked_for_one(browser):
+    answer = enter(browser, MORE, title="")
+
+    assert list(answer.context["adminform"].form.errors) == ["title"]
+
+
+def test_who_approved_a_change_is_who_made_the_revision():
+    preparing.approve(prepare(), "boss")
+
+    assert RecordedRevision.objects.first().author == "boss"
+
+
 def test_an_approved_change_takes_effect_at_once(browser):
     change = approve(browser, prepare())
 

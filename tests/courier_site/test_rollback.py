@@ -1,5 +1,6 @@
 """A rollback brings back what was exported, byte for byte; it opens no key and ends none."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -227,6 +228,16 @@ def test_secrets_stay_as_they_are_now(first):
     roll_back(first)
 
     assert UpstreamKey.objects.get().secret == "sk-the-new-one"
+
+
+def test_no_secret_comes_from_the_environment(first, monkeypatch):
+    for name in re.findall(r"secret: \$\{(\w+)\}", first.manifest):
+        monkeypatch.setenv(name, "sk-of-this-process")
+    change_providers()
+
+    roll_back(first)
+
+    assert UpstreamKey.objects.get().secret == manifests.UPSTREAM_SECRET
 
 
 def test_an_upstream_key_that_was_deleted_comes_back_without_a_secret(first):
