@@ -96,7 +96,7 @@ class Tape:
     async def _has_more_than(self, count: int) -> bool:
         while len(self._pieces) <= count and not self.is_over and not self._is_torn:
             await self._moved.wait()
-        return len(self._pieces) > count and not self._is_torn
+        return len(self._pieces) > count
 
     def _record(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":

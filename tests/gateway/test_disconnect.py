@@ -164,6 +164,20 @@ async def test_r10_a_whole_answer_is_awaited_for_so_long_only(call, courier, ups
     assert (await courier.last_record()).outcome == "client_disconnected"
 
 
+async def test_r10_a_stop_awaits_no_answer_of_a_client_that_is_still_there(
+    call, courier, upstream, drained, quiet_logs
+):
+    upstream.will_answer(completion("Hello."), delay=1.5)
+    async with call(model="paid") as asking:
+        await until(lambda: upstream.busy_connections)
+        courier.application._front_door.shut_down()
+        reply = await asking.read()
+
+    quiet_logs.clear()
+    assert (reply.status, reply.code) == (503, "shutting_down")
+    assert (await courier.last_record()).end_reason == "interrupted"
+
+
 async def test_r10_a_failure_that_nobody_waits_for_is_not_tried_again(
     call, courier, upstream, drained
 ):

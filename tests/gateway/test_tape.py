@@ -191,9 +191,9 @@ async def test_an_answer_is_deserted_when_the_last_has_left(
     told = []
     recorded.on_deserted = lambda: told.append(True)
     await send(b"one", whole=is_over)
+    recorded.is_detached = is_detached
     listening = [asyncio.ensure_future(play(recorded)) for _ in range(1 if is_alone else 2)]
     await asyncio.sleep(0)
-    recorded.is_detached = is_detached
 
     listening[0].cancel()
     await asyncio.wait(listening[:1])
