@@ -97,6 +97,8 @@ async def test_what_was_refused_is_told_without_a_record(chat, key, asked, code)
 
     assert row.refusal == (code or "refused")
     assert (row.key_id, row.status, row.operation) == (key.pk, reply.status, "chat")
+    assert (row.key_name, row.team_id, row.team_name) == (key.name, key.team_id, key.team.name)
+    assert row.model_asked == asked.get("model", "tiny")
     assert told["error"]["message"] == reply.error["message"].partition(" (request")[0]
     assert not await in_thread(UsageRecord.objects.exists)
 
@@ -215,6 +217,21 @@ def test_all_keys_together_have_a_bound_per_day(monkeypatch):
     rows = [counted.count(key, "code") for key in range(10) for _ in range(MOST_A_MINUTE)]
 
     assert sum(row is not None for row in rows) == 50 + 5  # the others' one of this hour
+
+
+def test_so_many_keys_are_remembered_and_the_one_that_was_not_refused_for_longest_is_not(
+    monkeypatch,
+):
+    monkeypatch.setattr(refusals, "MOST_KNOWN", 2)
+    counted = Refusals(lambda: 0.0)
+    for key in (1, 2):
+        for _ in range(MOST_A_MINUTE):
+            counted.count(key, "code")
+    counted.count(1, "code")
+
+    counted.count(3, "code")
+
+    assert [counted.count(key, "code") for key in (1, 2)] == [None, 0]
 
 
 def test_all_refusals_together_have_a_bound():

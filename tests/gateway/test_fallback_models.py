@@ -2,9 +2,10 @@
 
 import pytest
 
-from registry.models import ServedModel
+from registry.models import Revision, ServedModel
 from tests import factories
 from tests.fakes.upstream import STREAM, USAGE, completion, error_body
+from tests.gateway.test_decision import why
 
 TOO_LONG = error_body("Too long.", type="x", code="context_length_exceeded")
 REFUSED = error_body("No.", type="x", code="content_filter")
@@ -103,6 +104,8 @@ async def test_r20_models_do_not_add_to_the_calls_that_are_allowed(chat, models,
 
     assert asked(upstream) == ["tiny-one", "large"]
     assert (await courier.record(reply.request_id)).model_served == "large"
+    _, told = await why(reply)
+    assert told["left"] == [["tiny-one", "context_length_exceeded"]]
 
 
 async def test_lists_are_followed_for_one_hop_only(chat, models, courier, upstream):
@@ -120,6 +123,17 @@ async def test_lists_are_followed_for_one_hop_only(chat, models, courier, upstre
     assert asked(upstream) == ["tiny-one", "large"]
 
 
+async def test_a_model_is_no_fallback_of_its_own_and_one_that_is_gone_is_none(
+    chat, models, upstream
+):
+    await models(**fallbacks(context=("tiny-one", "gone", "large")))
+    upstream.always(TOO_LONG, status=400)
+
+    await chat(model="tiny-one")
+
+    assert asked(upstream) == ["tiny-one", "large"]
+
+
 async def test_what_is_surely_too_long_goes_there_without_being_tried(
     chat, models, courier, upstream
 ):
@@ -130,17 +144,43 @@ async def test_what_is_surely_too_long_goes_there_without_being_tried(
 
     assert (reply.content, asked(upstream)) == (FROM_LARGE, ["large"])
     assert reply.headers["x-courier-model-served"] == "large"
+    _, told = await why(reply)
+    assert (told["model"], told["left"]) == ("large", [["tiny-one", "context_length_exceeded"]])
+
+
+def narrow(*names):
+    """Have no more than ten tokens fit into these models."""
+
+    def rows():
+        ServedModel.objects.filter(name__in=names).update(context_window=10)
+        Revision.bump()
+
+    return rows
+
+
+async def test_what_is_surely_too_long_for_another_as_well_goes_to_the_next(
+    chat, models, courier, upstream
+):
+    await models()
+    await courier.make(narrow("tiny-one", "large"))
+
+    await chat(model="tiny-one", max_tokens=100)
+
+    assert asked(upstream) == ["larger"]
 
 
 async def test_what_is_surely_too_long_for_all_is_told_of_the_one_asked_for(
     chat, models, courier, upstream
 ):
-    await models(context_window=10, **fallbacks(context=()))
+    await models()
+    await courier.make(narrow("tiny-one", "large", "larger"))
 
     reply = await chat(model="tiny-one", max_tokens=100)
 
     assert (reply.status, reply.code) == (400, "context_length_exceeded")
     assert "'tiny-one'" in reply.error["message"]
+    _, told = await why(reply)
+    assert "left" not in told
 
 
 async def test_the_answer_costs_what_the_model_that_gave_it_costs(
@@ -173,6 +213,8 @@ async def test_a_budget_that_does_not_cover_the_other_model_leaves_the_refusal(
     reply = await chat(model="tiny-one", max_tokens=100)
 
     assert (reply.code, asked(upstream)) == ("context_length_exceeded", ["tiny-one"])
+    _, told = await why(reply)
+    assert (told["model"], "left" in told) == ("tiny-one", False)
 
 
 async def test_the_permission_for_the_model_asked_for_is_enough(

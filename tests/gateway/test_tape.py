@@ -142,7 +142,7 @@ async def test_one_that_grew_too_large_is_not_begun_again(recorded, send, first,
     heard, was_sent = await play(recorded)
 
     assert (was_sent, heard.messages) == (False, [])
-    assert (recorded.is_whole, room.used) == (False, 0)
+    assert (recorded.is_whole, recorded._pieces, room.used) == (False, [], 0)
     assert len(first.body) == 221
 
 
