@@ -156,6 +156,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if paths.is_urgent(path, serves_admin=settings.COURIER_ROLE == "all"):
             super()._start_asgi_task(cycle, app)
         else:
+            extensions = {**self._extensions, "courier.came_at": self.loop.time()}
+            cycle.scope["extensions"] = extensions  # type: ignore[typeddict-item]  # ours
             load.begin(partial(self._begin, cycle, app))
 
     def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:

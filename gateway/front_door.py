@@ -94,7 +94,7 @@ class FrontDoor:
         request_id = uuid7()
         extra = [(b"x-request-id", str(request_id).encode()), *cors.headers_for(scope["headers"])]
         reply = Reply(send, extra, partial(_break_off, scope))
-        caller = caller_of(request_id, scope["headers"], reply)
+        caller = caller_of(request_id, scope["headers"], reply, _came_at(scope, reply))
         if scope["method"] == "OPTIONS" and settings.COURIER_CORS_ORIGINS:
             await caller.reply.send_whole(204, cors.preflight_headers(scope["headers"]), b"")
             return
@@ -268,7 +268,7 @@ def _go_on_after_cancel() -> None:
         task.uncancel()
 
 
-def caller_of(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
+def caller_of(request_id: UUID, headers: list[Header], reply: Reply, received_at: float) -> Caller:
     """Marks of a request. The client's own are recorded if they are well-formed, never used."""
     client_id = trace_id = tags = session = b""
     key = None
@@ -286,7 +286,7 @@ def caller_of(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
             key = value if key is None else b""
     return Caller(
         request_id,
-        reply.written_at,
+        received_at,
         reply,
         client_id.decode(),
         trace_id.decode(),
@@ -294,6 +294,12 @@ def caller_of(request_id: UUID, headers: list[Header], reply: Reply) -> Caller:
         session.decode(),
         key,
     )
+
+
+def _came_at(scope: Scope, reply: Reply) -> float:
+    """When a request was there, on the event loop's clock: before it waited in line to begin."""
+    came_at: float = scope.get("extensions", {}).get("courier.came_at", reply.written_at)
+    return came_at
 
 
 def _break_off(scope: Scope) -> None:

@@ -153,7 +153,8 @@ def _request(imagined: Imagined) -> GatewayRequest:
         "headers": headers,
     }
     request = GatewayRequest(scope, BytesIO())
-    request.caller = caller_of(_id_at(imagined.moment), headers, Reply(_send_nothing, []))
+    reply = Reply(_send_nothing, [])
+    request.caller = caller_of(_id_at(imagined.moment), headers, reply, reply.written_at)
     request.raw = imagined.body if imagined.body is not None else _body_of(imagined)
     return request
 

@@ -1,12 +1,16 @@
 """What answers tell about themselves is true, and as much as administrators want told."""
 
+import asyncio
 import time
 
 import pytest
 
+from courier_site import protocol
 from gateway import disclosure
+from gateway.shedding import A_TURN, Load
 from tests import factories
 from tests.fakes.upstream import STREAM, completion
+from tests.gateway.conftest import until
 
 OWN = {f"x-courier-{name}" for name in disclosure.NAMES}
 
@@ -91,6 +95,23 @@ async def test_all_are_told_where_nothing_else_is_said(chat, upstream, budget):
     upstream.will_answer(completion())
 
     assert own_headers(await chat()) == OWN - {"x-courier-dropped-params"}
+
+
+async def test_r35_waiting_in_line_is_overhead_and_is_recorded(
+    chat, courier, upstream, monkeypatch
+):
+    line = Load()
+    line._begun = A_TURN
+    monkeypatch.setattr(protocol, "load", line)
+    upstream.will_answer(completion())
+    asking = asyncio.create_task(chat())
+    await until(lambda: line.waiting)
+    await asyncio.sleep(0.3)
+    line._next_turn()
+    reply = await asking
+
+    assert float(reply.headers["x-courier-overhead-ms"]) > 290
+    assert (await courier.record(reply.request_id)).total_ms >= 290
 
 
 @pytest.mark.parametrize(
