@@ -1,5 +1,7 @@
 """Strategies, sessions, wildcards and policies, as requests meet them."""
 
+import asyncio
+
 import pytest
 
 from gateway import load as load_module
@@ -8,6 +10,7 @@ from gateway.throttle import LEAST, throttle
 from registry import snapshot
 from tests import factories
 from tests.fakes.upstream import completion, error_body
+from tests.gateway.conftest import until
 
 
 @pytest.fixture
@@ -153,6 +156,24 @@ async def test_a_budget_too_small_for_the_dear_route_is_enough_for_the_cheap_one
     reply = await ask(chat, upstream, max_tokens=1000)
 
     assert (reply.status, asked(upstream)) == (200, ["cheap"])
+
+
+async def test_a_budget_that_is_held_for_others_is_enough_for_the_cheap_route(
+    chat, pair, upstream, team, courier
+):
+    policy = {"when": {"budget_used_at_least": 90}, "then": {"pin": ["*/cheap"]}}
+    await pair(policy, strategy="priority")
+    await courier.make(lambda: factories.make_budget(amount="0.15", team=team))
+    for name in ("dear", "cheap"):
+        upstream.for_model(name, completion(), delay=1.0 if name == "dear" else 0)
+    # What `dear` may cost with 1,000 tokens of output is two thirds of it.
+    held = asyncio.ensure_future(chat(model="pair", max_tokens=1000))
+    await until(lambda: upstream.requests)
+
+    reply = await chat(model="pair", max_tokens=1000)
+
+    assert (reply.status, asked(upstream)) == (200, ["dear", "cheap"])
+    assert (await held).status == 200
 
 
 async def test_without_such_a_policy_it_is_refused(chat, pair, upstream, team, courier):

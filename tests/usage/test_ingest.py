@@ -6,14 +6,14 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lib.ids import hour_of, uuid7
 from tests import factories
 from tests.usage.spools import OwnSpool, empty_log, make_record
-from usage import frames, ingest, spool
+from usage import frames, ingest, ledger, spool
 from usage.models import QuarantinedRecord, SpoolCursor, StaleHour, UsageRecord
 from usage.records import encoded
 
@@ -98,6 +98,57 @@ def test_a_shipped_segment_that_was_left_behind_is_deleted(own):
 
     assert own.segments == [own.spool.segments[-1].path]
     assert not SpoolCursor.objects.exists()
+
+
+def test_a_process_that_stops_deletes_no_segment_for_it_may_be_anothers_by_now(own):
+    own.record(make_record())
+    own.spool._roll()
+    own.shipper._stopping.set()
+
+    own.ship()
+
+    assert len(own.segments) == 2
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """While it lasts, the database takes nothing."""
+
+    def refuse(rows):
+        raise OperationalError("It is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "add", refuse)
+        yield patch
+
+
+def test_f46_what_the_database_did_not_take_is_shipped_when_it_does(own, away):
+    own.record(record := make_record())
+    with pytest.raises(OperationalError):
+        own.ship()
+    away.undo()
+
+    own.ship()
+
+    assert ids() == {record.request_id}
+    assert not QuarantinedRecord.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_f43_a_database_that_is_away_is_asked_less_and_less_often_and_then_as_before(own, away):
+    own.record(record := make_record())
+    waits = []
+    for _ in range(7):
+        own.shipper._try()
+        waits.append(own.shipper._backoff_s)
+    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+    assert ledger.connection().connection is None
+    away.undo()
+
+    own.shipper._try()
+
+    assert own.shipper._backoff_s == 0
+    assert ids() == {record.request_id}
 
 
 def test_a_segment_is_kept_as_long_as_a_request_in_it_is_open(own):
