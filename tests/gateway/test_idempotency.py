@@ -11,7 +11,7 @@ import redis
 from accounts.models import ApiKey
 from gateway import claims, idempotency, tape
 from gateway.claims import RedisClaims
-from gateway.idempotency import Asked, Repeats
+from gateway.idempotency import Asked, First, Repeats
 from gateway.idempotency_errors import (
     IdempotencyInProgress,
     IdempotencyUnavailable,
@@ -88,6 +88,10 @@ def test_a_request_is_the_same_with_the_same_query_and_body(other):
     assert asked(**other).name == asked().name
 
 
+def test_what_is_hashed_is_cut_in_one_way_only():
+    assert asked(query=b"a\0", body=b"b").digest != asked(query=b"a", body=b"\0b").digest
+
+
 def test_names_are_of_no_use_to_those_without_the_pepper(settings):
     name = asked().name
     settings.COURIER_KEY_PEPPER = "another pepper that is long enough to be one"
@@ -147,6 +151,16 @@ async def test_another_instance_waits_for_the_answer(instances):
     found = await waiting
 
     assert (found.status, found._pieces) == (200, [b"mine"])
+
+
+async def test_two_who_ask_one_instance_at_once_are_given_one_answer(instances, settings):
+    settings.COURIER_IDEMPOTENCY = "memory"
+    one, _ = instances
+
+    found = await asyncio.gather(*(one.repeats.join(asked()) for _ in range(2)))
+
+    (first,) = [each for each in found if isinstance(each, First)]
+    assert first.tape in found
 
 
 async def test_another_instance_does_not_wait_for_ever(instances, monkeypatch):

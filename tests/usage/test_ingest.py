@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lib.ids import hour_of, uuid7
 from tests import factories
 from tests.usage.spools import OwnSpool, empty_log, make_record
+from tests.usage.test_decisions import make_refusal
 from usage import frames, ingest, ledger, spool
 from usage.models import QuarantinedRecord, SpoolCursor, StaleHour, UsageRecord
 from usage.records import encoded
@@ -67,6 +68,18 @@ def test_more_than_a_batch_arrives_whole(own, monkeypatch):
     own.ship()
 
     assert ids() == {record.request_id for record in records}
+
+
+def test_f42_no_batch_is_larger_than_it_may_be(own, monkeypatch):
+    monkeypatch.setattr(ingest, "BATCH", 7)
+    for _ in range(10):
+        own.record(make_record(), make_record())
+        own.recorder.refuse(make_refusal())
+
+    batches = ingest.batches(spool.lines(own.segments[0], 0))
+
+    sizes = [len(batch.rows) + len(batch.refusals) for batch in batches]
+    assert sizes == [7, 7, 7, 7, 2]
 
 
 def test_the_cursor_says_how_far_a_segment_is_shipped(own):

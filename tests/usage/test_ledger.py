@@ -91,6 +91,16 @@ def test_an_attempt_that_the_database_refuses_is_set_aside_alone(own):
     assert "IntegrityError" in QuarantinedRecord.objects.get().reason
 
 
+def test_a_record_that_the_database_refuses_takes_its_attempts_along(own):
+    own.record(make_record(key_id=None, tries=[make_attempt()]), make_record())
+
+    own.ship()
+
+    assert UsageRecord.objects.count() == 1
+    assert not UsageAttempt.objects.exists()
+    assert bytes(QuarantinedRecord.objects.get().raw).startswith(frames.CLOSE)
+
+
 def test_hostile_text_in_an_attempt_is_made_to_fit(own):
     own.record(make_record(tries=[make_attempt(upstream_model="\ud800\x00" + "x" * 1_000_000)]))
 
