@@ -7,7 +7,7 @@ from accounts import keys
 from courier_site import manifest
 from courier_site.revising import recording
 from registry.models import Provider, RecordedRevision, Revision, ServedModel
-from registry.revisions import Making, made_by
+from registry.revisions import Making, made_by, on_revision
 from tests.courier_site import forms, manifests
 from tests.factories import make_key, make_model, make_provider, make_team, make_upstream_key
 
@@ -166,6 +166,16 @@ def test_a_change_by_a_program_that_does_not_say_who_it_is_is_a_revision():
 
     assert newest().changes == ["add provider first"]
     assert newest().origin == "command"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_holds_although_it_could_not_be_written_down(request):
+    on_revision(recording.record, lambda: 1 / 0)
+    request.addfinalizer(lambda: on_revision(recording.record, recording.catch_up))
+    make_provider("first")
+
+    assert Provider.objects.exists()
+    assert newest() is None
 
 
 @pytest.mark.django_db(transaction=True)
