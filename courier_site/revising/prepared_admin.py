@@ -87,9 +87,6 @@ class PreparedChangeAdmin(Confirming, ReadOnlyAdmin):
         is_open = obj.state in (State.WAITING, State.SCHEDULED)
         return (self.about, self.who, *([self.planned] if is_open else []), self.text)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: PreparedChange | None = None) -> Any:
-        return ("condition", "would_change", "manifest_told") if obj else ()
-
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         change = self.get_object(request, str(object_id))
         shown = BUTTONS.get(State(change.state), set()) if change else set()

@@ -195,6 +195,10 @@ def test_who_and_why_are_kept_as_far_as_there_is_room(provider):
     assert (newest().author, newest().note) == ("a" * 255, "n" * 500)
 
 
+def test_the_first_revision_may_hold_nothing():
+    assert record().number == 1
+
+
 def test_a_program_tells_its_command_and_nothing_that_may_be_secret(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/srv/manage.py", "shell", "--secret", "sk-typed"])
     make_provider("first")
