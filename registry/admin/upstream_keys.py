@@ -11,7 +11,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -151,9 +151,6 @@ class UpstreamKeyAdmin(ModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: UpstreamKey | None = None) -> bool:
         allowed: bool = super().has_change_permission(request, obj)
         return allowed and not (obj and obj.provider.managed_by)
-
-    def response_post_save_change(self, request: HttpRequest, obj: UpstreamKey) -> HttpResponse:
-        return HttpResponseRedirect(reverse("admin:registry_upstreamkey_changelist"))
 
     @admin.display(description="Provider", ordering="provider")
     def provider_link(self, key: UpstreamKey) -> SafeString:

@@ -147,6 +147,7 @@ def test_a_change_that_is_rolled_back_is_no_revision(provider):
     with pytest.raises(ZeroDivisionError):
         fail_after_changing(provider)
 
+    assert Provider.objects.get().enabled
     assert newest().number == number
 
 
@@ -196,6 +197,8 @@ def test_who_and_why_are_kept_as_far_as_there_is_room(provider):
 
 
 def test_the_first_revision_may_hold_nothing():
+    make_provider().delete()
+
     assert record().number == 1
 
 
