@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from gateway import claims
-from gateway.claims import MOST_SENDS, RedisClaims, State
+from gateway.claims import MOST_SENDS, LocalClaims, RedisClaims, State
 from gateway.idempotency_errors import IdempotencyUnavailable
 from tests.gateway.conftest import WITHIN_S
 from tests.services import free_port
@@ -196,6 +196,18 @@ async def test_what_gets_lost_again_and_again_is_told_three_times(broken, name):
 async def is_answered(claims):
     with contextlib.suppress(IdempotencyUnavailable):
         return bool(await claims.claim("another", "", ""))
+
+
+async def test_one_process_remembers_so_many_keys_and_forgets_the_oldest(monkeypatch):
+    monkeypatch.setattr(claims, "MOST_CLAIMS", 2)
+    local = LocalClaims()
+    for name in ("first", "second", "third"):
+        await local.claim(name, "digest", "mine")
+        local.keep(name, "digest", "mine", "")
+
+    states = [(await local.claim(name, "digest", "yours")).state for name in ("first", "third")]
+
+    assert states == [State.NEW, State.DONE]
 
 
 async def test_without_redis_nobody_knows(name):
