@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 
+from courier_site import patience
 from gateway.client_address import is_trusted, peer_of
 from gateway.front_door import BODY_IDLE_S, BODY_TIMEOUT_S, Scope
 from gateway.reply import Receive, Send
@@ -52,7 +53,8 @@ async def serve(admin: Application, scope: Scope, receive: Receive, send: Send) 
     """Let the admin answer, if the request can be read."""
     _forget_claims(scope)
     body = Body(receive, settings.COURIER_MAX_BODY)
-    await admin(scope, body.receive, send)
+    with patience.bounded():
+        await admin(scope, body.receive, send)
     if body.fault:
         await _answer(send, *body.fault)
 

@@ -11,6 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import add_never_cache_headers
 
+from courier_site import patience
+
 logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -22,6 +24,11 @@ ADMIN_POLICY = (
     "frame-ancestors 'none'"
 )
 
+TOO_SLOW = (
+    "<!doctype html><title>Courier</title><h1>This page took the database too long</h1>"
+    "<p>It was given up, so that others are served. Nothing was changed. Ask for less, such as "
+    "fewer days or one team; COURIER_PAGE_TIMEOUT allows more time.</p>"
+)
 AWAY = (
     "<!doctype html><title>Courier</title><h1>The database does not answer</h1>"
     "<p>Requests to the API go on. Load this page again in a moment.</p>"
@@ -46,6 +53,8 @@ class DatabaseAway:
         if not isinstance(error, OperationalError | InterfaceError):
             return None
         logger.warning("a page was not shown: %s", type(error.__cause__ or error).__name__)
+        if patience.is_over(error):
+            return HttpResponse(TOO_SLOW, status=503)
         return HttpResponse(AWAY, status=503, headers={"Retry-After": "1"})
 
 

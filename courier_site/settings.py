@@ -311,6 +311,8 @@ COURIER_METRICS_TOKEN: str = env.str("COURIER_METRICS_TOKEN", default="").strip(
 COURIER_STOP_DELAY_S: float = env.float("COURIER_STOP_DELAY", default=0)
 #: Seconds that open streams get after that.
 COURIER_DRAIN_S: float = env.float("COURIER_DRAIN", default=30)
+#: Seconds that PostgreSQL may work on one statement of a page of the admin; 0: any number.
+COURIER_PAGE_TIMEOUT_S: float = env.float("COURIER_PAGE_TIMEOUT", default=15)
 SPOOL_DIR = DATA_DIR / "spool"
 #: Uploads that have to be kept before they can be sent are here, in files without a name.
 UPLOAD_DIR = DATA_DIR / "uploads"
