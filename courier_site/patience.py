@@ -32,6 +32,11 @@ def bounded() -> Iterator[None]:
         _shows_a_page.reset(token)
 
 
+def most_ms() -> int:
+    """How long a statement may take here, in milliseconds; 0: any time."""
+    return int(settings.COURIER_PAGE_TIMEOUT_S * 1000) if _shows_a_page.get() else 0
+
+
 def is_over(error: Exception) -> bool:
     """Whether a statement was given up for having taken too long."""
     return getattr(error.__cause__, "sqlstate", None) == GIVEN_UP
@@ -41,8 +46,7 @@ def is_over(error: Exception) -> bool:
 def _bound(connection: BaseDatabaseWrapper, **_: Any) -> None:
     if connection.vendor != "postgresql":
         return
-    wanted_ms = int(settings.COURIER_PAGE_TIMEOUT_S * 1000) if _shows_a_page.get() else 0
-    taken = connection.connection
+    wanted_ms, taken = most_ms(), connection.connection
     if getattr(taken, "courier_bound_ms", 0) != wanted_ms:
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, false)", [str(wanted_ms)])

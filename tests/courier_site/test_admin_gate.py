@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
+from asgiref.sync import sync_to_async
 
-from courier_site import admin_gate
+from courier_site import admin_gate, patience
 
 
 class Admin:
@@ -105,3 +106,14 @@ async def test_s04_a_trusted_proxy_may_say_it(settings):
     _, admin = await ask(b"", headers=CLAIMS, peer="10.1.2.3")
 
     assert admin.headers == dict(CLAIMS)
+
+
+async def test_s44_statements_of_a_page_are_bounded_in_whichever_thread(settings):
+    settings.COURIER_PAGE_TIMEOUT_S, seen = 2.5, []
+
+    async def page(scope, receive, send):
+        seen.append(await sync_to_async(patience.most_ms)())
+
+    await admin_gate.serve(page, {"headers": [], "client": None}, None, None)
+
+    assert (seen, patience.most_ms()) == ([2_500], 0)
