@@ -8,7 +8,7 @@ from courier_site.celery import app
 from tests.sources import CHECKOUT, modules
 
 #: Beside the ledger's package, `usage`: sets a time limit for one lock.
-WRITE_SQL = {"courier_site/preparation.py"}
+WRITE_SQL = {"courier_site/patience.py", "courier_site/preparation.py"}
 #: How Django is given SQL.
 RAW_SQL = {"RawSQL", "extra", "raw", "cursor", "execute", "executemany"}
 #: Of Redis, which takes no SQL.
