@@ -198,6 +198,59 @@ async def is_answered(claims):
         return bool(await claims.claim("another", "", ""))
 
 
+class Silent:
+    """A line to Redis on which nothing goes out by itself."""
+
+    def __init__(self):
+        self.asked = []
+        self.told = []
+        self.call, self.post = self.asked.append, self.told.append
+
+
+@pytest.fixture
+async def silent():
+    """Somebody who claims a key: the task, and the line that it waits at."""
+    one = RedisClaims("redis://127.0.0.1:1/0")
+    one._line = line = Silent()
+    claiming = asyncio.ensure_future(one.claim("name", "digest", "mine"))
+    await asyncio.sleep(0)
+    yield claiming, line
+    claiming.cancel()
+
+
+@pytest.mark.parametrize(("sent", "let_go"), [(0, 0), (1, 1)])
+async def test_a_claim_that_may_have_arrived_is_let_go_when_its_answer_is_lost(
+    silent, sent, let_go
+):
+    claiming, line = silent
+    line.asked[0].sent = sent
+    line.asked[0].fail()
+
+    with pytest.raises(IdempotencyUnavailable):
+        await claiming
+    assert len(line.told) == let_go
+
+
+async def test_a_claim_is_let_go_whose_answer_came_as_its_client_left(silent):
+    claiming, line = silent
+    line.asked[0].succeed([b"new", b""])
+    claiming.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await claiming
+    assert len(line.told) == 1
+
+
+async def test_a_claim_is_let_go_once_whose_answer_comes_after_its_client_has_left(silent):
+    claiming, line = silent
+    claiming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await claiming
+    line.asked[0].succeed([b"new", b""])
+
+    assert len(line.told) == 1
+
+
 async def test_one_process_remembers_so_many_keys_and_forgets_the_oldest(monkeypatch):
     monkeypatch.setattr(claims, "MOST_CLAIMS", 2)
     local = LocalClaims()
