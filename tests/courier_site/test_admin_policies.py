@@ -1,10 +1,12 @@
 """Routing policies in the admin: every condition and action in a field of its own."""
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.contrib.messages import get_messages
 
 from registry.models import RoutingPolicy
-from tests.factories import make_policy, make_provider
+from tests.factories import make_policy, make_provider, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -140,3 +142,36 @@ def test_who_may_only_look_reads_what_a_policy_asks_and_does(browser):
 
     assert "hours: 22:00-06:00" in page
     assert "prefer: beta" in page
+
+
+def switch(browser, action):
+    rows = [policy.pk for policy in RoutingPolicy.objects.all()]
+    answer = browser.post(LIST, {"action": action, "_selected_action": rows})
+    return " ".join(map(str, get_messages(answer.wsgi_request)))
+
+
+def test_many_are_switched_at_once_but_for_those_of_a_manifest(browser):
+    make_policy("own", then={"last": True})
+    make_policy("managed", then={"last": True}, managed_by="courier.yaml")
+
+    said = switch(browser, "disable")
+
+    assert list(RoutingPolicy.objects.values_list("name", "enabled")) == [
+        ("managed", True),
+        ("own", False),
+    ]
+    assert "1 left as they were: they come from a manifest" in said
+    assert LogEntry.objects.get().change_message == "Switched off."
+
+
+@pytest.mark.parametrize("action", ["enable", "disable"])
+def test_who_may_only_look_switches_nothing(client, action):
+    viewer = make_user(is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_routingpolicy"))
+    client.force_login(viewer)
+    before = action == "disable"
+    make_policy(then={"last": True}, enabled=before)
+
+    switch(client, action)
+
+    assert RoutingPolicy.objects.get().enabled is before

@@ -219,6 +219,13 @@ def test_the_plan_of_a_rollback_changes_nothing(first):
     assert RecordedRevision.objects.count() == 1
 
 
+def test_a_rollback_does_what_was_planned(first):
+    rename_everything()
+    planned = rollback.plan(first)
+
+    assert roll_back(first).changes == planned.changes
+
+
 def test_secrets_stay_as_they_are_now(first):
     row = UpstreamKey.objects.get()
     row.seal("sk-the-new-one")
