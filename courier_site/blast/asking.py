@@ -36,6 +36,17 @@ REASON = "impact_reason"
 #: Fields of a form that the page writes anew.
 OWN = frozenset({SEEN, REASON, ACTION_CHECKBOX_NAME, "csrfmiddlewaretoken", "confirmed", "action"})
 
+#: What Django's own pages and its action do.
+FORMS = {
+    "add": "Add",
+    "change": "Change",
+    "changelist": "Change",
+    "delete": "Delete",
+    "delete_selected": "Delete",
+}
+#: Where forms that ask for a reason have it.
+WHY = "why"
+
 
 class MustAsk(Exception):
     """What the form did is undone, and this is asked first."""
@@ -107,7 +118,11 @@ def page(request: HttpRequest, found: Impact) -> HttpResponse:
         noun=str(model._meta.verbose_name),
         consequence="It takes something from those who are served now.",
         variant="danger",
-        form=ReasonForm(request.POST if is_sent else None, is_needed=found.blocks),
+        form=ReasonForm(
+            request.POST if is_sent else None,
+            initial={REASON: request.POST.get(WHY, "")},
+            is_needed=found.blocks,
+        ),
         details=impact.told(found),
         kept=[*_kept(request), (SEEN, "yes")],
     )
@@ -142,13 +157,13 @@ def _model_of(request: HttpRequest) -> type[Model]:
 
 
 def _verb(request: HttpRequest) -> str:
-    name = str(request.resolver_match and request.resolver_match.url_name)
-    action = request.POST.get("action", "")
-    if name.endswith("_delete") or action == "delete_selected":
-        return "Delete"
-    if name.endswith("_add"):
-        return "Add"
-    return action.replace("_", " ").capitalize() if action else "Change"
+    """What the button said that was pressed."""
+    where = request.resolver_match
+    _, _, of_page = str(where and where.url_name).split("_", 2)
+    action = request.POST.get("action") or of_page.removesuffix("_one")
+    if action in FORMS:
+        return FORMS[action]
+    return action.replace("_", " ").capitalize()
 
 
 def _rows(request: HttpRequest) -> list[Model]:

@@ -2,9 +2,13 @@
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
-from registry.models import Provider, Route, ServedModel, UpstreamKey
+from courier_site.revising import recording
+from registry.models import Provider, RecordedRevision, Route, ServedModel, UpstreamKey
+from registry.revisions import Making
 from tests.courier_site.impacts import YES, act, impact
+from tests.courier_site.rows import make_day
 from tests.factories import make_limit, make_model, make_provider, make_upstream_key
 
 pytestmark = pytest.mark.django_db
@@ -46,9 +50,26 @@ def take_out(browser, scene):
     return act(browser, "registry_upstreamkey", "take_out", *UpstreamKey.objects.all())
 
 
+def restore(browser, scene, why=""):
+    """Go back to before another model was there, which is in use."""
+    make_model("later", Provider.objects.get(name="main"))
+    make_day(scene["one"], timezone.now().date(), provider_name="main", model="later", requests=5)
+    recording.record(Making("command", "test"))
+    first, last = RecordedRevision.objects.order_by("number")
+    url = reverse("admin:registry_recordedrevision_restore_one", args=[first.number])
+    return browser.post(url, {"confirmed": "yes", "seen": last.number, "why": why})
+
+
+def test_a_reason_that_was_given_is_not_asked_for_again(browser, scene):
+    page = impact(restore(browser, scene, why="it was slow"))
+
+    assert 'name="impact_reason" value="it was slow"' in page
+
+
 @pytest.mark.parametrize(
     ("send", "said"),
     [
+        (restore, "Restore this revision?"),
         (change_limit, "Change this rate limit?"),
         (add_limit, "Add this rate limit?"),
         (delete_a_model, "Delete this model?"),

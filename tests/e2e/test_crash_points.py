@@ -45,13 +45,15 @@ def begin(courier, name=""):
 
 
 async def traffic(courier, whole):
-    """Some answers at once and some streams, one of them never read to its end."""
+    """Some answers at once and some streams, one of them read late."""
     calls = [try_to_ask(courier, model=MODEL, stream=True) for _ in range(3)]
     calls += [try_to_ask(courier, model="any") for _ in range(whole)]
-    async with Call(courier, model=MODEL, stream=True) as unread:
+    async with Call(courier, model=MODEL, stream=True) as late:
+        rest = await asyncio.gather(*calls)
+        # It was asked for first, and most likely comes to its end first.
         with contextlib.suppress(*BROKEN):
-            await unread.read_head()
-        return [unread.reply, *await asyncio.gather(*calls)]
+            await late.read()
+        return [late.reply, *rest]
 
 
 def death_of(courier):
