@@ -26,7 +26,7 @@ IS_WHOLE = LASTS_S >= HOUR_S
 WARM_S = LASTS_S // 3
 SAMPLE_EVERY_S = 5 if IS_WHOLE else 1
 #: About half of what one server can do, where the machine has nothing else to do.
-CALLERS = 24
+CALLERS = 44
 #: MB per 10 minutes. Of minutes the warm-up is a part; a leak of 1 KB per request is 60 MB.
 MOST_GROWTH = 1 if IS_WHOLE else 30
 #: What is counted wavers with the load.
