@@ -162,7 +162,7 @@ async def test_a_budget_that_is_held_for_others_is_enough_for_the_cheap_route(
     chat, pair, upstream, team, courier
 ):
     policy = {"when": {"budget_used_at_least": 90}, "then": {"pin": ["*/cheap"]}}
-    await pair(policy, strategy="priority")
+    await pair({"then": {"prefer": ["*/dear"]}}, policy)
     await courier.make(lambda: factories.make_budget(amount="0.15", team=team))
     for name in ("dear", "cheap"):
         upstream.for_model(name, completion(), delay=1.0 if name == "dear" else 0)

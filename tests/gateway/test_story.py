@@ -302,7 +302,7 @@ def test_a_call_that_was_sent_in_parts_tells_how_many():
     assert rows("Upstream calls", calls=[parts], outcome="ok")[0][3] == "answered, in 4 calls"
 
 
-@pytest.mark.parametrize(("last", "mark"), [(CALL, Mark.PASSED), (FAILED, Mark.FAILED)])
+@pytest.mark.parametrize(("last", "mark"), [(CALL, Mark.RECOVERED), (FAILED, Mark.FAILED)])
 def test_calls_have_failed_where_the_client_got_nothing_of_the_last(last, mark):
     step = tell(calls=[FAILED, last], outcome="x", end_reason="")["Upstream calls"]
 
