@@ -163,10 +163,11 @@ class _Run:
         return client
 
     async def _ask(self, due_at):
-        while self.free and self.free[-1].transport.is_closing():
-            self.clients.remove(self.free.pop())
+        while self.free and self.free[0].transport.is_closing():
+            self.clients.remove(self.free.popleft())
+        # In turn: one that is never used is closed by the server, maybe just when it is.
         if self.free:
-            self.free.pop().ask(self.request, due_at)
+            self.free.popleft().ask(self.request, due_at)
         elif len(self.clients) < self.connections:
             (await self._connect()).ask(self.request, due_at)
         else:

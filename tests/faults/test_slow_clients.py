@@ -49,7 +49,7 @@ def template(tmp_path_factory, chaos_process):
                 "keys": [{"name": "first", "secret": UPSTREAM_KEY}],
             },
         ],
-        "models": [model("tiny", "here"), model("at once", "here"), model("after 0.1 s", "there")],
+        "models": [model("tiny", "here"), model("at-once", "here"), model("after-0.1-s", "there")],
         "teams": [{"name": "research"}],
         "keys": [{"name": "one", "team": "research", "secret": KEY, "models": ["*"]}],
     })  # fmt: skip
@@ -149,31 +149,33 @@ async def test_f59_at_the_limit_of_open_files_new_work_is_refused_and_all_recove
     figure("F59", "of 400 connections with 256 files: refused, then served again", "no crash")
 
 
-@pytest.mark.parametrize(("model", "clients"), [("at once", 32), ("after 0.1 s", 160)])
-async def test_r35_three_times_what_it_can_do(courier, chaos, model, clients):
+async def test_r35_three_times_what_it_can_do(courier, chaos):
     """The process has a core for itself, its load and the provider the other one. What it gets
     done is measured by its CPU time, for the machine may be busy with others."""
-    chaos.always("after 0.1 s", Pause(0.1), *whole(completion()))
+    chaos.always("after-0.1-s", Pause(0.1), *whole(completion()))
     favor(chaos.pid, max(os.sched_getaffinity(0)))
     favor(courier._process.pid, min(os.sched_getaffinity(0)))
-    request = asking_for(model)
-    await asyncio.to_thread(apart, saturate, courier.port, request, clients=clients, for_s=2)
-    peak = await under(courier, saturate, request, clients=clients, for_s=4)
-    load = await under(courier, offer, request, rate=3 * peak.per_cpu_s, for_s=6)
+    for asked, clients in (("at-once", 32), ("after-0.1-s", 160)):
+        request = asking_for(asked)
+        await asyncio.to_thread(apart, saturate, courier.port, request, clients=clients, for_s=2)
+        peak = await under(courier, saturate, request, clients=clients, for_s=4)
+        load = await under(courier, offer, request, rate=3 * peak.per_cpu_s, for_s=6)
 
-    goodput = load.per_cpu_s / peak.per_cpu_s
-    figure("R35", f"a provider that answers {model}: goodput {goodput:.0%} of peak", "≥ 85 %")
-    middle, late = 1000 * load.seen.within(0.5, 503), 1000 * load.seen.within(0.99, 503)
-    figure("R35", f"turned away within {middle:.0f} ms (median), p99 {late:.0f} ms", "≤ 50 ms")
-    slower = load.seen.within(0.99) / peak.seen.within(0.99)
-    figure("R35", f"p99 of the admitted {slower:.1f} × that at the peak", "≤ 2 ×")
-    figure("R35", f"health and the admin within {load.slowest:.2f} s", "≤ 1 s")
-    print(f"\n{goodput:.0%} {middle:.0f} ms {late:.0f} ms {slower:.1f} x {load.slowest:.2f} s")
-    assert load.seen.count(503) > 0
-    assert {status for status, _ in load.seen.answers} <= {200, 503}
-    assert goodput > 0.5
-    assert middle < 4 * 50
-    assert load.slowest < 1 + LATE_S
+        goodput = load.per_cpu_s / peak.per_cpu_s
+        middle, late = load.seen.within(0.5, 503), load.seen.within(0.99, 503)
+        slower = load.seen.within(0.99) / peak.seen.within(0.99)
+        seen = (
+            f"a provider that answers {asked.replace('-', ' ')}: goodput {goodput:.0%} of peak, "
+            f"turned away within {1000 * middle:.0f} ms (p99 {1000 * late:.0f}), p99 of the "
+            f"admitted {slower:.1f} × that at the peak, the admin within {load.slowest:.2f} s"
+        )
+        figure("R35", seen, "≥ 85 %, ≤ 50 ms, ≤ 2 ×, ≤ 1 s")
+        print(f"\n{seen}")
+        assert load.seen.count(503) > 0
+        assert {status for status, _ in load.seen.answers} <= {200, 503}
+        assert goodput > 0.5
+        assert middle < 0.2
+        assert load.slowest < 1 + LATE_S
 
 
 def asking_for(model):
