@@ -152,8 +152,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Begin to serve a request when it is its turn; what is urgent has none."""
-        path = paths.corrected(cycle.scope["path"])
-        if paths.is_urgent(path, serves_admin=settings.COURIER_ROLE == "all"):
+        if _is_urgent(paths.corrected(cycle.scope["path"])):
             super()._start_asgi_task(cycle, app)
         else:
             extensions = {**self._extensions, "courier.came_at": self.loop.time()}
@@ -224,7 +223,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._open += 1
             return False
         path = paths.of_url(self.url)
-        if paths.is_urgent(path, serves_admin=settings.COURIER_ROLE == "all") or self._is_busy():
+        if _is_urgent(path) or self._is_busy():
             return False
         load.turned_away += 1
         self.transport.write(shedding.answer_to(path))
@@ -280,3 +279,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return True
         # Of a request whose own body is nonsense nothing has been answered yet.
         return not self.pipeline and self.cycle.more_body and not self.cycle.response_started
+
+
+def _is_urgent(path: str) -> bool:
+    """Whether this server answers it under any load, and at once."""
+    return paths.is_urgent(path, serves_admin=settings.COURIER_ROLE == "all")
