@@ -9,6 +9,7 @@ from tests.fakes.upstream import (
     HELLO,
     RESET,
     STALL,
+    Gate,
     Pause,
     ScriptedUpstream,
 )
@@ -19,7 +20,7 @@ ASK = {"model": "tiny", "messages": []}
 
 @pytest.fixture
 def client(upstream):
-    with httpx.Client(base_url=upstream.url, trust_env=False, timeout=5) as client:
+    with httpx.Client(base_url=upstream.url, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -45,6 +46,21 @@ def test_it_plays_its_script_in_order(upstream, client):
 
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "3")
     assert streamed.content == HELLO + DONE
+
+
+def test_it_waits_at_a_gate_until_that_is_opened_and_then_at_it_no_more(upstream, client):
+    gate = Gate()
+    upstream.always(HELLO, gate, DONE)
+
+    with client.stream("POST", "/chat/completions", json=ASK) as answer:
+        pieces = answer.iter_raw()
+        first, waits = next(pieces), upstream.busy_connections
+        gate.open()
+        rest = b"".join(pieces)
+    again = client.post("/chat/completions", json=ASK)
+
+    assert (first, waits, rest) == (HELLO, 1, DONE)
+    assert again.content == HELLO + DONE
 
 
 def test_it_keeps_what_it_was_sent(upstream, client):

@@ -21,6 +21,26 @@ class Pause:
     seconds: float
 
 
+class Gate:
+    """Where answers wait until a test opens it, whatever the time."""
+
+    def __init__(self):
+        self._is_open = False
+        #: What to call to wake each that waits.
+        self._wakes = []
+
+    def open(self):
+        self._is_open = True
+        for wake in self._wakes:
+            wake()
+
+    async def wait(self):
+        opened, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._wakes.append(lambda: loop.call_soon_threadsafe(opened.set))
+        if not self._is_open:  # asked last: it may be opened by another thread
+            await opened.wait()
+
+
 class _Ending:
     def __init__(self, name):
         self.name = name
@@ -39,7 +59,7 @@ STALL = _Ending("STALL")
 
 @dataclass(frozen=True)
 class Answer:
-    """Status and headers, then `parts` one by one: bytes, pauses, and at most one ending."""
+    """Status and headers, then `parts` one by one: bytes, pauses, gates, at most one ending."""
 
     parts: tuple = ()
     status: int = 200
@@ -363,9 +383,12 @@ class _Connection(asyncio.Protocol):
         self._next_request()
 
     async def _end_or_wait(self, step):
-        """Play a pause or an ending. Returns whether the connection is done for."""
+        """Play a pause, a gate or an ending. Returns whether the connection is done for."""
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
+            return False
+        if isinstance(step, Gate):
+            await step.wait()
             return False
         if step is STALL:
             await asyncio.Event().wait()
