@@ -18,6 +18,7 @@ from accounts.rules import BudgetRule
 from usage import spending
 from usage.models import Alert
 from usage.money import dollars
+from usage.spending import Wanted
 
 PERIODS = {"day": "daily", "week": "weekly", "month": "monthly", "total": "total"}
 LENGTHS = {"day": "24 hours", "week": "7 days", "month": "30 days"}
@@ -182,33 +183,25 @@ def standings(
     Of these scopes only, if any are given.
     """
     now_us = to_us(now)
-    spans: dict[tuple[datetime, datetime], list[tuple[Held, int]]] = {}
-    for held in _held(scopes):
-        for window in held.windows(now_us, late):
-            spans.setdefault(held.rule.span_of(window), []).append((held, window))
-    return [
-        standing for span, entries in spans.items() for standing in _in_span(*span, entries, now_us)
+    wanted = [
+        (held, window, Wanted(held.holder.scope, *held.rule.span_of(window)))
+        for held in _held(scopes)
+        for window in held.windows(now_us, late)
     ]
-
-
-def _in_span(
-    start: datetime, end: datetime, entries: list[tuple[Held, int]], now_us: int
-) -> Iterator[Standing]:
-    """The standings of windows that are one span, in one look at the ledger."""
-    scopes = list({held.holder.scope for held, _ in entries})
-    spent = spending.spent_by_all(scopes, start, end)
-    within_us = min(now_us, to_us(end) - 1)
-    for held, window in entries:
-        yield Standing(
+    spent = spending.spent_in([each for _, _, each in wanted])
+    return [
+        Standing(
             budget=held.budget,
             rule=held.rule,
             holder=held.holder,
             window=window,
-            start=start,
-            end=end if to_us(end) < FOREVER_US else None,
-            limit_nano=held.rule.amount_at(within_us),
-            spent_nano=spent[held.holder.scope],
+            start=each.start,
+            end=each.end if to_us(each.end) < FOREVER_US else None,
+            limit_nano=held.rule.amount_at(min(now_us, to_us(each.end) - 1)),
+            spent_nano=spent[each],
         )
+        for held, window, each in wanted
+    ]
 
 
 def _held(scopes: Collection[str] | None) -> Iterator[Held]:

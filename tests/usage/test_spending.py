@@ -13,6 +13,7 @@ from tests.usage.summing import sum_up
 from usage import spending
 from usage.models import StaleHour, UsageAdjustment, UsageRecord
 from usage.records import Attempt
+from usage.spending import Wanted
 
 # On PostgreSQL a roll-up sees what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -168,6 +169,32 @@ def test_any_span_in_any_state_of_the_sums_is_exact(own, seed):
         assert (
             sum(slots["key:1"]) == spending.spent_nano("key:1", start, end) == logged(1, start, end)
         )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_each_spent_in_its_own_time_is_told_at_once(own, seed, django_assert_max_num_queries):
+    chance = random.Random(seed)
+
+    def some_time():
+        return NOON + timedelta(milliseconds=chance.randrange(5 * 24 * 3600 * 1000))
+
+    def some_span():
+        return sorted([some_time(), some_time()])
+
+    shared = some_span()
+    wanted = [Wanted(f"key:{key_id}", *span) for key_id in (1, 2) for span in (shared, some_span())]
+    wanted.append(Wanted("team:1", *some_span()))
+    for key_id in (1, 2, 3):
+        moments = (some_time() for _ in range(40))
+        ship_at(own, *moments, cost_nano=chance.randrange(1, 100), key_id=key_id)
+        if chance.random() < 0.6:
+            sum_up()
+
+    with django_assert_max_num_queries(8):
+        spent = spending.spent_in(wanted)
+
+    assert spent == {each: spending.spent_nano(*each) for each in wanted}
+    assert any(spent.values())
 
 
 def test_an_upstream_key_has_spent_what_its_provider_charges_for_attempts(own):
