@@ -65,11 +65,13 @@ def refused(judgment: Judgment | None, error: CourierError, unrecorded: int = 0)
 
 
 def _choice(judgment: Judgment, found: Told) -> None:
+    if judgment.left:
+        found["left"] = judgment.left
+    if judgment.unable:
+        found["unable"] = judgment.unable
     choice = getattr(judgment, "choice", None)
     if choice is None:
         return
-    if judgment.left:
-        found["left"] = judgment.left
     found["model"] = judgment.model.name
     manner = choice.manner
     found["strategy"] = manner.strategy

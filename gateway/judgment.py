@@ -6,7 +6,6 @@ differ. What each step has found stays, also where the next one refuses.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 
 from accounts import admission
@@ -59,7 +58,9 @@ class Judgment:
         self._others: list[Model] | None = None
         #: The models that did not serve it in the end, and the codes of what kept them from it.
         self.left: list[tuple[str, str]] = []
-        #: Targets that were not called when it was their turn, and why.
+        #: Those that were to serve it in the place of another and could not, and the codes of why.
+        self.unable: list[tuple[str, str]] = []
+        #: Targets of its model that were not called when it was their turn, and why.
         self.passed_over: list[Dropped] = []
         self._refused_for: Weighed | None = None
 
@@ -67,21 +68,39 @@ class Judgment:
         """Find the model and the routes that may serve it."""
         self.model = model = permitted_model(self.principal, self.question)
         tags = tags_of(self.caller.tags_told, self.question.body)
-        self.bill = bill = Bill(self.question, self.principal, model, self.moment, tags)
+        self.bill = Bill(self.question, self.principal, model, self.moment, tags)
         try:
-            self._choose(model, bill)
-        except ContextLengthExceeded:
-            for other in self._fallbacks(model.context_fallbacks):
-                with contextlib.suppress(CourierError):
-                    self._choose(other, bill.for_model(other))
-                    self.left.append((model.name, ContextLengthExceeded.code))
-                    return
-            self._choose(model, bill)
-
-    def _choose(self, model: Model, bill: Bill) -> None:
-        self.model, self.bill = model, bill
-        self.choice = Choice(self.caller, self.principal, self.question, model, bill)
+            self.choice = self._choice_of(model, self.bill)
+        except ContextLengthExceeded as error:
+            if not self._choose_another(error):
+                raise
         self.choice.check()
+
+    def _choice_of(self, model: Model, bill: Bill) -> Choice:
+        return Choice(self.caller, self.principal, self.question, model, bill)
+
+    def _choose_another(self, error: ContextLengthExceeded) -> bool:
+        """Choose a model that is named for what is too long for this one.
+
+        False, and nothing has changed, if none of them may serve the request.
+        """
+        asked = self.model
+        for other in self._fallbacks(asked.context_fallbacks):
+            try:
+                self._turn_to(other)
+            except CourierError as refusal:
+                self.unable.append((other.name, refusal.code or ""))
+            else:
+                self.left.append((asked.name, error.code))
+                return True
+        return False
+
+    def _turn_to(self, other: Model) -> None:
+        """Have another model serve it. Raises, and nothing has changed, if that one may not."""
+        bill = self.bill.for_model(other)
+        choice = self._choice_of(other, bill)
+        choice.check()
+        self.model, self.bill, self.choice = other, bill, choice
 
     async def move_on(self, error: UpstreamError) -> bool:
         """Choose another model for what this one's provider has refused, if one is named for it.
@@ -92,13 +111,15 @@ class Judgment:
         for other in self._fallbacks(_named_for(error, self.model)):
             before = self.model, self.bill, self.choice, self.plan
             try:
-                self._choose(other, self.bill.for_model(other))
+                self._turn_to(other)
                 await self._hold_more(self.bill.need(self.choice.targets).cost_nano)
                 await self.order()
-            except CourierError:
+            except CourierError as refusal:
                 self.model, self.bill, self.choice, self.plan = before
+                self.unable.append((other.name, refusal.code or ""))
             else:
                 self.left.append((before[0].name, error.code or ""))
+                self.passed_over.clear()
                 return True
         return False
 

@@ -155,13 +155,15 @@ def _mark(steps: Sequence[Step], told: Told, facts: Facts) -> None:
     if error is None:
         return
     refused_at = ORDER if "targets" in told else STEP_OF.get(str(error.get("code")), REQUEST)
+    # Policies are looked at again once it is known how much of a budget is used.
+    asked = (LIMITS, BUDGETS) if refused_at == ROUTES and "hold" in told else ()
     for number, step in enumerate(steps):
         if number == refused_at:
             step.mark = Mark.REFUSED
             # The first steps say only that they were passed.
             kept = [] if number <= REQUEST else step.said
             step.said = [str(error["message"]), *kept]
-        elif number > refused_at:
+        elif number > refused_at and number not in asked:
             step.mark, step.said = Mark.NOT_ASKED, []
 
 
@@ -190,6 +192,8 @@ def _permission(facts: Facts, told: Told) -> Step:
         said.append(f"That is served by the model {served}.")
     for left, code in told.get("left", ()):
         said.append(f"The model {left} did not serve it ({_plain(code)}), so another one did.")
+    for unable, code in told.get("unable", ()):
+        said.append(f"The model {unable}, named to serve it instead, could not ({_plain(code)}).")
     return Step("Permission", said)
 
 
@@ -252,7 +256,8 @@ def _budgets(told: Told) -> Step:
     ]
     step = Step("Budgets and the hold", [] if rows else ["There is no budget to keep to."])
     if rows:
-        step.said.append(f"The request holds {dollars(told.get('hold', 0))} until it has ended.")
+        holds = "would hold" if "refused_by" in told else "holds"
+        step.said.append(f"The request {holds} {dollars(told['hold'])} until it has ended.")
     columns = ("Budget", "Whose", "Amount", "Spent", "Held", "Left", "Begins anew (UTC)")
     step.tell(columns, rows, "Each with its counters")
     return step

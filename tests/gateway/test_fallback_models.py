@@ -1,10 +1,14 @@
 """What is too long for a model, or not allowed by its provider, is tried at other models."""
 
+import orjson
 import pytest
 
+from gateway import simulation
+from gateway.simulation import Imagined
 from registry.models import Revision, ServedModel
 from tests import factories
 from tests.fakes.upstream import STREAM, USAGE, completion, error_body
+from tests.gateway.conftest import HELLO
 from tests.gateway.test_decision import why
 
 TOO_LONG = error_body("Too long.", type="x", code="context_length_exceeded")
@@ -183,6 +187,84 @@ async def test_what_is_surely_too_long_for_all_is_told_of_the_one_asked_for(
     assert "left" not in told
 
 
+def refuse(*names):
+    """Have a policy leave no route of these models."""
+
+    def rows():
+        factories.make_policy(name="not here", when={"models": names}, then={"exclude": ["*"]})
+
+    return rows
+
+
+BY_POLICY = [["large", "refused_by_policy"], ["larger", "refused_by_policy"]]
+
+
+async def test_routes_of_others_that_a_policy_refuses_are_not_told_as_those_of_the_one_asked_for(
+    chat, models, courier, key
+):
+    await models(context_window=10)
+    await courier.make(refuse("large", "larger"))
+
+    reply = await chat(model="tiny-one", max_tokens=100)
+
+    assert reply.code == "context_length_exceeded"
+    _, told = await why(reply)
+    assert told["unable"] == BY_POLICY
+    assert not told.keys() & {"model", "left", "dropped", "policies"}
+    body = {"model": "tiny-one", "messages": [HELLO], "max_tokens": 100}
+    foreseen = await simulation.foresee(Imagined(key, "chat", body=orjson.dumps(body)))
+    assert orjson.loads(orjson.dumps(foreseen.told)) == told
+
+
+async def test_a_policy_that_refuses_the_first_of_the_others_leads_to_the_next(
+    chat, models, courier, upstream
+):
+    await models(context_window=10)
+    await courier.make(refuse("large"))
+
+    _, told = await why(await chat(model="tiny-one", max_tokens=100))
+
+    assert asked(upstream) == ["larger"]
+    assert (told["model"], told["unable"]) == ("larger", BY_POLICY[:1])
+
+
+async def test_after_others_that_a_policy_refuses_the_routes_that_were_tried_are_told(
+    chat, models, courier, upstream
+):
+    await models()
+    await courier.make(refuse("large", "larger"))
+    upstream.for_model("tiny-one", TOO_LONG, status=400)
+
+    _, told = await why(await chat(model="tiny-one"))
+
+    assert (told["model"], told["unable"]) == ("tiny-one", BY_POLICY)
+    assert [target[4] for target in told["targets"]] == ["tiny-one"]
+    assert not told.keys() & {"left", "dropped", "policies"}
+
+
+async def test_routes_of_the_one_asked_for_are_not_told_as_those_of_another(
+    chat, models, courier, upstream
+):
+    def limited():
+        route = ServedModel.objects.get(name="tiny-one").routes.get()
+        full = factories.make_provider("full", base_url=upstream.url)
+        factories.make_upstream_key(full, requests_per_minute=1)
+        factories.make_route(route.model, full, upstream_model="full-one")
+        type(route).objects.filter(pk=route.pk).update(priority=1)
+        Revision.bump()
+
+    await models()
+    await courier.make(limited)
+    await chat(model="tiny-one")
+    upstream.for_model("tiny-one", TOO_LONG, status=400)
+
+    _, told = await why(await chat(model="tiny-one"))
+
+    assert asked(upstream) == ["full-one", "tiny-one", "large"]
+    assert (told["model"], "dropped" in told) == ("large", False)
+    assert [target[4] for target in told["targets"]] == ["large"]
+
+
 async def test_the_answer_costs_what_the_model_that_gave_it_costs(
     chat, courier, upstream, models, key
 ):
@@ -215,6 +297,7 @@ async def test_a_budget_that_does_not_cover_the_other_model_leaves_the_refusal(
     assert (reply.code, asked(upstream)) == ("context_length_exceeded", ["tiny-one"])
     _, told = await why(reply)
     assert (told["model"], "left" in told) == ("tiny-one", False)
+    assert told["unable"] == [["large", "budget_exceeded"]]
 
 
 async def test_the_permission_for_the_model_asked_for_is_enough(

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.policies import Circumstances, holds, narrow
+from gateway.policies import Circumstances, asks_for_budget, holds, narrow
 from registry.policies import policy_of
 from tests.gateway.targets import make_target
 
@@ -20,6 +20,7 @@ USUAL = Circumstances(
     needs=frozenset({"tools"}),
     moment=NOON,
 )
+BUDGET = {"budget_used_at_least": 0}
 TARGETS = [make_target(number) for number in (1, 2, 3)]
 
 
@@ -72,6 +73,21 @@ def test_how_much_of_a_budget_is_used(used, is_met):
     assert does_hold({"budget_used_at_least": 80}, budget_used=used) is is_met
 
 
+def test_of_a_budget_as_much_stays_used_as_was_ever_seen():
+    seen = [USUAL]
+    for used in (40.0, 90.0, 60.0):
+        seen.append(seen[-1].at_budget(used))
+
+    assert [each.budget_used for each in seen] == [None, 40.0, 90.0, 90.0]
+
+
+@pytest.mark.parametrize(("whens", "asks"), [([], False), ([{}], False), ([{}, BUDGET], True)])
+def test_policies_ask_for_a_budget_if_one_of_them_does(whens, asks):
+    policies = [policy_of("p", when, {"last": True}) for when in whens]
+
+    assert asks_for_budget(policies) is asks
+
+
 @pytest.mark.parametrize(
     ("hours", "days", "zone", "moment", "is_met"),
     [
@@ -88,7 +104,10 @@ def test_how_much_of_a_budget_is_used(used, is_met):
         ("22:00-06:00", ["tue"], "UTC", NOON.replace(hour=5), True),
         ("22:00-06:00", ["wed"], "UTC", NOON.replace(hour=5), False),
         ("22:00-06:00", ["wed"], "UTC", NOON.replace(hour=23), True),
+        ("22:00-06:00", ["sun"], "UTC", NOON.replace(day=23, hour=5), True),
         ("00:00-00:00", ["wed"], "UTC", NOON, True),
+        ("06:00-06:00", ["tue"], "UTC", NOON.replace(hour=5), True),
+        ("06:00-06:00", ["wed"], "UTC", NOON.replace(hour=6), True),
         ("02:00-03:00", [], "Europe/Paris", datetime(2026, 3, 29, 1, 30, tzinfo=UTC), False),
     ],
 )

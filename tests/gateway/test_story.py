@@ -134,6 +134,14 @@ def test_models_that_did_not_serve_it_are_told():
     assert "The model small did not serve it (context length exceeded)" in said("Permission", told)
 
 
+def test_models_that_were_to_serve_it_and_could_not_are_told():
+    told = {"unable": [["large", "refused_by_policy"]]}
+
+    assert "The model large, named to serve it instead, could not (refused by policy)." in said(
+        "Permission", told
+    )
+
+
 @pytest.mark.parametrize(
     ("tokens", "words"),
     [
@@ -256,6 +264,22 @@ def test_a_budget_that_was_not_asked_says_so():
     ((*_, spent, held, left, _),) = rows(BUDGETS, budget(spent=-1))
 
     assert (spent, held, left) == ("not asked", "not asked", "")
+
+
+def test_what_is_refused_by_a_budget_only_would_hold_something():
+    told = budget(refused_by=0, error={"code": "insufficient_quota", "message": "No."})
+
+    assert said(BUDGETS, told) == "No. The request would hold $0.00500 until it has ended."
+
+
+def test_limits_and_budgets_were_asked_where_policies_refuse_for_a_budget():
+    told = budget(error={"code": "refused_by_policy", "message": "No."})
+    steps = tell(told)
+
+    assert [steps[title].mark for title in TITLES[3:]] == [
+        Mark.REFUSED, Mark.PASSED, Mark.PASSED, Mark.NOT_ASKED,
+    ]  # fmt: skip
+    assert said("Limits", told) == "There is no limit to keep to."
 
 
 @pytest.mark.parametrize(("refused_by", "refuses"), [(0, False), (1, True), (None, False)])
