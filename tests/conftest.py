@@ -3,9 +3,12 @@
 import contextlib
 import re
 
+import hypothesis
 import pytest
 from django.db import connection
 
+from accounts import admission
+from accounts.degraded import Fallback
 from registry import snapshot
 from tests import factories, network, services
 from tests.fakes.upstream import ScriptedUpstream
@@ -13,6 +16,12 @@ from tests.faults.proxy import FaultProxy
 from tests.faults.upstream import ChaosUpstream
 
 network.forbid()
+
+# A busy machine is no fault of the code under test.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 #: How a test is named that keeps a promise or provokes a fault.
 PROMISE = re.compile(r"test_[rfs]\d\d_")
@@ -50,6 +59,12 @@ def _no_network():
 def _no_snapshot_of_another_test(monkeypatch):
     monkeypatch.setattr(snapshot, "_current", snapshot.EMPTY)
     monkeypatch.setattr(snapshot, "_listeners", list(snapshot._listeners))
+
+
+@pytest.fixture(autouse=True)
+def _no_admission_of_another_test(monkeypatch):
+    monkeypatch.setattr(admission, "_fallback", Fallback())
+    monkeypatch.setattr(admission, "_mode", admission.Mode.NORMAL)
 
 
 @pytest.fixture

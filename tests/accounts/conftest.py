@@ -28,9 +28,8 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch, settings):
+def _patience(monkeypatch):
     """Machines that run tests may be slower than those that serve."""
-    settings.COURIER_REDIS_DEADLINE_S = 1.0
     monkeypatch.setattr(redis_line, "CONNECT_S", 3.0)
 
 

@@ -35,7 +35,8 @@ async def test_a_limit_admits_exactly_its_amount_at_once(store):
     assert answers == [True] * 600 + [False] * 50
 
 
-@pytest.mark.parametrize("window_s", [1, 60, 3600, 86400])
+# Redis forgets by its own clock a window that is over.
+@pytest.mark.parametrize("window_s", [5, 60, 3600, 86400])
 async def test_a_window_is_whole_again_after_one_window_and_one_slot(store, clock, window_s):
     limit = a_limit("requests", 3, window_s)
     for _ in range(3):

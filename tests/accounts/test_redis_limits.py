@@ -292,7 +292,8 @@ async def test_closing_delivers_what_is_posted(store, redis_client):
     assert redis_client.zcard(LEASES) == 0
 
 
-async def test_closing_does_not_wait_for_a_redis_that_is_away(db):
+async def test_closing_does_not_wait_for_a_redis_that_is_away(db, settings):
+    settings.COURIER_REDIS_DEADLINE_S = 0.3
     store = RedisStore(f"redis://127.0.0.1:{free_port()}/0")
     store.settle(rules_of(CONCURRENCY), "a", by(0, [0]))
     await asyncio.wait_for(store.close(), 30)

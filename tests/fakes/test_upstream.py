@@ -6,6 +6,7 @@ import pytest
 from tests.fakes.upstream import (
     CUT,
     DONE,
+    HEARD,
     HELLO,
     RESET,
     STALL,
@@ -61,6 +62,20 @@ def test_it_waits_at_a_gate_until_that_is_opened_and_then_at_it_no_more(upstream
 
     assert (first, waits, rest) == (HELLO, 1, DONE)
     assert again.content == HELLO + DONE
+
+
+def test_it_waits_until_its_last_piece_was_passed_on(upstream, client):
+    passed_on = 0
+    upstream.passed_on = lambda: passed_on
+    upstream.will_answer(HELLO, HEARD, HELLO, HEARD, DONE)
+
+    with client.stream("POST", "/chat/completions", json=ASK) as answer:
+        pieces = []
+        for piece in answer.iter_raw():
+            pieces.append(piece)
+            passed_on += 1
+
+    assert pieces == [HELLO, HELLO, DONE]
 
 
 def test_it_keeps_what_it_was_sent(upstream, client):

@@ -21,27 +21,25 @@ class Pause:
     seconds: float
 
 
-class Gate:
-    """Where answers wait until a test opens it, whatever the time."""
+class Until:
+    """Wait until this is true, then go on."""
+
+    def __init__(self, condition):
+        self.condition = condition
+
+
+class Gate(Until):
+    """Wait until the test opens it, whatever the time."""
 
     def __init__(self):
-        self._is_open = False
-        #: What to call to wake each that waits.
-        self._wakes = []
+        self._opened = threading.Event()
+        super().__init__(self._opened.is_set)
 
     def open(self):
-        self._is_open = True
-        for wake in self._wakes:
-            wake()
-
-    async def wait(self):
-        opened, loop = asyncio.Event(), asyncio.get_running_loop()
-        self._wakes.append(lambda: loop.call_soon_threadsafe(opened.set))
-        if not self._is_open:  # asked last: it may be opened by another thread
-            await opened.wait()
+        self._opened.set()
 
 
-class _Ending:
+class _Sign:
     def __init__(self, name):
         self.name = name
 
@@ -50,16 +48,21 @@ class _Ending:
 
 
 #: Close the connection without finishing the body.
-CUT = _Ending("CUT")
+CUT = _Sign("CUT")
 #: Close it with a TCP reset.
-RESET = _Ending("RESET")
+RESET = _Sign("RESET")
 #: Send nothing more, and wait for the peer to leave.
-STALL = _Ending("STALL")
+STALL = _Sign("STALL")
+#: Wait until one more piece has been passed on to clients since this request came. What is sent
+#: before and behind it then never arrives at once, as it may where the machine stands still.
+HEARD = _Sign("HEARD")
+#: Between two looks at what is waited for, in seconds.
+LOOK_EVERY_S = 0.005
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Status and headers, then `parts` one by one: bytes, pauses, gates, at most one ending."""
+    """Status and headers, then `parts` one by one: bytes, waits, and at most one ending."""
 
     parts: tuple = ()
     status: int = 200
@@ -195,6 +198,8 @@ class ScriptedUpstream:
         self.requests = []
         #: Moments (time.monotonic) at which the peer left before its answer was complete.
         self.departures = []
+        #: How many pieces were passed on to clients so far, for `HEARD`.
+        self.passed_on = lambda: 0
         #: Requests per connection, by the connection's number.
         self.served = Counter()
         self._script = deque()
@@ -222,10 +227,12 @@ class ScriptedUpstream:
         """Connections with an answer under way."""
         return sum(connection.busy for connection in list(self._connections))
 
-    def will_answer(self, *parts, status=200, headers=None, delay=0):
-        """Answer the next request with these parts, `delay` seconds after it came."""
-        before = (Pause(delay),) if delay else ()
-        self._script.append(Answer(parts, status, headers or {}, before))
+    def will_answer(self, *parts, status=200, headers=None, delay=0, after=None):
+        """Answer the next request with these parts, `delay` seconds after it came.
+
+        Or when what `after` waits for has come: a `Gate`, `Until` or `HEARD`.
+        """
+        self._script.append(Answer(parts, status, headers or {}, _before(delay, after)))
 
     def will_send_raw(self, *parts):
         """Answer the next request with exactly these bytes on the wire."""
@@ -235,16 +242,14 @@ class ScriptedUpstream:
         """Leave the next request without a single byte: STALL, CUT or RESET."""
         self._script.append(Answer(before=(ending,)))
 
-    def always(self, *parts, status=200, headers=None, delay=0):
+    def always(self, *parts, status=200, headers=None, delay=0, after=None):
         """Answer every request for which nothing else is set with these parts."""
-        before = (Pause(delay),) if delay else ()
-        answer = Answer(parts, status, headers or {}, before)
+        answer = Answer(parts, status, headers or {}, _before(delay, after))
         self.default = lambda request: answer
 
     def for_model(self, model, *parts, status=200, headers=None, delay=0):
         """Answer requests for this model, and only those, with these parts."""
-        before = (Pause(delay),) if delay else ()
-        self._by_model[model] = Answer(parts, status, headers or {}, before)
+        self._by_model[model] = Answer(parts, status, headers or {}, _before(delay, None))
 
     def forget(self):
         """Drop what was recorded and what was still to be answered."""
@@ -363,6 +368,7 @@ class _Connection(asyncio.Protocol):
         return Request(method, path, headers, body, time.monotonic(), self.number)
 
     async def _play(self, request):
+        self.passed_on = self.upstream.passed_on()
         answer = self.upstream.answer_to(request)
         for step in answer.before:
             if await self._end_or_wait(step):
@@ -382,13 +388,24 @@ class _Connection(asyncio.Protocol):
         self.task = None
         self._next_request()
 
-    async def _end_or_wait(self, step):
-        """Play a pause, a gate or an ending. Returns whether the connection is done for."""
+    def _is_heard(self):
+        return self.upstream.passed_on() >= self.passed_on
+
+    async def _has_waited(self, step):
+        """Play a wait. Returns whether it is one."""
+        if step is HEARD:
+            self.passed_on += 1
+            step = Until(self._is_heard)
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
-            return False
-        if isinstance(step, Gate):
-            await step.wait()
+        elif isinstance(step, Until):
+            while not step.condition():
+                await asyncio.sleep(LOOK_EVERY_S)
+        return isinstance(step, Pause | Until)
+
+    async def _end_or_wait(self, step):
+        """Play a wait or an ending. Returns whether the connection is done for."""
+        if await self._has_waited(step):
             return False
         if step is STALL:
             await asyncio.Event().wait()
@@ -402,6 +419,13 @@ class _Connection(asyncio.Protocol):
         else:
             self.transport.close()
         return True
+
+
+def _before(delay, after):
+    """The steps before the head of an answer that comes so many seconds, or so, late."""
+    if after is not None:
+        return (after,)
+    return (Pause(delay),) if delay else ()
 
 
 def _is_whole(parts):

@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -132,11 +133,18 @@ class Talk:
             replies = parsed(self.raw)
             is_done = bool(replies) and replies[-1].is_whole
             try:
-                if not await self.read_some(min(quiet_s, left) if is_done else left):
+                if not await self._read_unless_quiet(quiet_s if is_done else left):
                     return True
             except TimeoutError:
                 return False
         return False
+
+    async def _read_unless_quiet(self, quiet_s):
+        # In parts: where the machine stands still the time may be over before the server had any.
+        for _ in range(2):
+            with contextlib.suppress(TimeoutError):
+                return await self.read_some(quiet_s / 3)
+        return await self.read_some(quiet_s / 3)
 
 
 def parsed(raw):

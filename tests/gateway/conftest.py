@@ -16,7 +16,6 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
-import hypothesis
 import pytest
 import redis
 import uvicorn
@@ -36,12 +35,6 @@ from tests import factories
 from tests.faults.pairs import Pair
 from usage import ingest, recorder
 from usage.models import UsageRecord
-
-# A busy machine is no fault of the code under test.
-hypothesis.settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("patient")
 
 HELLO = {"role": "user", "content": "Say hello."}
 WITHIN_S = 30
@@ -100,8 +93,10 @@ class Running:
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         self.application = Courier()
+        #: Pieces of answers that were passed on to clients.
+        self.passed_on = 0
         config = uvicorn.Config(
-            self.application,
+            self._counted,
             http=BoundedProtocol,
             ws="none",
             lifespan="on",
@@ -121,6 +116,14 @@ class Running:
             limits=httpx.Limits(max_connections=100, keepalive_expiry=2),
         )
 
+    async def _counted(self, scope, receive, send):
+        async def passed_on(message):
+            await send(message)
+            if message.get("body"):
+                self.passed_on += 1
+
+        await self.application(scope, receive, passed_on)
+
     async def started(self):
         await until(lambda: self.server.started or self._serving.done())
         await until(snapshot.is_loaded)
@@ -130,6 +133,10 @@ class Running:
         await self.client.aclose()
         self.server.should_exit = True
         await self._serving
+
+    def is_left(self):
+        """Whether no client has a connection to it."""
+        return not self.server.server_state.connections
 
     async def make(self, function):
         """Make rows, and wait until they are in force."""
@@ -273,7 +280,7 @@ def _no_revisions(request, monkeypatch):
 
 
 @pytest.fixture
-async def courier(tiny, key, monkeypatch, quiet_logs):
+async def courier(tiny, upstream, key, monkeypatch, quiet_logs):
     """A running Courier that serves the model `tiny` to `key`."""
     monkeypatch.setattr(breaker.breakers, "_states", {})
     monkeypatch.setattr(breaker.breakers, "_not_closed", set())
@@ -286,6 +293,7 @@ async def courier(tiny, key, monkeypatch, quiet_logs):
     if courier_settings.REDIS_URL:
         redis.Redis.from_url(courier_settings.REDIS_URL).flushdb()
     running = Running()
+    upstream.passed_on = lambda: running.passed_on
     await running.started()
     yield running
     await running.stop()

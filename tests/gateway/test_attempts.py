@@ -8,7 +8,7 @@ from gateway import standing
 from gateway.routing import Out
 from tests import factories
 from tests.e2e.client import Call
-from tests.fakes.upstream import CUT, DONE, HELLO, OPENING, STALL, STOP, Pause, completion
+from tests.fakes.upstream import CUT, DONE, HEARD, HELLO, OPENING, STALL, STOP, completion
 from tests.gateway.conftest import in_thread, until
 from usage.models import UsageAttempt
 
@@ -122,7 +122,7 @@ async def test_a_markup_is_charged_and_the_providers_cost_kept(chat, courier, te
 
 
 async def test_a_stream_that_breaks_midway_was_received_as_far_as_it_went(chat, courier, upstream):
-    upstream.will_answer(OPENING, HELLO, Pause(0.05), CUT)
+    upstream.will_answer(OPENING, HELLO, HEARD, CUT)
 
     record = await courier.record((await chat(stream=True)).request_id)
 

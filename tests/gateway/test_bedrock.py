@@ -13,7 +13,7 @@ from gateway.recovery import Recovery, recovery_from
 from tests import factories
 from tests.fakes.event_stream import event
 from tests.fakes.signature import scope_of
-from tests.fakes.upstream import Pause
+from tests.fakes.upstream import HEARD
 from tests.gateway.targets import make_target
 from tests.gateway.wire_cases import WIRE
 
@@ -188,7 +188,7 @@ async def test_a_stream_that_is_damaged_on_its_way_ends_with_an_error(chat, upst
     begun = event("contentBlockDelta", contentBlockIndex=0, delta={"text": "Once"})
     damaged = bytearray(event("messageStop", stopReason="end_turn"))
     damaged[-1] ^= 1
-    upstream.will_answer(begun, Pause(0.2), bytes(damaged), headers=BINARY)
+    upstream.will_answer(begun, HEARD, bytes(damaged), headers=BINARY)
 
     reply = await chat(model="told", stream=True)
 

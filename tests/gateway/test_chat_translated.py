@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from tests import factories
-from tests.fakes.upstream import Pause
+from tests.fakes.upstream import HEARD
 from tests.gateway.conftest import HELLO
 from tests.gateway.validators import openai_chat as validator
 
@@ -138,7 +138,7 @@ async def test_a_signature_survives_a_turn_of_the_official_sdk(courier, upstream
 async def test_an_error_in_mid_stream_is_told_in_the_clients_format(chat, upstream, thinker):
     error = {"type": "overloaded_error", "message": "Overloaded."}
     text = block(0, "text", {"type": "text_delta", "text": "Let me"}, text="")
-    upstream.will_answer(START, *list(text)[:2], Pause(0.2), event("error", error=error))
+    upstream.will_answer(START, *list(text)[:2], HEARD, event("error", error=error))
 
     reply = await chat(model="thinker", stream=True)
 

@@ -9,7 +9,7 @@ from courier_site import protocol
 from gateway import disclosure
 from gateway.shedding import A_TURN, Load
 from tests import factories
-from tests.fakes.upstream import STREAM, completion
+from tests.fakes.upstream import HEARD, STREAM, completion
 from tests.gateway.conftest import until
 
 OWN = {f"x-courier-{name}" for name in disclosure.NAMES}
@@ -72,7 +72,7 @@ async def test_all_can_be_left_out_of_a_stream_that_begins_in_silence(
     chat, upstream, budget, settings
 ):
     settings.COURIER_HEADERS, settings.COURIER_KEEP_ALIVE_S = ["none"], 0.1
-    upstream.will_answer(*STREAM, delay=0.8)
+    upstream.will_answer(*STREAM, after=HEARD)
 
     reply = await chat(stream=True)
 

@@ -20,7 +20,7 @@ from tests.fakes.upstream import (
     STALL,
     STOP,
     USAGE,
-    Pause,
+    Until,
     chunk,
     completion,
 )
@@ -124,7 +124,7 @@ async def drained(courier, upstream):
 
 
 async def test_r10_a_paid_answer_is_read_on_for_its_usage(call, courier, upstream, drained):
-    upstream.will_answer(OPENING, HELLO, Pause(0.3), STOP, USAGE, DONE)
+    upstream.will_answer(OPENING, HELLO, Until(courier.is_left), STOP, USAGE, DONE)
 
     await leave_after_the_first_piece(call(model="paid", stream=True))
 
@@ -137,7 +137,7 @@ async def test_r10_a_paid_answer_is_read_on_for_its_usage(call, courier, upstrea
 async def test_r10_a_whole_answer_that_is_paid_for_is_awaited_for_its_usage(
     call, courier, upstream, drained
 ):
-    upstream.will_answer(completion("Hello."), delay=0.5)
+    upstream.will_answer(completion("Hello."), after=Until(courier.is_left))
 
     await leave_while_waiting(call(model="paid"), upstream)
 
@@ -167,7 +167,7 @@ async def test_r10_a_whole_answer_is_awaited_for_so_long_only(call, courier, ups
 async def test_r10_a_stop_awaits_no_answer_of_a_client_that_is_still_there(
     call, courier, upstream, drained, quiet_logs
 ):
-    upstream.will_answer(completion("Hello."), delay=1.5)
+    upstream.will_answer(completion("Hello."), delay=5)
     async with call(model="paid") as asking:
         await until(lambda: upstream.busy_connections)
         courier.application._front_door.shut_down()
@@ -181,7 +181,7 @@ async def test_r10_a_stop_awaits_no_answer_of_a_client_that_is_still_there(
 async def test_r10_a_failure_that_nobody_waits_for_is_not_tried_again(
     call, courier, upstream, drained
 ):
-    upstream.will_answer(b"{}", status=503, delay=0.5)
+    upstream.will_answer(b"{}", status=503, after=Until(courier.is_left))
 
     await leave_while_waiting(call(model="paid"), upstream)
 
@@ -192,7 +192,7 @@ async def test_r10_a_failure_that_nobody_waits_for_is_not_tried_again(
 async def test_a_paid_answer_that_breaks_off_is_counted_as_far_as_it_came(
     call, courier, upstream, drained
 ):
-    upstream.will_answer(OPENING, HELLO, Pause(0.2), HELLO, CUT)
+    upstream.will_answer(OPENING, HELLO, Until(courier.is_left), HELLO, CUT)
 
     await leave_after_the_first_piece(call(model="paid", stream=True))
 
@@ -209,7 +209,7 @@ async def test_a_paid_answer_is_not_read_on_beyond_its_budget(
         factories.make_budget(key=key, amount="0.01")
 
     await courier.make(rows)
-    upstream.will_answer(OPENING, HELLO, Pause(0.3), chunk("word " * 40_000), STALL)
+    upstream.will_answer(OPENING, HELLO, Until(courier.is_left), chunk("word " * 40_000), STALL)
 
     await leave_after_the_first_piece(call(model="paid", stream=True))
 

@@ -8,7 +8,7 @@ import pytest
 from registry.models import Provider
 from tests import factories
 from tests.e2e.client import Call
-from tests.fakes.upstream import CUT, DONE, HELLO, OPENING, STALL, STOP, STREAM, Pause, frame
+from tests.fakes.upstream import CUT, DONE, HEARD, HELLO, OPENING, STALL, STOP, STREAM, frame
 from tests.fakes.upstream import completion as whole_answer
 from tests.gateway.conftest import WITHIN_S, in_thread, until
 from usage.models import UsageRecord
@@ -48,13 +48,13 @@ ENDINGS = {
         (WHOLE[:40], STALL), "client_disconnected", "client_gone", 499, "estimated", 0, -1
     ),
     "upstream cut, streamed": Ending(
-        (OPENING, HELLO, Pause(0.2), CUT), "stream_interrupted", "upstream_cut", 200, "estimated", 1
+        (OPENING, HELLO, HEARD, CUT), "stream_interrupted", "upstream_cut", 200, "estimated", 1
     ),
     "upstream cut, whole": Ending(
         (WHOLE[:40], CUT), "upstream_unavailable", "refused", 503, "none", 0
     ),
     "upstream error after 200, streamed": Ending(
-        (OPENING, HELLO, Pause(0.2), frame(ERROR), STALL),
+        (OPENING, HELLO, HEARD, frame(ERROR), STALL),
         "stream_interrupted", "upstream_cut", 200, "estimated", 1,
     ),
     "upstream error after 200, whole": Ending(

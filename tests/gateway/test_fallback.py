@@ -9,6 +9,7 @@ from tests import factories, services
 from tests.fakes.upstream import (
     CUT,
     DONE,
+    HEARD,
     HELLO,
     OPENING,
     RESET,
@@ -17,7 +18,6 @@ from tests.fakes.upstream import (
     STREAM,
     USAGE,
     Answer,
-    Pause,
     ScriptedUpstream,
     chunk,
     completion,
@@ -356,7 +356,7 @@ async def test_nothing_is_tried_again_once_the_client_has_seen_output(
     chat, pair, courier, upstream, second, fault
 ):
     await pair()
-    upstream.will_answer(OPENING, HELLO, chunk(" world"), Pause(0.2), *AFTER_OUTPUT[fault])
+    upstream.will_answer(OPENING, HELLO, chunk(" world"), HEARD, *AFTER_OUTPUT[fault])
 
     reply = await chat(model="pair", stream=True)
 

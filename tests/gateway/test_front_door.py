@@ -227,7 +227,7 @@ async def test_s02_a_body_that_drips_is_not_waited_for_either(courier, key, monk
 
 async def test_a_slow_line_gets_the_time_that_it_takes(courier, key, monkeypatch):
     monkeypatch.setattr(front_door, "BODY_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(front_door, "SLOWEST_LINE", 1000)
+    monkeypatch.setattr(front_door, "SLOWEST_LINE", 100)
     body = json.dumps({"model": "tiny", "messages": [HELLO], "user": "x" * 900}).encode()
     head = f"POST {CHAT} HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {key.secret}\r\n"
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests import factories
 from tests.e2e.client import Call
-from tests.fakes.upstream import CUT, STALL, Pause, completion, error_body, frame
+from tests.fakes.upstream import CUT, HEARD, STALL, completion, error_body, frame
 from tests.gateway.conftest import until
 from tests.gateway.targets import SECRET
 
@@ -129,7 +129,7 @@ async def test_what_was_said_before_a_cut_is_counted_if_google_has_not(stream, u
 
 async def test_an_error_inside_a_stream_is_the_last_event(stream, upstream):
     failure = frame({"error": {"code": 503, "status": "UNAVAILABLE"}})
-    upstream.will_answer(HI, Pause(0.2), failure)
+    upstream.will_answer(HI, HEARD, failure)
 
     reply = await stream()
 
@@ -259,7 +259,7 @@ async def test_a_tuned_model_has_its_own_collection(courier, google, key, upstre
 async def test_a_stream_ends_cleanly_where_the_budget_does(stream, upstream, courier, key):
     await courier.make(lambda: factories.make_budget(key=key, amount="0.0026"))
     burst = frame(answer({"text": "word " * 20_000}))
-    upstream.will_answer(HI, Pause(0.1), burst, burst, STALL)
+    upstream.will_answer(HI, HEARD, burst, burst, STALL)
 
     reply = await stream()
 
@@ -403,7 +403,7 @@ async def test_the_models_of_openais_clients_stay_where_they_are(pro, courier, k
 
 
 async def test_a_stream_may_be_one_array(generate, upstream):
-    upstream.will_answer(HI, Pause(0.1), END)
+    upstream.will_answer(HI, HEARD, END)
 
     reply = await generate(method="streamGenerateContent")
 
@@ -433,7 +433,7 @@ async def test_what_fails_before_an_array_begins_is_no_array(generate, upstream)
 )
 async def test_a_silence_is_broken_by_white_space(generate, upstream, settings, method, silence):
     settings.COURIER_KEEP_ALIVE_S = 0.1
-    upstream.will_answer(HI, Pause(1), END)
+    upstream.will_answer(HI, *[HEARD] * 5, END)
 
     reply = await generate(method=method)
 

@@ -28,8 +28,11 @@ from tests.fakes.upstream import (
     HELLO,
     OPENING,
     STOP,
+    STREAM,
     USAGE,
+    Gate,
     Pause,
+    Until,
     completion,
 )
 from tests.gateway.conftest import WITHIN_S, in_thread, until
@@ -38,7 +41,6 @@ from usage.models import UsageRecord
 
 KEY = {"idempotency-key": "order-4711"}
 OVERLOADED = b'{"error": {"message": "busy"}}'
-SLOW_STREAM = (OPENING, HELLO, Pause(0.3), STOP, USAGE, DONE)
 
 
 @pytest.fixture(params=["digest", "memory", "shared"])
@@ -231,6 +233,12 @@ async def test_what_is_kept_in_memory_is_not_in_redis(instances, settings):
         await other.repeats.join(asked())
 
 
+def listeners(courier):
+    """How many hear an answer that somebody else has asked for."""
+    running = courier.application._front_door.repeats._running.values()
+    return sum(first.tape.listeners for first in running)
+
+
 async def records(courier, count):
     """How many records there are once `count` have come."""
     await asyncio.sleep(0.3)
@@ -266,7 +274,8 @@ async def test_a_repeated_stream_is_the_same_stream(chat, upstream, keeps_answer
 
 
 async def test_many_repeats_at_once_make_one_call(chat, courier, upstream, mode):
-    upstream.will_answer(completion("mine"), delay=0.3)
+    all_listen = Until(lambda: listeners(courier) == 49)
+    upstream.will_answer(completion("mine"), after=all_listen)
 
     replies = await asyncio.gather(*(chat(headers=KEY) for _ in range(50)))
 
@@ -275,12 +284,12 @@ async def test_many_repeats_at_once_make_one_call(chat, courier, upstream, mode)
     assert sum("x-courier-replayed" in reply.headers for reply in replies) == 49
 
 
-async def test_a_repeat_joins_a_stream_in_the_middle(chat, upstream, mode):
-    upstream.will_answer(*SLOW_STREAM)
+async def test_a_repeat_joins_a_stream_in_the_middle(chat, courier, upstream, mode):
+    another_listens = Until(lambda: listeners(courier))
+    upstream.will_answer(OPENING, HELLO, another_listens, STOP, USAGE, DONE)
 
     asked = asyncio.ensure_future(chat(headers=KEY, stream=True))
-    await until(lambda: upstream.requests)
-    await asyncio.sleep(0.1)
+    await until(lambda: courier.passed_on)
     joined = await chat(headers=KEY, stream=True)
 
     assert joined.content == (await asked).content
@@ -317,11 +326,13 @@ async def test_another_body_with_the_same_key_is_refused(chat, upstream, mode):
 
 
 async def test_another_body_is_refused_while_the_first_is_answered(chat, upstream, mode):
-    upstream.will_answer(completion(), delay=0.3)
+    is_refused = Gate()
+    upstream.will_answer(completion(), after=is_refused)
     asked = asyncio.ensure_future(chat(headers=KEY))
     await until(lambda: upstream.requests)
 
     other = await chat(headers=KEY, temperature=0)
+    is_refused.open()
 
     assert other.code == "idempotency_conflict"
     assert (await asked).status == 200
@@ -376,9 +387,12 @@ async def test_a_stream_that_was_charged_and_broke_off_is_the_outcome(
 async def test_whoever_lost_the_connection_gets_the_answer_by_asking_again(
     call, chat, courier, upstream, keeps_answers, stream
 ):
-    upstream.will_answer(*(SLOW_STREAM if stream else (completion("mine"),)), delay=0.2)
+    has_left = Gate()
+    upstream.will_answer(*(STREAM if stream else (completion("mine"),)), after=has_left)
     async with call(stream=stream):
         await until(lambda: upstream.requests)
+    await until(courier.is_left)
+    has_left.open()
 
     again = await chat(headers=KEY, stream=stream)
 
@@ -393,11 +407,14 @@ async def test_whoever_asked_first_may_leave_while_others_listen(
     call, chat, courier, upstream, settings
 ):
     settings.COURIER_IDEMPOTENCY = "digest"
-    upstream.will_answer(*SLOW_STREAM)
+    has_left = Gate()
+    upstream.will_answer(OPENING, HELLO, has_left, STOP, USAGE, DONE)
     async with call(stream=True) as first:
         await first.read_head()
         listening = asyncio.ensure_future(chat(headers=KEY, stream=True))
-        await asyncio.sleep(0.1)
+        await until(lambda: listeners(courier))
+    await until(lambda: len(courier.server.server_state.connections) == 1)
+    has_left.open()
 
     assert (await listening).data[-1] == b"[DONE]"
     assert (await courier.last_record()).outcome == "ok"
@@ -566,8 +583,7 @@ async def test_an_answer_in_redis_is_sealed(chat, courier, keeps_answers, redis_
 async def test_a_stop_is_told_to_all_who_listen(chat, courier, upstream, quiet_logs):
     upstream.will_answer(OPENING, HELLO, Pause(30))
     streams = [asyncio.ensure_future(chat(headers=KEY, stream=True)) for _ in range(3)]
-    await until(lambda: len(courier.application._front_door.open) == 3)
-    await asyncio.sleep(0.1)
+    await until(lambda: listeners(courier) == 2 and courier.passed_on == 3)
     client, courier.client = courier.client, httpx.AsyncClient()
 
     await courier.stop()
@@ -584,10 +600,12 @@ async def test_an_answer_that_is_read_on_for_nobody_is_charged_and_never_asked_f
     settings.COURIER_IDEMPOTENCY = "digest"
     alpha.on_disconnect = "drain"
     await courier.make(alpha.save)
-    upstream.will_answer(OPENING, HELLO, Pause(0.3), STOP, USAGE, DONE)
+    is_noticed = Gate()
+    upstream.will_answer(OPENING, HELLO, is_noticed, STOP, USAGE, DONE)
     async with call(stream=True) as first:
         await first.read_head()
     await until(lambda: pulse.draining)
+    is_noticed.open()
 
     again = await chat(headers=KEY, stream=True)
 

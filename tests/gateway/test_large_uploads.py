@@ -119,7 +119,7 @@ async def test_an_upload_that_moves_when_the_time_is_up_is_too_late():
 
 async def test_a_provider_that_takes_nothing_more_is_left(courier, key):
     async with Sink(HEARD) as sink:
-        await serve(courier, sink, first_byte_timeout_s=0.5)
+        await serve(courier, sink, first_byte_timeout_s=1.5)
         sink.reads.clear()
         reply = await Client(BEFORE, AFTER).post(courier, key)
 

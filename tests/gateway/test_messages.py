@@ -6,7 +6,7 @@ import pytest
 
 from registry.models import Provider
 from tests import factories
-from tests.fakes.upstream import CUT, Pause
+from tests.fakes.upstream import CUT, HEARD
 from tests.gateway.anthropic_streams import STREAM, event, message, stream_of
 from tests.gateway.conftest import HELLO
 from tests.gateway.validators import anthropic_messages as validator
@@ -285,7 +285,7 @@ async def test_a_stream_that_fails_for_couriers_key_says_nothing_of_it(messages,
 async def test_a_stream_that_breaks_off_ends_with_an_error_and_no_end(
     messages, courier, upstream, end
 ):
-    upstream.will_answer(*STREAM[:3], Pause(0.2), end)
+    upstream.will_answer(*STREAM[:3], HEARD, end)
 
     reply = await messages(stream=True)
 
@@ -296,7 +296,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_and_no_end(
 
 async def test_a_silence_is_broken_by_pings(messages, upstream, settings):
     settings.COURIER_KEEP_ALIVE_S = 0.3
-    upstream.will_answer(*STREAM, delay=1.5)
+    upstream.will_answer(*STREAM, after=HEARD)
 
     reply = await messages(stream=True)
 
@@ -308,7 +308,7 @@ async def test_an_answer_that_breaks_off_costs_the_input_as_told_and_the_output_
     messages, courier, upstream
 ):
     usage = {"input_tokens": 7, "cache_read_input_tokens": 90_000, "output_tokens": 99}
-    upstream.will_answer(*stream_of("one two", " three", usage=usage)[:4], Pause(0.2), CUT)
+    upstream.will_answer(*stream_of("one two", " three", usage=usage)[:4], HEARD, CUT)
 
     record = await courier.record((await messages(stream=True)).request_id)
 

@@ -14,18 +14,21 @@ from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import (
     DONE,
+    HEARD,
     HELLO,
     OPENING,
     STALL,
     STOP,
     STREAM,
     USAGE,
+    Gate,
     Pause,
+    Until,
     chunk,
     error_body,
 )
 from tests.gateway.conftest import HELLO as SAY_HELLO
-from tests.gateway.conftest import until
+from tests.gateway.conftest import WITHIN_S, until
 
 UNASKED = b"".join(part for part in STREAM if part != USAGE)
 
@@ -56,7 +59,7 @@ def hasty(courier, upstream):
 
 @pytest.mark.usefixtures("_chatty")
 async def test_a_silence_is_broken_by_comments(chat, upstream):
-    upstream.will_answer(OPENING, HELLO, Pause(0.5), STOP, DONE)
+    upstream.will_answer(OPENING, HELLO, HEARD, HEARD, STOP, DONE)
 
     reply = await chat(stream=True)
 
@@ -66,7 +69,7 @@ async def test_a_silence_is_broken_by_comments(chat, upstream):
 
 @pytest.mark.usefixtures("_chatty")
 async def test_a_silence_before_the_first_output_is_broken_too(chat, upstream, courier):
-    upstream.will_answer(*STREAM, delay=0.5)
+    upstream.will_answer(*STREAM, after=HEARD)
 
     reply = await chat(stream=True)
 
@@ -78,7 +81,7 @@ async def test_a_silence_before_the_first_output_is_broken_too(chat, upstream, c
 
 @pytest.mark.usefixtures("_chatty")
 async def test_a_failure_after_comments_is_told_inside_the_stream(chat, upstream, courier):
-    upstream.always(error_body("Secret words."), status=500, delay=0.4)
+    upstream.always(error_body("Secret words."), status=500, after=HEARD)
 
     reply = await chat(stream=True)
 
@@ -90,7 +93,7 @@ async def test_a_failure_after_comments_is_told_inside_the_stream(chat, upstream
 
 @pytest.mark.usefixtures("_chatty")
 async def test_another_route_may_answer_after_comments(chat, upstream):
-    upstream.will_answer(error_body(), status=500, delay=0.4)
+    upstream.will_answer(error_body(), status=500, after=HEARD)
 
     reply = await chat(stream=True)
 
@@ -158,12 +161,12 @@ async def test_progress_of_a_long_stream_is_noted(chat, upstream, monkeypatch):
     monkeypatch.setattr(relay, "PROGRESS_S", 0.05)
     noted = []
     monkeypatch.setattr(relay.recorder, "progress", lambda *told: noted.append(told))
-    upstream.will_answer(OPENING, chunk("x" * 40), Pause(0.5), STOP, DONE)
+    all_is_noted = Until(lambda: any(tokens == 10 for _, tokens, _ in noted))
+    upstream.will_answer(OPENING, chunk("x" * 40), all_is_noted, STOP, DONE)
 
     reply = await chat(stream=True)
 
-    tokens = {(request_id, tokens) for request_id, tokens, _ in noted}
-    assert (reply.request_id, 10) in tokens
+    assert {request_id for request_id, _, _ in noted} == {reply.request_id}
     assert [one.upstream_model for one in noted[0][2]] == ["alpha-tiny"]
 
 
@@ -220,7 +223,9 @@ async def test_a_stop_is_told_to_those_who_wait(courier, upstream, key, quiet_lo
 
 
 async def test_a_stream_that_ends_in_time_is_not_touched_by_a_stop(courier, upstream, key):
-    upstream.will_answer(OPENING, HELLO, Pause(0.3), STOP, DONE)
+    courier.server.config.timeout_graceful_shutdown = WITHIN_S
+    stops = Until(lambda: courier.server.should_exit)
+    upstream.will_answer(OPENING, HELLO, stops, STOP, DONE)
     call = Call(courier, key=key.secret, stream=True)
     async with call:
         await call.read_head()
@@ -266,6 +271,9 @@ class Server:
         if self.sent >= self.fails_at:
             raise BrokenPipeError
 
+    def has_sent(self, messages):
+        return lambda: self.sent >= messages
+
 
 def asked_of(model):
     return json.dumps({"model": model, "messages": [SAY_HELLO], "stream": True}).encode()
@@ -285,8 +293,8 @@ def scope_of(key):
 async def test_a_server_that_cannot_send_says_that_the_client_has_left(
     courier, upstream, key, fails_at
 ):
-    upstream.will_answer(OPENING, HELLO, Pause(0.1), HELLO, STALL)
     server = Server(asked_of("tiny"), fails_at)
+    upstream.will_answer(OPENING, HELLO, Until(server.has_sent(2)), HELLO, STALL)
 
     await courier.application(scope_of(key), server.receive, server.send)
 
@@ -297,8 +305,9 @@ async def test_a_server_that_cannot_send_says_that_the_client_has_left(
 
 async def test_what_is_read_on_for_nobody_is_read_by_nobody_else(courier, upstream, key, hasty):
     await hasty(on_disconnect="drain", idle_timeout_s=60, total_timeout_s=60)
-    upstream.will_answer(OPENING, HELLO, Pause(0.1), HELLO, Pause(0.3), STOP, USAGE, DONE)
     server = Server(asked_of("hasty"), fails_at=3)
+    passed_on, failed = Until(server.has_sent(2)), Until(server.has_sent(3))
+    upstream.will_answer(OPENING, HELLO, passed_on, HELLO, failed, STOP, USAGE, DONE)
 
     await courier.application(scope_of(key), server.receive, server.send)
 
@@ -317,7 +326,7 @@ async def test_a_bug_in_the_middle_is_told_and_recorded(
         return see(self, frames)
 
     monkeypatch.setattr(ChatWatch, "see", broken)
-    upstream.will_answer(OPENING, HELLO, Pause(0.2), chunk("boom"), STALL)
+    upstream.will_answer(OPENING, HELLO, HEARD, chunk("boom"), STALL)
 
     reply = await chat(stream=True)
 
@@ -396,10 +405,12 @@ async def test_r30_the_open_streams_of_a_revoked_key_are_cut(chat, courier, upst
 async def test_r30_the_open_streams_of_other_keys_go_on(chat, courier, upstream, team):
     other = await courier.make(lambda: factories.make_key(team))
     assert (await chat(key=other)).status == 200
-    upstream.will_answer(OPENING, HELLO, Pause(0.8), STOP, DONE)
+    is_revoked = Gate()
+    upstream.will_answer(OPENING, HELLO, is_revoked, STOP, DONE)
     streaming = asyncio.ensure_future(chat(stream=True))
     await until(lambda: len(upstream.requests) == 2)
 
     await courier.make(lambda: revoke_key(other))
+    is_revoked.open()
 
     assert (await streaming).data[-1] == b"[DONE]"

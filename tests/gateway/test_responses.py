@@ -6,7 +6,7 @@ import pytest
 
 from tests import factories
 from tests.e2e.client import Call
-from tests.fakes.upstream import CUT, STALL, Pause, error_body
+from tests.fakes.upstream import CUT, HEARD, STALL, error_body
 from tests.gateway.conftest import until
 from tests.gateway.test_disconnect import leave_after_the_first_piece
 from tests.gateway.validators import openai_chat as chat_validator
@@ -142,7 +142,7 @@ async def test_an_account_without_credit_is_known_inside_a_stream_too(respond, u
 
 async def test_an_error_after_a_silence_is_an_event_too(respond, upstream, settings):
     settings.COURIER_KEEP_ALIVE_S = 0.1
-    upstream.always(Pause(1), error_body(), status=500, delay=1)
+    upstream.always(error_body(), status=500, after=HEARD)
 
     reply = await respond(stream=True)
 

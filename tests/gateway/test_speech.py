@@ -7,7 +7,7 @@ import pytest
 
 from tests import factories
 from tests.e2e.client import Call
-from tests.fakes.upstream import CUT, STALL, Pause, error_body, frame
+from tests.fakes.upstream import CUT, HEARD, STALL, Until, error_body, frame
 from tests.gateway.conftest import until
 
 RANDOM = random.Random(1)
@@ -87,7 +87,7 @@ async def test_what_was_spoken_is_estimated(speak, courier, upstream):
 
 
 async def test_sound_that_breaks_off_never_looks_complete(call, courier, upstream):
-    upstream.will_answer(SOUND, Pause(0.1), SOUND, CUT, headers=MPEG)
+    upstream.will_answer(SOUND, HEARD, SOUND, CUT, headers=MPEG)
 
     async with call:
         await call.read_head()
@@ -114,7 +114,7 @@ async def test_sound_that_stalls_is_ended(call, courier, upstream, alpha):
 async def test_sound_is_read_on_where_it_is_paid_for_anyway(call, courier, upstream, alpha):
     alpha.on_disconnect = "drain"
     await courier.make(alpha.save)
-    upstream.will_answer(SOUND, Pause(0.3), SOUND, headers=MPEG)
+    upstream.will_answer(SOUND, Until(courier.is_left), SOUND, headers=MPEG)
 
     async with call:
         await call.read_head()

@@ -12,7 +12,7 @@ from gateway import relay, sse
 from gateway.dialects.openai_chat import openai_chat
 from tests import factories
 from tests.e2e.client import Call
-from tests.fakes.upstream import CUT, DONE, HELLO, OPENING, STALL, STOP, STREAM, Pause, chunk
+from tests.fakes.upstream import CUT, DONE, HEARD, HELLO, OPENING, STALL, STOP, STREAM, Pause, chunk
 from tests.fakes.upstream import completion as whole_completion
 from tests.faults.figures import figure
 from tests.faults.upstream import Again, chunked, head
@@ -78,7 +78,7 @@ def ask(courier, key):
 
 async def test_r11_every_kind_of_stream_is_kept_alive(ask, upstream, form, settings):
     settings.COURIER_KEEP_ALIVE_S = 0.1
-    upstream.will_answer(OPENING, HELLO, Pause(0.5), HELLO, STOP, DONE)
+    upstream.will_answer(OPENING, HELLO, *[HEARD] * 5, HELLO, STOP, DONE)
 
     reply = await ask(form)
 

@@ -21,7 +21,6 @@ def budget(settings, redis_server, key, own, monkeypatch):
     """A budget of a key that has spent 20,000 nano-dollars by the ledger."""
     monkeypatch.setattr(budget_figures, "SETTLED_WITHIN_S", 0)
     settings.REDIS_URL = redis_server.url()
-    settings.COURIER_REDIS_DEADLINE_S = 1.0
     with redis.Redis.from_url(redis_server.url()) as client:
         client.flushall()
     own.record(make_record(key_id=key.pk))

@@ -51,7 +51,6 @@ def at(moment):
 @pytest.fixture(params=["local", "redis"])
 async def store(request, settings, monkeypatch):
     """The store that admission uses, with Redis's own clock where it is Redis."""
-    settings.COURIER_REDIS_DEADLINE_S = 1.0
     monkeypatch.setattr(budget_keeper, "YOUNG_S", 0)
     monkeypatch.setattr(budget_keeper, "REST_S", 0.01)
     if request.param == "local":
@@ -444,7 +443,6 @@ SCOPES = trials(500, 10_000)
 @pytest.fixture
 async def replicas(own, monkeypatch, redis_server, settings, tmp_path):
     """Two replicas as far as budgets go: this one, and one that only announces."""
-    settings.COURIER_REDIS_DEADLINE_S = 1.0
     with redis.Redis.from_url(redis_server.url()) as client:
         client.flushall()
     monkeypatch.setattr(recorder, "_recorder", own.recorder)
