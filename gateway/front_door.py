@@ -26,6 +26,7 @@ from accounts.principals import Principal
 from gateway import auth, cors, errors, idempotency, idempotency_errors, sse
 from gateway.hosts import check_host
 from gateway.idempotency import Asked, First
+from gateway.memory import Body
 from gateway.question import Caller
 from gateway.refusal import Refusal, refusal
 from gateway.relay import Relay, pulse
@@ -336,17 +337,24 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
     """The request's body, refused as soon as it is known to be too large."""
     most = settings.COURIER_MAX_BODY
     declared = _declared_length(scope, most)
-    if declared and not load.memory.has_room_for(declared):
-        load.turned_away += 1
-        raise errors.Overloaded(retry_after())
+    body = Body(load.memory)
+    if declared and not body.may_come(declared):
+        raise _overloaded()
     try:
         async with asyncio.timeout(BODY_IDLE_S) as patience:
-            return await _read_body(receive, most, patience)
+            return await _read_body(receive, most, patience, body)
     except TimeoutError as error:
         raise errors.RequestTimeout("The request's body did not arrive in time.") from error
+    finally:
+        body.end()
 
 
-async def _read_body(receive: Receive, most: int, patience: asyncio.Timeout) -> bytes:
+def _overloaded() -> errors.Overloaded:
+    load.turned_away += 1
+    return errors.Overloaded(retry_after())
+
+
+async def _read_body(receive: Receive, most: int, patience: asyncio.Timeout, body: Body) -> bytes:
     now = asyncio.get_running_loop().time
     deadline = now() + BODY_TIMEOUT_S
     pieces = []
@@ -359,6 +367,8 @@ async def _read_body(receive: Receive, most: int, patience: asyncio.Timeout) -> 
         size += len(pieces[-1])
         if size > most:
             raise errors.RequestTooLarge(most)
+        if not body.may_go_on(size):
+            raise _overloaded()
         if not message.get("more_body"):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         patience.reschedule(min(now() + BODY_IDLE_S, deadline + size / SLOWEST_LINE))

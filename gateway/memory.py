@@ -17,6 +17,8 @@ FULL = 0.85
 #: How many times the bytes of its body a request takes: as it came, read, and written for the
 #: provider, each for a moment together with the next.
 TIMES_BODY = 6
+#: So many looks later what was promised is in use.
+LOOKS_AHEAD = 2
 
 
 class Group(Protocol):
@@ -42,11 +44,15 @@ class Memory:
         #: Bytes that requests will use that came since the last look, and before.
         self._promised = 0
         self._promised_before = 0
+        #: And those that bodies will use which are still coming.
+        self.coming = 0
+        self.looks = 0
 
     def look(self) -> None:
         """See what is in use. What was promised two looks ago is in use by now, or was."""
         if self.group is None:
             return
+        self.looks += 1
         used = self.group.used()
         self.share = used / self.group.limit
         self._left = self.group.limit * FULL - used
@@ -55,17 +61,18 @@ class Memory:
             self.is_short = self._left < 0
             self._tell()
 
-    def has_room_for(self, size: int) -> bool:
-        """Promise what a request with a body of so many bytes needs, if there is as much.
+    def has_room_for(self, size: int, own: int = 0) -> bool:
+        """Whether there is as much as a body grown by so many bytes needs, beside its `own`.
 
         One at a time there always is: otherwise what a small limit never has room for would be
         told for ever to come back later.
         """
-        needed, promised = size * TIMES_BODY, self._promised + self._promised_before
-        if promised and self._left < needed + promised:
-            return False
+        promised = self._promised + self._promised_before + self.coming
+        return promised == own or self._left >= promised + size * TIMES_BODY
+
+    def promise(self, needed: int) -> None:
+        """Keep so many bytes until they are in use."""
         self._promised += needed
-        return True
 
     def _tell(self) -> None:
         if self.is_short:
@@ -78,3 +85,43 @@ class Memory:
             )
         else:
             logger.info("memory is no longer short: %.0f %% of the limit", 100 * self.share)
+
+
+class Body:
+    """What one request's body takes of memory, while it comes and for a moment after.
+
+    What it says of its length is promised ahead, but not for long: who sends nothing keeps
+    nobody else out. From then on, or where it says nothing, what has come of it counts.
+    """
+
+    __slots__ = ("_ahead_until", "_came", "_memory")
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._came = 0
+        self._ahead_until = 0
+
+    def may_come(self, declared: int) -> bool:
+        """Whether there is room for so many bytes. They are promised, until they are in use."""
+        memory = self._memory
+        if not memory.has_room_for(declared):
+            return False
+        memory.promise(declared * TIMES_BODY)
+        self._ahead_until = memory.looks + LOOKS_AHEAD
+        return True
+
+    def may_go_on(self, came: int) -> bool:
+        """Whether there is room for what has come by now."""
+        memory = self._memory
+        if memory.looks < self._ahead_until:
+            return True
+        if not memory.has_room_for(came - self._came, own=self._came * TIMES_BODY):
+            return False
+        memory.coming += (came - self._came) * TIMES_BODY
+        self._came = came
+        return True
+
+    def end(self) -> None:
+        """It is here, and about to be used; or nothing more of it comes."""
+        self._memory.coming -= self._came * TIMES_BODY
+        self._memory.promise(self._came * TIMES_BODY)

@@ -24,6 +24,7 @@ FROZEN_S = trials(20, 125)
 STREAM = (OPENING, *(Pause(0.3), HELLO) * 8, STOP, USAGE, DONE)
 LIMIT_BYTES = 360 * 1024 * 1024
 LARGE = "x" * 8_000_000
+CHUNK = 16 * 1024
 PLACES = 10
 
 
@@ -160,14 +161,25 @@ def little_memory(make_database, shared_upstream):
     limit.end()
 
 
+def chunked(request):
+    """The same without a length."""
+    head, _, content = request.partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+    pieces = (content[at : at + CHUNK] for at in range(0, len(content), CHUNK))
+    chunks = (b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    head = b"\r\n".join([*lines, b"Transfer-Encoding: chunked", b"", b""])
+    return b"".join([head, *chunks, b"0\r\n\r\n"])
+
+
 @pytest.mark.fault
+@pytest.mark.parametrize("sent", [bytes, chunked], ids=["with a length", "in chunks"])
 async def test_r04_f60_whoever_is_short_of_memory_refuses_and_loses_no_answer(
-    little_memory, shared_upstream
+    little_memory, shared_upstream, sent
 ):
     """Large bodies at once would need several times of what there is."""
     shared_upstream.default = lambda request: Answer((completion(),), before=(Pause(0.5),))
     courier, limit = little_memory
-    large = Call(courier, messages=[{"role": "user", "content": LARGE}]).request
+    large = sent(Call(courier, messages=[{"role": "user", "content": LARGE}]).request)
     courier.begin()
     limit.take(courier._process.pid)
     await asyncio.to_thread(courier.wait_until_ready)
