@@ -104,10 +104,11 @@ def _is_the_time(conditions: Conditions, moment: datetime) -> bool:
     minute, day = there.hour * 60 + there.minute, there.weekday()
     if conditions.minutes is not None:
         begins, ends = conditions.minutes
-        if begins >= ends and minute < ends:
+        is_night = begins >= ends
+        if is_night and minute < ends:
             # After midnight: this is still the night of the day before.
-            day, minute = (day - 1) % 7, minute + 24 * 60
-        if not begins <= minute < (ends if begins < ends else ends + 24 * 60):
+            day = (day - 1) % 7
+        elif minute < begins or not (is_night or minute < ends):
             return False
     return not conditions.days or DAYS[day] in conditions.days
 

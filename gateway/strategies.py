@@ -1,4 +1,4 @@
-"""How the routes of one tier are ordered: a function for each strategy. Pure.
+"""How the routes of one tier, two at least, are ordered: a function for each strategy. Pure.
 
 All begin with the same shuffle by weight, so that whatever a strategy finds equal is shared
 by weight.
@@ -57,7 +57,7 @@ def least_latency(tier: Sequence[Target], readings: Readings, draw: Draw) -> lis
         (usual if seconds is None else seconds) * (readings.in_flight(target) + 1)
         for seconds, target in zip(told, drawn, strict=True)
     ]
-    first = 0 if len(drawn) < 2 or loads[0] <= loads[1] else 1
+    first = 0 if loads[0] <= loads[1] else 1
     others = [place for place in range(len(drawn)) if place != first]
     return [drawn[place] for place in (first, *sorted(others, key=loads.__getitem__))]
 
@@ -91,12 +91,12 @@ def kept_together(tier: Sequence[Target], session: int, readings: Readings) -> l
     """The same order for every request of a session, in every instance, by weight.
 
     A route that leaves or joins moves only the sessions that are its own. One that is much
-    busier than the others here is passed over.
+    busier than the others here comes last.
     """
     ordered = by_weight(tier, readings, lambda target: _hashed(session, target))
     busy = [readings.in_flight(target) for target in ordered]
     most = HOT * sum(busy) / len(busy) + FEW
-    if busy[0] <= most:
+    if max(busy) <= most:
         return ordered
     # Stable: those that are hot come last, and all others keep their places.
     places = sorted(range(len(ordered)), key=lambda place: busy[place] > most)

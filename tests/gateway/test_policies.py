@@ -105,6 +105,12 @@ def test_policies_ask_for_a_budget_if_one_of_them_does(whens, asks):
         ("22:00-06:00", ["wed"], "UTC", NOON.replace(hour=5), False),
         ("22:00-06:00", ["wed"], "UTC", NOON.replace(hour=23), True),
         ("22:00-06:00", ["sun"], "UTC", NOON.replace(day=23, hour=5), True),
+        ("22:00-06:00", [], "UTC", NOON.replace(hour=5, minute=59), True),
+        ("22:00-06:00", [], "UTC", NOON.replace(hour=21, minute=59), False),
+        ("22:00-06:00", [], "UTC", NOON.replace(hour=22), True),
+        ("22:01-06:00", [], "UTC", NOON.replace(hour=22), False),
+        ("09:00-12:30", [], "UTC", NOON.replace(minute=29), True),
+        ("09:00-12:30", [], "UTC", NOON.replace(minute=30), False),
         ("00:00-00:00", ["wed"], "UTC", NOON, True),
         ("06:00-06:00", ["tue"], "UTC", NOON.replace(hour=5), True),
         ("06:00-06:00", ["wed"], "UTC", NOON.replace(hour=6), True),
@@ -123,6 +129,18 @@ def test_a_pin_leaves_only_what_it_names():
 
 def test_a_route_is_named_by_its_provider_and_upstream_model():
     assert numbers(narrowed({"exclude": ["provider-*/model-2"]}).targets) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [("provider-2/model-2", [1, 3]), ("*/model-2", [1, 3]), ("provider-2/model-3", [1, 2, 3])],
+)
+def test_both_parts_of_a_routes_name_must_fit(pattern, left):
+    assert numbers(narrowed({"exclude": [pattern]}).targets) == left
+
+
+def test_one_of_several_names_is_enough():
+    assert numbers(narrowed({"exclude": ["provider-1", "*/model-3"]}).targets) == [2]
 
 
 def test_what_is_preferred_stays_beside_the_others():
@@ -147,6 +165,19 @@ def test_only_routes_certified_for_all_that_is_demanded_are_left():
     result = narrowed({"certified": ["tools", "vision"]}, targets=[able, half])
 
     assert numbers(result.targets) == [4]
+
+
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [
+        ({"pin": ["other"]}, "not_pinned"),
+        ({"exclude": ["*"]}, "excluded"),
+        ({"certified": ["tools"]}, "not_certified"),
+        ({"max_cost": "0.5"}, "too_expensive"),
+    ],
+)
+def test_each_action_has_a_reason_of_its_own(then, reason):
+    assert [each.reason for each in narrowed(then).dropped] == [reason] * 3
 
 
 def test_what_is_dropped_says_why_and_by_which_policy():

@@ -132,6 +132,33 @@ def test_what_waits_already_counts_against_a_fast_target():
     assert numbers(plan) == [2, 1]
 
 
+def test_the_request_itself_counts_as_one_that_waits():
+    told = Told(latency={1: 0.1, 2: 0.3}, busy={1: 3})
+
+    plan = planned([make_target(1), make_target(2)], told, Manner("least_latency"))
+
+    assert numbers(plan) == [2, 1]
+
+
+def test_behind_the_choice_of_two_the_sooner_answer_comes_first():
+    told = Told(latency={n: n / 10 for n in range(1, 7)})
+    targets = [make_target(n) for n in range(1, 7)]
+
+    for seed in range(20):
+        _, *others = numbers(planned(targets, told, Manner("least_latency"), seed))
+        assert others == sorted(others)
+
+
+@pytest.mark.parametrize("strategy", routing.STRATEGIES)
+def test_what_a_strategy_finds_equal_is_shared_by_weight(strategy):
+    targets = [make_target(1, weight=3), make_target(2, weight=1)]
+    told = Told(busy={1: 2}) if strategy == "least_busy" else Told()
+
+    shares = first_shares(targets, Manner(strategy), told, draws=4000)
+
+    assert shares == pytest.approx({1: 0.75, 2: 0.25}, abs=0.04)
+
+
 def test_a_target_of_unknown_latency_is_taken_for_a_usual_one():
     told = Told(latency={1: 0.1, 2: 0.3})
     targets = [make_target(n) for n in (1, 2, 3)]
@@ -163,6 +190,13 @@ def test_twice_the_weight_may_be_twice_as_busy():
     targets = [make_target(1, weight=2), make_target(2, weight=1)]
 
     assert numbers(planned(targets, told, Manner("least_busy"))) == [1, 2]
+
+
+@pytest.mark.parametrize(("busy", "first"), [({}, 1), ({1: 3}, 2), ({1: 1}, 1)])
+def test_requests_are_counted_for_the_weight_with_the_one_that_comes(busy, first):
+    targets = [make_target(1, weight=3), make_target(2, weight=1)]
+
+    assert numbers(planned(targets, Told(busy=busy), Manner("least_busy")))[0] == first
 
 
 def test_what_is_preferred_comes_before_its_priority():
@@ -201,13 +235,80 @@ def test_a_target_that_leaves_moves_only_its_own_sessions():
         assert after == [number for number in before if number != 5]
 
 
-def test_a_route_far_busier_than_the_others_is_passed_over_by_sessions():
+def test_a_session_has_the_order_that_it_had_in_other_versions():
+    # Two versions run side by side while one takes the other's place.
+    targets = [
+        make_target(1), make_target(2, key_id=3, weight=2), make_target(3, key_id=4),
+        make_target(3, key_id=5), make_target(6, weight=0), make_target(7, weight=0),
+    ]  # fmt: skip
+
+    def order_of(name):
+        plan = planned(targets, manner=Manner(session=session_number(name)))
+        return "".join(str(target.key_id or target.route_id) for target in plan.targets)
+
+    orders = [order_of(name) for name in ("", "one", "two", "three", "é")]
+    assert orders == ["431567", "154367", "534167", "143576", "354167"]
+
+
+def test_a_session_of_a_name_that_is_no_text_has_a_number():
+    assert session_number("\ud800") == session_number("?")
+
+
+@pytest.mark.parametrize(
+    ("places", "last"),
+    [
+        ({0: 12}, None),  # of three: twice the mean, and four
+        ({0: 13}, 0),
+        ({1: 13}, 1),
+        ({0: 13, 1: 13, 2: 13}, None),
+    ],
+)
+def test_a_route_far_busier_than_the_others_comes_last_of_a_session(places, last):
     targets = [make_target(n) for n in (1, 2, 3)]
-    home = numbers(planned(targets, manner=Manner(session=4)))[0]
+    usual = numbers(planned(targets, manner=Manner(session=4)))
 
-    plan = planned(targets, Told(busy={home: 90}), Manner(session=4))
+    busy = {usual[place]: count for place, count in places.items()}
+    plan = planned(targets, Told(busy=busy), Manner(session=4))
 
-    assert numbers(plan)[-1] == home
+    hot = [] if last is None else [usual[last]]
+    assert numbers(plan) == [number for number in usual if number not in hot] + hot
+
+
+def test_a_route_just_as_busy_as_it_may_be_keeps_its_place():
+    targets = [make_target(n) for n in range(1, 6)]
+    first, second, *others = numbers(planned(targets, manner=Manner(session=4)))
+
+    plan = planned(targets, Told(busy={first: 41, second: 34}), Manner(session=4))
+
+    assert numbers(plan) == [second, *others, first]
+
+
+@pytest.mark.parametrize(
+    ("out", "passed_over"), [((), []), ((3,), []), ((1, 3), [1]), ((1, 2), [1, 2])]
+)
+def test_what_would_have_been_tried_first_is_what_the_request_was_meant_for(out, passed_over):
+    targets = [make_target(number, priority=number) for number in (1, 2, 3)]
+
+    plan = planned(targets, Told(out={number: Out("breaker_open") for number in out}))
+
+    assert [target.route_id for target in plan.passed_over] == passed_over
+    assert plan.meant_for.route_id == 1
+
+
+def test_by_lot_is_by_the_lot_that_is_given():
+    targets = [make_target(number) for number in range(1, 9)]
+
+    plan = routing.plan(targets, Manner(), Told(), lambda target: target.route_id / 9)
+
+    assert numbers(plan) == list(range(8, 0, -1))
+
+
+def test_without_a_lot_one_is_drawn():
+    targets = [make_target(number) for number in range(1, 9)]
+
+    orders = {tuple(numbers(routing.plan(targets, Manner(), Told()))) for _ in range(20)}
+
+    assert len(orders) > 1
 
 
 def test_targets_that_are_out_are_dropped_with_the_reason():
@@ -248,3 +349,4 @@ def test_a_step_names_what_it_left_out():
     targets = [make_target(1), make_target(2)]
 
     assert [d.target.route_id for d in routing.left_out(targets, targets[:1], "why")] == [2]
+    assert routing.left_out(targets, targets, "why") == []

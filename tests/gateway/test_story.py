@@ -1,5 +1,7 @@
 """What a decision tells, in words: the steps of a request, and what became of each."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.story import Call, Facts, Link, Mark, steps_of
@@ -326,12 +328,22 @@ def test_a_call_that_was_sent_in_parts_tells_how_many():
     assert rows("Upstream calls", calls=[parts], outcome="ok")[0][3] == "answered, in 4 calls"
 
 
-@pytest.mark.parametrize(("last", "mark"), [(CALL, Mark.RECOVERED), (FAILED, Mark.FAILED)])
-def test_calls_have_failed_where_the_client_got_nothing_of_the_last(last, mark):
+@pytest.mark.parametrize(
+    ("outcome", "received", "mark", "then"),
+    [
+        ("ok", True, Mark.RECOVERED, "the client got it"),
+        ("ok", False, Mark.FAILED, "nothing else was tried"),
+        ("stream_interrupted", True, Mark.FAILED, "the client got what had come"),
+        ("upstream_timeout", False, Mark.FAILED, "nothing else was tried"),
+    ],
+)
+def test_calls_have_failed_where_the_client_did_not_get_all_of_the_last(
+    outcome, received, mark, then
+):
+    last = replace(CALL, outcome=outcome, received=received)
     step = tell(calls=[FAILED, last], outcome="x", end_reason="")["Upstream calls"]
 
-    assert step.mark is mark
-    assert (step.tables[0].rows[-1][6] == "nothing else was tried") is (mark is Mark.FAILED)
+    assert (step.mark, step.tables[0].rows[-1][6]) == (mark, then)
 
 
 def test_who_called_nobody_has_no_such_step():
