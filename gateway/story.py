@@ -120,6 +120,7 @@ STEP_OF = {
     "model_not_priced": ROUTES,
     "not_certified": ROUTES,
     "refused_by_policy": ROUTES,
+    "usage_log_unavailable": LIMITS,
     "rate_limit_exceeded": LIMITS,
     "limits_unavailable": LIMITS,
     "insufficient_quota": BUDGETS,
@@ -221,11 +222,16 @@ def _routes(told: Told, facts: Facts) -> Step:
 
 def _limits(told: Told) -> Step:
     rows = [_limit(number, each, told) for number, each in enumerate(told.get("limits", ()))]
-    step = Step("Limits", [] if rows else ["There is no limit to keep to."])
+    step = Step("Limits", _none(rows, told, "There is no limit to keep to."))
     if told.get("degraded"):
         step.said.append("Redis did not answer: this instance counted its share by itself.")
     step.tell(("Limit", "Whose", "Used", "Left", "Whole again"), rows, "Each with its counter")
     return step
+
+
+def _none(rows: Sequence[Any], told: Told, words: str) -> list[str]:
+    """What is said where there is nothing to keep to, and somebody has looked."""
+    return [words] if "hold" in told and not rows else []
 
 
 def _limit(number: int, each: Sequence[Any], told: Told) -> list[Cell]:
@@ -254,7 +260,7 @@ def _budgets(told: Told) -> Step:
         _budget(number, each, told.get("refused_by"))
         for number, each in enumerate(told.get("budgets", ()), first)
     ]
-    step = Step("Budgets and the hold", [] if rows else ["There is no budget to keep to."])
+    step = Step("Budgets and the hold", _none(rows, told, "There is no budget to keep to."))
     if rows:
         holds = "would hold" if "refused_by" in told else "holds"
         step.said.append(f"The request {holds} {dollars(told['hold'])} until it has ended.")

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from gateway import load as load_module
+from gateway import simulation
 from gateway.breaker import FAILURES_TO_OPEN, breakers
+from gateway.simulation import Imagined
 from gateway.throttle import LEAST, throttle
 from registry import snapshot
 from tests import factories
@@ -174,6 +176,42 @@ async def test_a_budget_that_is_held_for_others_is_enough_for_the_cheap_route(
 
     assert (reply.status, asked(upstream)) == (200, ["dear", "cheap"])
     assert (await held).status == 200
+
+
+#: What the second leaves out, the first lets in as soon as it is known that there is a budget.
+LET_IN = (
+    {"position": 1, "when": {"budget_used_at_least": 0}, "then": {"last": True}},
+    {"position": 2, "then": {"exclude": ["*/dear"]}},
+)
+
+
+async def test_what_a_policy_for_budgets_lets_in_is_held_for(
+    chat, pair, upstream, team, courier, key
+):
+    await pair(*LET_IN)
+    await courier.make(lambda: factories.make_budget(amount="1", team=team))
+
+    reply = await ask(chat, upstream, max_tokens=1000)
+
+    imagined = Imagined(key, "chat", model="pair", input_tokens=1, output_tokens=1000)
+    foreseen = await simulation.foresee(imagined)
+    assert float(reply.headers["x-courier-hold"]) > 0.1
+    assert foreseen.told["hold"] > 10**8
+
+
+async def test_what_a_policy_for_budgets_lets_in_is_refused_where_a_budget_does_not_cover_it(
+    chat, pair, upstream, team, courier, key
+):
+    await pair(*LET_IN)
+    await courier.make(lambda: factories.make_budget(amount="0.05", team=team))
+
+    reply = await ask(chat, upstream, max_tokens=1000)
+
+    imagined = Imagined(key, "chat", model="pair", input_tokens=1, output_tokens=1000)
+    foreseen = await simulation.foresee(imagined)
+    assert (reply.status, reply.code) == (429, "budget_exceeded")
+    assert (foreseen.refusal.status, foreseen.error.code) == (429, "budget_exceeded")
+    assert asked(upstream) == []
 
 
 async def test_without_such_a_policy_it_is_refused(chat, pair, upstream, team, courier):

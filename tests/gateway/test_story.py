@@ -41,11 +41,24 @@ def rows(title, told=None, caption=None, **known):
     ("code", "title"),
     [
         ("invalid_api_key", KEY),
+        ("identity_unavailable", KEY),
+        ("endpoint_not_allowed", "Permission"),
+        ("model_not_allowed", "Permission"),
         ("model_not_found", "Permission"),
+        ("not_ready", "Permission"),
         ("what no step is known for", "The request"),
         ("unsupported_parameter", ROUTES),
+        ("context_length_exceeded", ROUTES),
+        ("model_not_priced", ROUTES),
+        ("not_certified", ROUTES),
+        ("refused_by_policy", ROUTES),
+        ("usage_log_unavailable", "Limits"),
         ("rate_limit_exceeded", "Limits"),
+        ("limits_unavailable", "Limits"),
         ("insufficient_quota", BUDGETS),
+        ("budget_held", BUDGETS),
+        ("budget_exceeded", ORDER),
+        ("upstream_rate_limited", ORDER),
         ("no_available_target", ORDER),
     ],
 )
@@ -67,9 +80,16 @@ def test_what_a_first_step_would_have_said_is_not_said_where_it_refuses(code):
 
 
 def test_a_later_step_that_refuses_says_what_it_found_as_well():
-    assert said("Limits", {"error": {"code": "rate_limit_exceeded", "message": "No."}}) == (
-        "No. There is no limit to keep to."
-    )
+    told = {"policies": ["night"], "error": {"code": "refused_by_policy", "message": "No."}}
+
+    assert said(ROUTES, told).startswith("No. Policies that hold: night.")
+
+
+@pytest.mark.parametrize(("title", "kind"), [("Limits", "limit"), (BUDGETS, "budget")])
+def test_that_there_is_nothing_to_keep_to_is_told_only_where_somebody_has_looked(title, kind):
+    assert said(title, {"hold": 0}) == f"There is no {kind} to keep to."
+    assert said(title, {"error": {"code": "limits_unavailable", "message": "No."}}) in ("No.", "")
+    assert said(title) == ""
 
 
 def test_who_got_as_far_as_an_order_was_refused_there():
@@ -225,7 +245,7 @@ def test_a_limit_behind_one_that_refuses_was_not_asked():
 
 def test_that_redis_was_away_is_told():
     assert "Redis did not answer" in said("Limits", {"degraded": True})
-    assert said("Limits") == "There is no limit to keep to."
+    assert said("Limits", {"hold": 0}) == "There is no limit to keep to."
 
 
 def budget(spent=2, held=1, *, period="month", rolls=False, hard=True, end=0, **told):
@@ -242,7 +262,6 @@ def test_a_budget_tells_its_counters():
         *("monthly, hard", "the owner", "$10.00", "$2.00", "$1.00", "$7.00", "2026-09-21 14:13"),
     ]
     assert said(BUDGETS, budget()) == "The request holds $0.00500 until it has ended."
-    assert said(BUDGETS) == "There is no budget to keep to."
 
 
 @pytest.mark.parametrize(
