@@ -1,6 +1,7 @@
 """Starts, kills and questions a Courier of its own."""
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ import psycopg
 import yaml
 
 from tests.services import free_port, stop_process, wait_for
+from usage import frames, spool
 
 CHECKOUT = Path(__file__).parents[2]
 #: Words in the environment that would change what is tested.
@@ -87,8 +89,8 @@ class Courier:
             **{name: value for name, value in os.environ.items() if not name.startswith(OURS)},
             "COURIER_DATA_DIR": str(self.directory),
             "COURIER_ALLOW_PRIVATE_UPSTREAMS": "127.0.0.0/8",
-            # Machines that run tests may be slower than those that serve.
-            "COURIER_REDIS_DEADLINE": "1",
+            # Machines that run tests may stand still for a while; those that serve may not.
+            "COURIER_REDIS_DEADLINE": "10",
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             **database.environment(),
@@ -159,7 +161,7 @@ class Courier:
     def status(self, path):
         """The status of a GET, or None if nobody answers."""
         try:
-            with urllib.request.urlopen(self.origin + path, timeout=5) as answer:
+            with urllib.request.urlopen(self.origin + path, timeout=30) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code
@@ -195,12 +197,37 @@ class Courier:
             wait_for(lambda: len(self.records()) >= count, "records", within_s, every_s=0.1)
         return len(self.records())
 
-    def settled(self, for_s=1.0):
-        """The ids on record once no more have come for a while."""
-        seen, since = self.recorded_ids(), time.monotonic()
-        while time.monotonic() - since < for_s:
+    def settled(self, for_s=1.0, within_s=60):
+        """The ids on record once all that began here are, and no more have come for a while."""
+        seen, since = len(self.recorded_ids()), time.monotonic()
+        give_up_at = since + within_s
+        while time.monotonic() - since < for_s or self._owes_a_record():
+            assert time.monotonic() < give_up_at, "Records are still to come."
             time.sleep(0.2)
-            now = self.recorded_ids()
-            if len(now) != len(seen):
+            now = len(self.recorded_ids())
+            if now != seen:
                 seen, since = now, time.monotonic()
-        return seen
+        return self.recorded_ids()
+
+    def _owes_a_record(self):
+        """Whether its spools hold a request that is open, or ended and not in the database."""
+        shipped = self.database.query("SELECT segment, position FROM usage_spoolcursor")
+        shipped = {UUID(str(segment)): position for segment, position in shipped}
+        began, ended = set(), set()
+        for segment, end, kind, request in self._spooled():
+            if kind == frames.OPEN:
+                began.add(request)
+            elif kind == frames.CLOSE:
+                ended.add(request)
+                if end > shipped.get(segment, 0):
+                    return True
+        return bool(began - ended)
+
+    def _spooled(self):
+        """Of each payload its segment, where that goes on behind it, its kind and its request."""
+        for path in self.directory.glob("spool/*/*.spool"):
+            with contextlib.suppress(FileNotFoundError):  # shipped and removed meanwhile
+                for line in spool.lines(path):
+                    for payload in line.payloads:
+                        request = json.loads(payload[1:]).get("request_id")
+                        yield spool.id_of(path), line.end, payload[:1], request
