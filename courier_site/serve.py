@@ -23,9 +23,9 @@ from courier_site.listener import CannotListen, bound, refuse_new
 BACKLOG = 2048
 #: How long open requests may take to end after Ctrl-C, for somebody is waiting, in seconds.
 HASTY_DRAIN_S = 1.5
-#: How long connections are still accepted that the kernel has begun already, in seconds: at least,
-#: and at most, where it goes on making them.
-LAST_ACCEPT_S, LAST_ACCEPT_MOST_S = 0.1, 2.0
+#: How long connections are still accepted that the kernel has begun already, in seconds, and after
+#: that those that it has made.
+LAST_ACCEPT_S = 0.1
 #: Idle connections are kept longer than balancers keep theirs, which then close first.
 KEEP_ALIVE_S = 75
 #: Names the socket that a supervisor opened and its server processes share.
@@ -82,12 +82,17 @@ class Server(uvicorn.Server):
 
 
 async def _all_accepted(listeners: Iterable[socket.socket]) -> None:
-    """Wait until none is left that the kernel has made: the loop accepts one in each turn."""
+    """Wait until none is left that the kernel has made: the loop accepts one in each turn.
+
+    More than the backlog are none of those, where it goes on making them. That is counted, and no
+    time is kept, for a process may stand still here.
+    """
     waiting = select.poll()
     for listener in listeners:
         waiting.register(listener, select.POLLIN)
-    latest = time.monotonic() + LAST_ACCEPT_MOST_S
-    while waiting.poll(0) and time.monotonic() < latest:  # noqa: ASYNC110  # nobody tells of it
+    for _ in range(BACKLOG + 1):
+        if not waiting.poll(0):
+            break
         await asyncio.sleep(0)
     # In the next turn the last one is among those that the server waits for.
     await asyncio.sleep(0)
