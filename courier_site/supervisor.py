@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import signal
 import subprocess
@@ -73,8 +72,11 @@ class Supervisor:
         self.children = children
         self._say = say
         self._told: int | None = None
-        #: When the children were asked to stop: a time of the monotonic clock.
-        self._told_at = -math.inf
+        #: Whether the children know that there is haste.
+        self._has_hurried = False
+        #: Seconds that the children have had to end. What nobody had, because the machine stood
+        #: still, is none of them: that is why looks are counted, and no clock is asked.
+        self._waited_s = 0.0
 
     def start(self) -> None:
         """Start all children; SIGTERM and SIGINT to this process stop them from now on."""
@@ -99,14 +101,14 @@ class Supervisor:
             if child.runs:
                 hurry = self._is_hasty and child.hurries
                 child.signal(signal.SIGINT if hurry else signal.SIGTERM)
-        self._told_at = time.monotonic()
+        self._has_hurried, self._waited_s = self._is_hasty, 0.0
         while self._waited_s < delay_s and not self._is_hasty:
-            time.sleep(CHECK_EVERY_S)
+            self._wait()
 
     def end(self) -> None:
         """Wait for the children that were told to stop, and after the grace time use force."""
         while any(map(self._may_go_on, self.children)):
-            time.sleep(CHECK_EVERY_S)
+            self._wait()
         for child in self.children:
             child.signal(signal.SIGKILL)
             if child.process is not None:
@@ -116,9 +118,18 @@ class Supervisor:
     def _is_hasty(self) -> bool:
         return self._told == signal.SIGINT
 
-    @property
-    def _waited_s(self) -> float:
-        return time.monotonic() - self._told_at
+    def _wait(self) -> None:
+        time.sleep(CHECK_EVERY_S)
+        self._waited_s += CHECK_EVERY_S
+        if self._is_hasty and not self._has_hurried:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """There is haste after all: from now on that is what the children have time for."""
+        self._has_hurried, self._waited_s = True, 0.0
+        for child in self.children:
+            if child.runs and child.hurries:
+                child.signal(signal.SIGINT)
 
     def _may_go_on(self, child: Child) -> bool:
         grace_s = min(child.grace_s, GRACE_S) if self._is_hasty else child.grace_s

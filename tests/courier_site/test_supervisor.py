@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,21 @@ from tests.services import wait_for
 
 SLEEPS = "import time; time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+OBEYED = 7
+#: Asked to stop, it has its parent be in haste; told of that, it ends.
+HURRIES = """
+import os, pathlib, signal, time
+signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getppid(), signal.SIGINT))
+signal.signal(signal.SIGINT, lambda *_: os._exit(7))
+pathlib.Path("{ready}").touch()
+time.sleep(600)
+"""
+ENDS_LATER = """
+import os, pathlib, signal, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.2), os._exit(7)))
+pathlib.Path("{ready}").touch()
+time.sleep(600)
+"""
 PARENT = """
 import sys, time
 from courier_site.supervisor import Child
@@ -137,6 +153,40 @@ def test_who_is_in_haste_waits_for_nothing(supervise):
     started.tell(60)
 
     assert time.monotonic() - since < 30
+
+
+def test_who_comes_to_be_in_haste_is_heeded_by_those_that_can_hurry(supervise, tmp_path):
+    started = supervise(HURRIES.format(ready=tmp_path / "ready"))
+    child = started.children[0]
+    child.hurries, child.grace_s = True, 600
+    started.start()
+    wait_for((tmp_path / "ready").exists, "its handlers")
+
+    started.tell(600)
+    started.end()
+
+    assert child.process.returncode == OBEYED
+
+
+def test_a_machine_that_stood_still_gave_children_no_time_to_end(supervise, tmp_path, monkeypatch):
+    started = supervise(ENDS_LATER.format(ready=tmp_path / "ready"))
+    child = started.children[0]
+    child.grace_s = 60
+    started.start()
+    wait_for((tmp_path / "ready").exists, "its handler")
+    stood_still_s = 0
+
+    def stand_still(seconds):
+        nonlocal stood_still_s
+        stood_still_s += 1000
+        time.sleep(seconds)
+
+    clock = SimpleNamespace(sleep=stand_still, monotonic=lambda: time.monotonic() + stood_still_s)
+    monkeypatch.setattr(supervisor, "time", clock)
+    started.tell(0)
+    started.end()
+
+    assert child.process.returncode == OBEYED
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -73,7 +73,7 @@ class Up:
     def is_ready(self):
         with contextlib.suppress(OSError):
             ready = f"http://127.0.0.1:{self.port}/health/ready"
-            return urllib.request.urlopen(ready, timeout=2).status == 200
+            return urllib.request.urlopen(ready, timeout=30).status == 200
 
     def processes(self):
         """Ids of all processes that work on this port's installation."""
@@ -174,7 +174,7 @@ def test_a_server_that_died_is_started_again(up):
     os.kill(server, signal.SIGKILL)
 
     wait_for(lambda: "The server 1 ended" in started.printed, "the news")
-    wait_for(started.is_ready, "the server to be ready again")
+    wait_for(started.is_ready, "the server to be ready again", within_s=60)
     assert answer(started.curl) == "Hello"
 
 
@@ -262,9 +262,10 @@ def test_r12_several_servers_let_their_streams_end_after_sigterm(up, redis_serve
 
 @pytest.mark.fault
 def test_r12_new_requests_are_answered_until_balancers_have_seen_the_stop(up):
-    started = up(COURIER_STOP_DELAY="3").wait_for_banner()
+    started = up(COURIER_STOP_DELAY="600").wait_for_banner()
     started.process.terminate()
     wait_for(lambda: not started.is_ready(), "readiness to be red", every_s=0.01)
 
     assert answer(started.curl) == "Hello"
-    assert started.process.wait(20) == 0
+    # Who is in haste does not wait for the balancers.
+    assert started.interrupt() == 0
