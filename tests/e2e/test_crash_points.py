@@ -58,7 +58,7 @@ async def traffic(courier, whole):
 
 def death_of(courier):
     """How the server's process has ended, which it must."""
-    wait_for(lambda: not courier.is_running, "the crash", within_s=15)
+    wait_for(lambda: not courier.is_running, "the crash", within_s=60)
     return courier._process.returncode
 
 

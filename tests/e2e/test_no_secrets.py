@@ -154,7 +154,7 @@ def sign_in(client):
 def pages_of(courier):
     """The lists of the admin, and the first page that each leads to."""
     admin = f"{courier.origin}/admin/"
-    with httpx.Client(base_url=admin, trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=admin, trust_env=False, timeout=60) as client:
         sign_in(client)
         index = client.get("").text
         yield index
@@ -170,7 +170,7 @@ def pages_of(courier):
 
 
 def metrics_of(courier):
-    return httpx.get(f"{courier.origin}/metrics", trust_env=False).text
+    return httpx.get(f"{courier.origin}/metrics", trust_env=False, timeout=60).text
 
 
 def arguments_of(process):

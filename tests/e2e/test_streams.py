@@ -27,8 +27,8 @@ NOT_READING = 200
 REST_S = 2
 MEBIBYTE = 1024 * 1024
 #: Seconds of an upstream's silence; what a balancer on the way would bear.
-SILENCE_S = trials(20, 150)
-BALANCER_S = 18
+SILENCE_S = trials(35, 150)
+BALANCER_S = 30
 PAUSED = """
 import socket, sys, time
 place, request = (sys.argv[1], int(sys.argv[2])), sys.argv[3].encode().decode("unicode_escape")

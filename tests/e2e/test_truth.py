@@ -112,7 +112,7 @@ async def test_r01_r02_the_log_equals_what_the_upstream_sent(
     courier = launch(manifest(shared_upstream.url), database=kind_of_database)
 
     await play_all(courier)
-    await asyncio.to_thread(wait_for, lambda: not shared_upstream.busy_connections, "its end", 10)
+    await asyncio.to_thread(wait_for, lambda: not shared_upstream.busy_connections, "its end", 60)
     await asyncio.to_thread(courier.wait_for_records, REQUESTS, 30)
     await asyncio.to_thread(courier.settled)
 
