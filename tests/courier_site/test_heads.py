@@ -41,7 +41,7 @@ async def port(seen):
 
 
 async def test_s01_what_is_ambiguous_is_answered_once_and_the_connection_closed(port, seen):
-    answers = await asyncio.gather(*(talk(port, each) for each in AMBIGUOUS.values()))
+    answers = await asyncio.gather(*(talk(port, each, quiet_s=None) for each in AMBIGUOUS.values()))
 
     told = {
         name: ([reply.status for reply in replies], replies.was_closed)
@@ -76,7 +76,8 @@ async def test_s01_what_is_unusual_but_clear_is_served(port, seen):
 
 
 async def test_s01_requests_behind_each_other_are_answered_in_their_order(port, seen):
-    replies = await talk(port, GET + b"\r\n" + POST + b"content-length: 1\r\n\r\nx" + SECOND)
+    pieces = GET + b"\r\n" + POST + b"content-length: 1\r\n\r\nx" + SECOND
+    replies = await talk(port, pieces, answers=3)
 
     assert [reply.status for reply in replies] == [200, 200, 200]
     assert [(path, body) for path, _, body in seen] == [("/", b""), ("/", b"x"), ("/second", b"")]
@@ -89,7 +90,7 @@ async def test_s01_a_body_is_never_a_second_request(port, seen):
 
 
 async def test_s01_nonsense_behind_a_request_does_not_answer_it(port):
-    replies = await talk(port, GET + b"\r\nNONSENSE\r\n\r\n")
+    replies = await talk(port, GET + b"\r\nNONSENSE\r\n\r\n", quiet_s=None)
 
     assert replies.was_closed
     assert [reply.status for reply in replies if reply.status != 200] == []
@@ -107,7 +108,7 @@ async def test_s01_fields_behind_a_body_are_not_taken_for_the_heads(port, seen):
 async def test_s02_fields_behind_a_body_have_a_bound_too(port, piece):
     endless = b"x: " + piece * (2 * heads.MAX_HEAD // len(piece))
 
-    replies = await talk(port, CHUNKED + b"1\r\nx\r\n0\r\n", Pause(0.05), endless)
+    replies = await talk(port, CHUNKED + b"1\r\nx\r\n0\r\n", Pause(0.05), endless, quiet_s=None)
 
     assert replies.was_closed
     assert [reply.status for reply in replies] in ([431], [])
@@ -116,9 +117,8 @@ async def test_s02_fields_behind_a_body_have_a_bound_too(port, piece):
 @pytest.mark.parametrize("upgrade", [b"websocket", b"h2c"])
 async def test_s19_nobody_agrees_to_an_upgrade(port, seen, upgrade):
     asked = GET + b"connection: upgrade\r\nupgrade: " + upgrade
-    replies = await talk(
-        port, asked + b"\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==\r\n\r\n" + SECOND
-    )
+    keyed = asked + b"\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==\r\n\r\n"
+    replies = await talk(port, keyed + SECOND, quiet_s=None)
 
     assert [reply.status for reply in replies] == [200]
     assert replies.was_closed

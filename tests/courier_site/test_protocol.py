@@ -203,7 +203,7 @@ async def test_s02_a_body_that_nobody_wants_keeps_no_connection(gate, monkeypatc
 async def test_a_body_that_nobody_wants_is_read_so_that_its_sender_sees_the_answer(gate):
     body = UNWANTED.replace(b"5", b"3000000") + b"x" * 3_000_000
 
-    replies = await talk(gate.port, body + UNWANTED + b"abcde", quiet_s=0.1)
+    replies = await talk(gate.port, body + UNWANTED + b"abcde", answers=2, quiet_s=0.1)
 
     assert [reply.status for reply in replies] == [401, 401]
     assert not replies.was_closed
@@ -212,7 +212,7 @@ async def test_a_body_that_nobody_wants_is_read_so_that_its_sender_sees_the_answ
 async def test_a_connection_is_not_kept_for_who_does_not_want_it(gate):
     request = UNWANTED.replace(b"5\r\n", b"5\r\nconnection: close\r\n") + b"abcde"
 
-    assert (await talk(gate.port, request)).was_closed
+    assert (await talk(gate.port, request, quiet_s=None)).was_closed
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ async def test_s46_beyond_the_connections_that_there_may_be_new_ones_are_told_an
 ):
     async with Talk(server.port), Talk(server.port), Talk(server.port):
         await until(lambda: places.open == 3)
-        replies = await talk(server.port)
+        replies = await talk(server.port, quiet_s=None)
 
     assert ([reply.status for reply in replies], replies.was_closed) == ([503], True)
     assert replies[0].header("retry-after") == "1"

@@ -116,7 +116,7 @@ class FaultProxy:
         self._loop.run_forever()
 
     def _in_loop(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     async def _listen(self):
         self._server = await asyncio.start_server(self._serve, sock=self._listener)

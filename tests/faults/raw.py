@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tests.fakes.upstream import Pause
 
@@ -49,24 +49,22 @@ class Replies(list):
     raw: bytes = b""
     #: Whether the server has closed the connection, cleanly or by a reset.
     was_closed: bool = False
-    #: How long it took from the last byte sent until the connection was closed, or given up.
-    took_s: float = field(default=0.0)
 
 
-async def talk(port, *sent, within_s=WITHIN_S, quiet_s=0.3, half_close=False):
+async def talk(port, *sent, answers=1, within_s=WITHIN_S, quiet_s=0.3, half_close=False):
     """Send bytes and `Pause`s on one connection; read until it is closed, or silent after answers.
 
-    `quiet_s` is how long nothing may come after the last whole answer, until the connection counts
-    as kept open. `half_close` ends the client's side, as `nc -N` does.
+    `quiet_s` is how long nothing may come after so many whole `answers`, until the connection
+    counts as kept open; None of one that will be closed. `half_close` ends the client's side, as
+    `nc -N` does.
     """
     async with Talk(port) as connection:
         for piece in sent:
             await connection.send(piece)
         if half_close:
             connection.writer.write_eof()
-        began = time.monotonic()
-        was_closed = await connection.read_all(within_s, quiet_s)
-        replies = Replies(connection.raw, was_closed, time.monotonic() - began)
+        was_closed = await connection.read_all(within_s, quiet_s, answers)
+        replies = Replies(connection.raw, was_closed)
         replies.extend(parsed(connection.raw))
         return replies
 
@@ -126,14 +124,14 @@ class Talk:
                 pass
         return time.monotonic() - began
 
-    async def read_all(self, within_s, quiet_s):
-        """Read until the connection is closed, or quiet after a whole answer: then False."""
+    async def read_all(self, within_s, quiet_s, answers=1):
+        """Read until the connection is closed, or quiet after so many whole answers: then False."""
         give_up_at = time.monotonic() + within_s
         while (left := give_up_at - time.monotonic()) > 0:
-            replies = parsed(self.raw)
-            is_done = bool(replies) and replies[-1].is_whole
+            whole = sum(reply.is_whole for reply in parsed(self.raw))
+            waits_for_silence = quiet_s is not None and whole >= answers
             try:
-                if not await self._read_unless_quiet(quiet_s if is_done else left):
+                if not await self._read_unless_quiet(quiet_s if waits_for_silence else left):
                     return True
             except TimeoutError:
                 return False
