@@ -27,9 +27,8 @@ SOFT_CALLER = a_principal(budgets=(SOFT,))
 
 
 @pytest.fixture
-async def shared(redis_url, settings, monkeypatch):
+async def shared(redis_url, monkeypatch):
     """Admission over a Redis that the test may take away."""
-    settings.COURIER_REDIS_DEADLINE_S = 0.3
     store = RedisStore(redis_url)
     monkeypatch.setattr(admission, "_store", store)
     monkeypatch.setattr(admission, "_fallback", Fallback())
@@ -198,7 +197,7 @@ async def test_a_soft_budget_alone_cuts_no_stream(shared, away):
     assert reservation.held_nano == 20
 
 
-PAUSE_MS = 4_000
+PAUSE_MS = 6_000
 FAULTS = ["stopped", "frozen", "paused", "full", "read-only", "locked"]
 
 
