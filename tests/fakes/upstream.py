@@ -247,9 +247,9 @@ class ScriptedUpstream:
         answer = Answer(parts, status, headers or {}, _before(delay, after))
         self.default = lambda request: answer
 
-    def for_model(self, model, *parts, status=200, headers=None, delay=0):
+    def for_model(self, model, *parts, status=200, headers=None, delay=0, after=None):
         """Answer requests for this model, and only those, with these parts."""
-        self._by_model[model] = Answer(parts, status, headers or {}, _before(delay, None))
+        self._by_model[model] = Answer(parts, status, headers or {}, _before(delay, after))
 
     def forget(self):
         """Drop what was recorded and what was still to be answered."""

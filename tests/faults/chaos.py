@@ -43,6 +43,8 @@ class Chaos:
         self.always = {}
         self.once = defaultdict(deque)
         self.requests = 0
+        #: Pieces that were passed on to clients, as far as it was told.
+        self.passed_on = 0
         self._servers = []
 
     async def listen(self, context=None):
@@ -66,6 +68,8 @@ class Chaos:
                 self.always[order["model"]] = order["steps"]
             case "once":
                 self.once[order["model"]].append(order["steps"])
+            case "notice":
+                self.passed_on += 1
             case "forget":
                 self.always.clear()
                 self.once.clear()
@@ -184,6 +188,7 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, request):
         self.sent, tokens, how = 0, None, "left"
+        self.passed_on = self.chaos.passed_on
         try:
             for step in self.chaos.steps_for(request):
                 if isinstance(step, dict) and "tokens" in step:
@@ -215,6 +220,10 @@ class Connection(asyncio.Protocol):
             await self._send(step.encode("latin-1"))
         elif "pause" in step:
             await asyncio.sleep(step["pause"])
+        elif "heard" in step:
+            self.passed_on += step["heard"]
+            while self.chaos.passed_on < self.passed_on:
+                await asyncio.sleep(fake.LOOK_EVERY_S)
         elif "end" in step:
             return await self._end(step["end"])
         else:

@@ -5,9 +5,9 @@
     [request.key for request in chaos.requests("sick")]       # what it received
     chaos.answers("sick")[0].how                              # "complete", "left", "cut", "reset"
 
-Steps are bytes, exactly as they go onto the wire, and `Pause`, `Again`, `CUT`, `RESET` or `STALL`.
-Without steps a model answers well, streaming if asked to, with token counts of its own that
-`answers` tells; `words-40-0.05` says 40 words with 0.05 s before each.
+Steps are bytes, exactly as they go onto the wire, and `Pause`, `HEARD`, `Again`, `CUT`, `RESET` or
+`STALL`. Without steps a model answers well, streaming if asked to, with token counts of its own
+that `answers` tells; `words-40-0.05` says 40 words with 0.05 s before each.
 """
 
 import json
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from tests.fakes.upstream import CUT, JSON, RESET, SSE, STALL, Pause
+from tests.fakes.upstream import CUT, HEARD, JSON, RESET, SSE, STALL, Pause
 
 ENDINGS = {CUT: "cut", RESET: "reset", STALL: "stall"}
 CHECKOUT = Path(__file__).parents[2]
@@ -81,6 +81,8 @@ class ChaosUpstream:
         self._orders = socket.create_connection(("127.0.0.1", ports["orders"]))
         self._answers = self._orders.makefile("rb")
         self._begins_at = 0
+        #: Whether it is to know what is passed on to clients.
+        self._listens = False
 
     @property
     def url(self):
@@ -92,10 +94,12 @@ class ChaosUpstream:
 
     def always(self, model, *steps):
         """Answer every request for this model with these steps."""
+        self._listens |= HEARD in steps
         self._order(do="always", model=model, steps=_written(steps))
 
     def once(self, model, *steps):
         """Answer the next request for this model with these steps. Several wait in line."""
+        self._listens |= HEARD in steps
         self._order(do="once", model=model, steps=_written(steps))
 
     def listen_with_tls(self, certificate, key, **versions):
@@ -103,9 +107,15 @@ class ChaosUpstream:
         tls = {"certificate": str(certificate), "key": str(key), **versions}
         return self._order(do="listen", tls=tls)["port"]
 
+    def notice(self):
+        """One more piece of an answer was passed on to a client: what `HEARD` waits for."""
+        if self._listens:
+            self._order(do="notice")
+
     def forget(self):
         """Drop the steps, the connections, and from the view what was recorded."""
         self._order(do="forget")
+        self._listens = False
         self._begins_at = self.record.stat().st_size
 
     def events(self, *kinds):
@@ -196,6 +206,8 @@ def _step(step):
             return step.decode("latin-1")
         case Pause():
             return {"pause": step.seconds}
+        case _ if step is HEARD:
+            return {"heard": 1}
         case Again():
             return {
                 "again": step.data.decode("latin-1"),

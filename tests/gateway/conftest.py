@@ -95,6 +95,7 @@ class Running:
         self.application = Courier()
         #: Pieces of answers that were passed on to clients.
         self.passed_on = 0
+        self.on_passed_on = lambda: None
         config = uvicorn.Config(
             self._counted,
             http=BoundedProtocol,
@@ -121,6 +122,7 @@ class Running:
             await send(message)
             if message.get("body"):
                 self.passed_on += 1
+                self.on_passed_on()
 
         await self.application(scope, receive, passed_on)
 
@@ -330,4 +332,5 @@ def chat(key, courier):
 @pytest.fixture
 def pair(courier, chaos, key):
     """A model with two routes to the chaos upstream, `sick` and `well`: `await pair.make()`."""
+    courier.on_passed_on = chaos.notice
     return Pair(courier, chaos, key)

@@ -11,7 +11,7 @@ from gateway.simulation import Imagined
 from gateway.throttle import LEAST, throttle
 from registry import snapshot
 from tests import factories
-from tests.fakes.upstream import completion, error_body
+from tests.fakes.upstream import Gate, completion, error_body
 from tests.gateway.conftest import until
 
 
@@ -166,13 +166,15 @@ async def test_a_budget_that_is_held_for_others_is_enough_for_the_cheap_route(
     policy = {"when": {"budget_used_at_least": 90}, "then": {"pin": ["*/cheap"]}}
     await pair({"then": {"prefer": ["*/dear"]}}, policy)
     await courier.make(lambda: factories.make_budget(amount="0.15", team=team))
-    for name in ("dear", "cheap"):
-        upstream.for_model(name, completion(), delay=1.0 if name == "dear" else 0)
+    is_held = Gate()
+    upstream.for_model("dear", completion(), after=is_held)
+    upstream.for_model("cheap", completion())
     # What `dear` may cost with 1,000 tokens of output is two thirds of it.
     held = asyncio.ensure_future(chat(model="pair", max_tokens=1000))
     await until(lambda: upstream.requests)
 
     reply = await chat(model="pair", max_tokens=1000)
+    is_held.open()
 
     assert (reply.status, asked(upstream)) == (200, ["dear", "cheap"])
     assert (await held).status == 200

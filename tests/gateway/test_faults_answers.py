@@ -13,6 +13,7 @@ from gateway import attempt
 from tests.fakes.upstream import (
     CUT,
     DONE,
+    HEARD,
     HELLO,
     JSON,
     OPENING,
@@ -119,7 +120,7 @@ TRUNCATIONS = {
 async def test_f12_a_truncated_stream_is_never_taken_for_a_whole_one(pair, chaos):
     await pair.make()
     for name, ending in TRUNCATIONS.items():
-        chaos.once("sick", *streamed(OPENING, HELLO, Pause(0.05), *ending))
+        chaos.once("sick", *streamed(OPENING, HELLO, HEARD, *ending))
 
         reply = await pair.ask(True)
 
@@ -183,7 +184,7 @@ def resident_mib():
 async def test_f14_a_line_without_end_is_read_to_its_bound_only(pair, chaos):
     await pair.make()
     line = Again(chunked(b"x" * 65536), times=400)
-    chaos.once("sick", *streamed(OPENING, HELLO, Pause(0.05), b"data: ", line))
+    chaos.once("sick", *streamed(OPENING, HELLO, HEARD, b"data: ", line))
     before = resident_mib()
 
     reply = await pair.ask(True)
@@ -497,7 +498,7 @@ async def test_f21_an_error_object_with_status_200_is_a_failed_attempt(pair, cha
 
 async def test_f21_an_error_behind_output_is_told_and_counts_against_the_upstream(pair, chaos):
     await pair.make()
-    chaos.always("sick", *streamed(OPENING, HELLO, Pause(0.3), ERRORS["an object"], DONE))
+    chaos.always("sick", *streamed(OPENING, HELLO, HEARD, Pause(0.3), ERRORS["an object"], DONE))
 
     for reply in await asyncio.gather(*(pair.ask(True) for _ in range(12))):
         await interrupted(pair, reply)

@@ -122,7 +122,7 @@ async def test_a_stream_that_goes_silent_is_ended(chat, upstream, courier, hasty
 
 
 async def test_a_stream_that_never_ends_is_ended(chat, upstream, courier, hasty):
-    await hasty(total_timeout_s=0.5)
+    await hasty(total_timeout_s=1.5)
     drip = [part for _ in range(100) for part in (HELLO, Pause(0.05))]
     upstream.will_answer(*drip)
 
