@@ -93,9 +93,13 @@ def own_redis(redis_server):
 
 
 @pytest.fixture
-def own_courier(own_postgres, own_redis, shared_upstream, tmp_path):
-    """A Courier that is configured and not started, over services of its own."""
-    courier = Courier(tmp_path, PostgresAndRedis(own_postgres, "courier", own_redis.url()))
+def own_courier(own_postgres, own_redis, shared_upstream, tmp_path, request):
+    """A Courier that is configured and not started, over services of its own.
+
+    A parameter is of its environment.
+    """
+    database = PostgresAndRedis(own_postgres, "courier", own_redis.url())
+    courier = Courier(tmp_path, database, **getattr(request, "param", {}))
     courier.manage("migrate", "-v0")
     courier.apply(manifest(shared_upstream.url, limits={"rpm": 100_000}))
     yield courier

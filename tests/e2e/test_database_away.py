@@ -24,6 +24,9 @@ TROUBLED_S = trials(2, 20)
 #: double their waits, would be half a minute later and more.
 HALTED_S = trials(8, 85)
 PASSWORD = "a long enough passphrase"
+LOG = "/admin/usage/usagerecord/"
+#: More than there are connections for pages.
+MANY_PAGES = 12
 
 
 @pytest.fixture
@@ -147,10 +150,9 @@ async def test_f43_a_database_that_is_restarted_is_used_again_soon(courier, own_
     assert records == len(known.replies)
 
 
-@pytest.mark.fault
-async def test_f45_a_page_of_the_admin_says_that_the_database_does_not_answer(
-    courier, own_postgres
-):
+@pytest.fixture
+async def browser(courier):
+    """Somebody who has signed in to the admin."""
     create = ("createsuperuser", "--noinput", "--username", "root", "--email", "root@example.com")
     courier.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
     await asyncio.to_thread(courier.manage, *create)
@@ -158,21 +160,54 @@ async def test_f45_a_page_of_the_admin_says_that_the_database_does_not_answer(
         token = (await browser.get("/admin/login/")).cookies["csrftoken"]
         form = {"username": "root", "password": PASSWORD, "csrfmiddlewaretoken": token}
         assert (await browser.post("/admin/login/", data=form)).status_code == 302
+        yield browser
 
-        with troubles.kept_out(own_postgres):
-            began = time.monotonic()
-            away = await browser.get("/admin/")
-            took = time.monotonic() - began
-        back = away
-        async with asyncio.timeout(30):
-            while back.status_code != 200:
-                back = await browser.get("/admin/")
+
+@pytest.mark.fault
+async def test_f45_a_page_of_the_admin_says_that_the_database_does_not_answer(
+    browser, own_postgres
+):
+    with troubles.kept_out(own_postgres):
+        began = time.monotonic()
+        away = await browser.get("/admin/")
+        took = time.monotonic() - began
+    back = away
+    async with asyncio.timeout(30):
+        while back.status_code != 200:
+            back = await browser.get("/admin/")
 
     figure("F45", f"503 after {took:.1f} s", "503 ≤ 2 s")
     print(f"\n503 after {took:.2f} s")
     assert away.status_code == 503
     assert "does not answer" in away.text
     assert took < 20
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("own_courier", [{"COURIER_PAGE_TIMEOUT": "3"}], indirect=True)
+async def test_f46_pages_that_wait_for_a_lock_are_given_up_while_requests_go_on(
+    courier, browser, own_postgres
+):
+    assert (await try_to_ask(courier)).status == 200
+    async with Steady(courier) as known:
+        lasting = troubles.locked_table(own_postgres)
+        await asyncio.to_thread(lasting.__enter__)
+        began = time.monotonic()
+        pages = await asyncio.gather(*(browser.get(LOG) for _ in range(MANY_PAGES)))
+        took = time.monotonic() - began
+        other = await browser.get("/admin/registry/provider/")
+        await asyncio.to_thread(lasting.__exit__, None, None, None)
+        back = await browser.get(LOG)
+
+    records = await records_of(courier, known, "pages that wait", "R39")
+    figure("F46", f"{MANY_PAGES} pages given up within {took:.1f} s", "each after 3 s")
+    assert {page.status_code for page in pages} == {503}
+    assert all("took the database too long" in page.text for page in pages)
+    assert (other.status_code, back.status_code) == (200, 200)
+    assert took < 60
+    assert known.statuses == {200: len(known.replies)}
+    assert records == len(known.replies) + 1
 
 
 async def refused_again(courier):
