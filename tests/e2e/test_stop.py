@@ -24,6 +24,8 @@ READY = "/health/ready"
 STREAMS = trials(100, 200)
 #: Of streams that end before it, and of those that have to be ended.
 AMPLE_DRAIN_S, SCANT_DRAIN_S = 60, 1
+#: Longer than a stop in haste would wait.
+LONG_S = 2
 NEVER_ENDS = (OPENING, HELLO, STALL)
 
 
@@ -89,6 +91,7 @@ async def test_r12_f52_a_stop_lets_open_streams_end_and_answers_who_was_connecte
         await is_silent(courier)
         late.writer.write(request)
         await late.read()
+        await asyncio.sleep(LONG_S)
         gate.open()
         await asyncio.gather(*(read_to_the_end(call) for call in calls))
         took = await stopped_within(courier, since)
