@@ -16,6 +16,8 @@ import pytest
 
 STALL_S = float(os.environ.get("COURIER_STALL", "0.7"))
 STALLS = int(os.environ.get("COURIER_STALLS", "2"))
+#: Its own, for Hypothesis does not want anybody to use the common one.
+CHANCE = random.Random()  # noqa: S311 - nothing secret
 #: Within how many seconds of a test's begin, or of the last stall, the next one comes.
 SOON_S = 0.06
 #: A function called through PyDLL keeps the lock.
@@ -36,6 +38,6 @@ def pytest_runtest_call():
 
 def _stall_now_and_then(over):
     for _ in range(STALLS):
-        if over.wait(random.uniform(0, SOON_S)):  # noqa: S311 - nothing secret
+        if over.wait(CHANCE.uniform(0, SOON_S)):
             return
         _sleep(int(STALL_S * 1_000_000))
