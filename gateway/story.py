@@ -129,7 +129,7 @@ STEP_OF = {
     "upstream_rate_limited": ORDER,
     "no_available_target": ORDER,
 }
-SCOPES = {"key": "the key", "team": "the team", "user": "the owner", "upstream": "an upstream key"}
+SCOPES = {"key": "the key", "team": "the team", "user": "the owner"}
 
 
 def steps_of(told: Told, facts: Facts) -> list[Step]:

@@ -1,6 +1,7 @@
 """The pages that tell why: of requests that were made, and of those that are imagined."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -8,6 +9,7 @@ from django.urls import reverse
 
 from accounts import admission, keys
 from gateway import explain
+from gateway.simulation import MOST_TOKENS, Imagined
 from lib.ids import uuid7
 from registry import snapshot
 from tests import factories
@@ -109,6 +111,58 @@ def test_a_request_without_a_model_is_complained_of_at_its_field(admin, key, tin
 
     assert "Name a model, or paste a body that does." in page
     assert "would be" not in page.partition("<form")[0]
+
+
+ASKED = {
+    "endpoint": "messages", "model": "tiny", "input_tokens": 7, "output_tokens": 5,
+    "streams": True, "tags": "a,b", "session": "one",
+}  # fmt: skip
+
+
+def test_what_the_form_says_is_what_is_imagined(key):
+    moment = datetime(2026, 11, 25, 23, 30, tzinfo=UTC)
+    form = explain.SimulationForm(
+        ASKED | {"key": key.pk, "moment": "2026-11-25T23:30", "body": ' {"x": 1} '}
+    )
+
+    assert form.is_valid(), form.errors
+    assert form.imagined() == Imagined(key, **ASKED, moment=moment, body=b' {"x": 1} ')
+
+
+def test_a_body_of_blanks_is_none(key):
+    form = explain.SimulationForm(ASKED | {"key": key.pk, "body": " \n"})
+
+    assert form.is_valid(), form.errors
+    assert form.imagined().body is None
+
+
+@pytest.mark.parametrize(
+    ("field", "fits", "fits_not"),
+    [
+        ("model", "m" * 200, "m" * 201),
+        ("session", "s" * 128, "s" * 129),
+        ("input_tokens", 1, 0),
+        ("input_tokens", MOST_TOKENS, MOST_TOKENS + 1),
+        ("output_tokens", 0, -1),
+        ("output_tokens", MOST_TOKENS, MOST_TOKENS + 1),
+        ("endpoint", "chat", "made up"),
+        ("model", "tiny", ""),
+    ],
+)
+def test_the_form_complains_of_what_no_request_can_say(key, field, fits, fits_not):
+    def complained_of(value):
+        return list(explain.SimulationForm(ASKED | {"key": key.pk, field: value}).errors)
+
+    assert complained_of(fits) == []
+    assert complained_of(fits_not) == [field]
+
+
+def test_models_are_offered_by_name_and_no_more_than_so_many(admin, alpha, monkeypatch):
+    monkeypatch.setattr(explain, "MOST_OFFERED", 2)
+    for name in ("c", "a", "b"):
+        factories.make_model(name)
+
+    assert list(admin.get(SIMULATE).context["models"]) == ["a", "b"]
 
 
 def test_what_could_not_be_read_is_not_said_to_be_good(admin, key, tiny):
@@ -260,13 +314,34 @@ def test_a_decision_that_cannot_be_read_is_no_error(admin, own):
 
 def test_an_old_request_fills_the_form(admin, own, key):
     why = {"v": 1, "tokens": [123, 45]}
-    own.record(record := make_record(key_id=key.pk, tags="a,b", decision=why))
+    fields = {"operation": "messages", "streamed": True, "tags": "a,b"}
+    own.record(record := make_record(key_id=key.pk, decision=why, **fields))
     own.ship()
 
     form = admin.get(f"{SIMULATE}?request={record.request_id}").context["form"]
 
-    assert form["input_tokens"].value() == 123
-    assert (form["model"].value(), form["tags"].value()) == ("small", "a,b")
+    assert form.initial == {
+        "key": key.pk, "endpoint": "messages", "model": "small", "input_tokens": 123,
+        "output_tokens": 45, "streams": True, "tags": "a,b",
+    }  # fmt: skip
+
+
+def test_a_refused_request_fills_the_form(admin, own, key):
+    own.recorder.refuse(refusal := make_refusal(key_id=key.pk))
+    own.ship()
+
+    form = admin.get(f"{SIMULATE}?request={refusal.request_id}").context["form"]
+
+    assert form.initial == {
+        "key": key.pk, "endpoint": refusal.operation, "model": refusal.model_asked,
+        "input_tokens": 100, "output_tokens": 0, "streams": False, "tags": "",
+    }  # fmt: skip
+
+
+def test_a_key_and_a_model_that_are_named_are_filled_in(admin, key):
+    form = admin.get(f"{SIMULATE}?key={key.pk}&model=tiny&tags=a").context["form"]
+
+    assert form.initial == {"key": str(key.pk), "model": "tiny"}
 
 
 def test_an_old_request_without_a_decision_fills_it_too(admin, own, key):

@@ -214,6 +214,17 @@ def limits(*used, **told):
     return {"at": NOW_US, "limits": counted, **told}
 
 
+def test_budgets_behind_a_limit_that_refuses_were_not_asked():
+    error = {"code": "rate_limit_exceeded", "message": "No."}
+    steps = tell(limits(1200, refused_by=0, hold=7, error=error))
+
+    assert (steps["Limits"].mark, steps[BUDGETS].mark) == (Mark.REFUSED, Mark.NOT_ASKED)
+
+
+def test_a_limit_of_which_nothing_is_used_says_so():
+    assert rows("Limits", limits(0))[0][2:4] == ["0 of 1,000", "1,000"]
+
+
 def test_a_limit_tells_its_counter():
     (row,) = rows("Limits", limits(300))
 
@@ -279,6 +290,10 @@ def test_a_budget_that_does_not_begin_anew_says_so(fields, name, end):
 
 def test_a_budget_that_was_overrun_has_nothing_left():
     assert rows(BUDGETS, budget(spent=12))[0][5] == "$0.00"
+
+
+def test_a_budget_of_which_nothing_is_spent_says_so():
+    assert rows(BUDGETS, budget(spent=0))[0][3:6] == ["$0.00", "$1.00", "$9.00"]
 
 
 def test_a_budget_that_was_not_asked_says_so():
@@ -368,6 +383,49 @@ def test_calls_have_failed_where_the_client_did_not_get_all_of_the_last(
 def test_who_called_nobody_has_no_such_step():
     assert "Upstream calls" not in tell(outcome="ok")
     assert "The end" not in tell()
+
+
+LEFT_OUT = ("Provider", "Upstream model", "Key", "Why", "Until", "Policy")
+CALLS = ("#", "Provider / model", "Key", "Outcome", "Took", "Cost", "And then")
+SPENT = ("Budget", "Whose", "Amount", "Spent", "Held", "Left", "Begins anew (UTC)")
+
+
+def test_tables_say_what_they_and_their_columns_are():
+    left_out = [[*LOCAL, "excluded", None, ""], [*LOCAL, "throttled", None, ""]]
+    told = limits(1) | budget() | {"targets": [LOCAL], "dropped": left_out}
+
+    found = [
+        (title, table.caption, tuple(table.columns))
+        for title, step in tell(told, calls=[CALL]).items()
+        for table in step.tables
+    ]
+
+    assert found == [
+        (ROUTES, "Left out", LEFT_OUT),
+        ("Limits", "Each with its counter", ("Limit", "Whose", "Used", "Left", "Whole again")),
+        (BUDGETS, "Each with its counters", SPENT),
+        (ORDER, "Targets in their order", ("#", "Provider", "Upstream model", "Key")),
+        (ORDER, "Left out", LEFT_OUT),
+        ("Upstream calls", "Calls in their order", CALLS),
+    ]
+
+
+def test_names_lead_to_their_rows():
+    told = limits(1) | budget() | {"targets": [LOCAL]}
+
+    cells = [
+        cell
+        for step in tell(told).values()
+        for cell in [
+            *step.links,
+            *(each for table in step.tables for row in table.rows for each in row),
+        ]
+    ]
+
+    assert [(cell.model, cell.pk) for cell in cells if isinstance(cell, Link)] == [
+        ("accounts.apikey", 1), ("accounts.team", 2), ("accounts.ratelimit", 1),
+        ("accounts.budget", 7), ("registry.provider", 3),
+    ]  # fmt: skip
 
 
 def test_a_table_without_a_row_is_none():
