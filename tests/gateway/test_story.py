@@ -202,6 +202,14 @@ def test_what_may_not_serve_it_now_is_a_matter_of_the_order():
     assert "Every route of the model may serve it." in said(ROUTES, told)
 
 
+@pytest.mark.parametrize(
+    ("for_s", "words"),
+    [(None, ""), (-3.0, "for 0s"), (0.0, "for 0s"), (0.25, "for 250ms"), (1.0, "for 1s")],
+)
+def test_until_when_it_is_left_out_is_told(for_s, words):
+    assert [row[4] for row in rows(ORDER, dropped("throttled", for_s))] == [words]
+
+
 def test_policies_and_what_was_left_out_are_told():
     assert said(ROUTES).startswith("No policy holds.")
     told = said(ROUTES, {"policies": ["night", "cheap"], "parameters": ["seed", "images"]})
@@ -356,10 +364,32 @@ def test_calls_are_told_with_what_came_next():
     assert found[2][:6] == ["3", "local / tiny", "main", "answered", "1,234 ms", "$0.00500"]
 
 
-def test_a_call_that_was_sent_in_parts_tells_how_many():
-    parts = Call("local", "tiny", "main", "ok", received=True, total_ms=1, cost_nano=1, sent=4)
+@pytest.mark.parametrize(
+    ("outcome", "sent", "told"),
+    [
+        ("ok", 1, "answered"),
+        ("ok", 2, "answered, in 2 calls"),
+        ("upstream_timeout", 3, "upstream timeout, in 3 calls"),
+    ],
+)
+def test_a_call_that_was_sent_in_parts_tells_how_many(outcome, sent, told):
+    parts = replace(CALL, outcome=outcome, sent=sent)
 
-    assert rows("Upstream calls", calls=[parts], outcome="ok")[0][3] == "answered, in 4 calls"
+    assert rows("Upstream calls", calls=[parts], outcome="ok")[0][3] == told
+
+
+@pytest.mark.parametrize(
+    ("failed", "words"),
+    [
+        (0, []),
+        (1, ["1 call failed, and call 2 answered."]),
+        (2, ["2 calls failed, and call 3 answered."]),
+    ],
+)
+def test_calls_that_failed_before_one_answered_are_counted(failed, words):
+    step = tell(calls=[*[FAILED] * failed, CALL], outcome="ok")["Upstream calls"]
+
+    assert (step.said, step.mark) == (words, Mark.RECOVERED if failed else Mark.PASSED)
 
 
 @pytest.mark.parametrize(
