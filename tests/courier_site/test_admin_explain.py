@@ -136,6 +136,13 @@ def test_a_body_of_blanks_is_none(key):
     assert form.imagined().body is None
 
 
+@pytest.mark.parametrize(("body", "complained_of"), [('{"model": "tiny"}', []), (" ", ["model"])])
+def test_a_model_is_named_by_a_body_too(key, body, complained_of):
+    form = explain.SimulationForm(ASKED | {"key": key.pk, "model": "", "body": body})
+
+    assert list(form.errors) == complained_of
+
+
 @pytest.mark.parametrize(
     ("field", "fits", "fits_not"),
     [
@@ -359,6 +366,7 @@ def test_a_request_that_there_is_not_fills_nothing(admin, asked):
 
     assert page.status_code == 200
     assert page.context["form"]["model"].value() == "tiny"
+    assert page.context["form"]["input_tokens"].value() == 100
 
 
 def see(client, user, *codenames):
