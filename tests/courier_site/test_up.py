@@ -61,7 +61,7 @@ class Up:
         wait_for(
             lambda: "Ctrl-C stops it." in self.printed or self.process.poll() is not None,
             "the banner",
-            within_s=60,
+            within_s=120,
         )
         assert "Ctrl-C stops it." in self.printed, self.printed
         return self
@@ -88,7 +88,7 @@ class Up:
     def interrupt(self):
         """Ctrl-C. Returns the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
     def kill(self):
         for pid in self.processes():
@@ -118,7 +118,7 @@ def rows(directory):
 
 def answer(curl):
     """What the printed line brings, when it is pasted: the answer's text."""
-    done = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=120)
     events = [line[6:] for line in done.stdout.splitlines() if line.startswith("data: ")]
     assert events[-1] == "[DONE]", done.stdout
     chunks = [json.loads(event) for event in events[:-1]]
@@ -160,7 +160,7 @@ def test_a_killed_parent_leaves_no_child(up):
     started.process.kill()
     started.process.wait()
 
-    wait_for(lambda: not started.processes(), "all children to end", within_s=60)
+    wait_for(lambda: not started.processes(), "all children to end", within_s=120)
 
 
 def test_a_server_that_died_is_started_again(up):
@@ -174,7 +174,7 @@ def test_a_server_that_died_is_started_again(up):
     os.kill(server, signal.SIGKILL)
 
     wait_for(lambda: "The server 1 ended" in started.printed, "the news")
-    wait_for(started.is_ready, "the server to be ready again", within_s=60)
+    wait_for(started.is_ready, "the server to be ready again", within_s=120)
     assert answer(started.curl) == "Hello"
 
 
@@ -182,7 +182,7 @@ def test_a_port_in_use_is_told_at_once(up, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         started = up(taken.getsockname()[1])
 
-        assert started.process.wait(60) == 1
+        assert started.process.wait(120) == 1
 
     assert started.printed == (
         f"The address 127.0.0.1:{started.port} is in use already. Set HOST and PORT.\n"
@@ -202,7 +202,7 @@ def test_a_port_in_use_is_told_at_once(up, tmp_path):
 def test_an_impossible_setting_is_told_in_a_sentence(up, environment, expected):
     started = up(**environment)
 
-    assert started.process.wait(60) == 1
+    assert started.process.wait(120) == 1
     assert started.printed.startswith(expected)
     assert "Traceback" not in started.printed
 
@@ -210,7 +210,7 @@ def test_an_impossible_setting_is_told_in_a_sentence(up, environment, expected):
 def test_several_servers_without_redis_are_refused(up):
     started = up(COURIER_WORKERS="2")
 
-    assert started.process.wait(60) == 1
+    assert started.process.wait(120) == 1
     assert "courier.E003: More than one server process needs Redis" in started.printed
     assert "Traceback" not in started.printed
 
@@ -218,7 +218,7 @@ def test_several_servers_without_redis_are_refused(up):
 def test_a_production_without_secrets_is_refused(up):
     started = up(COURIER_PRODUCTION="1")
 
-    assert started.process.wait(60) == 1
+    assert started.process.wait(120) == 1
     assert started.printed.startswith("Set SECRET_KEY or SECRET_KEY_FILE")
     assert "Traceback" not in started.printed
 
@@ -237,7 +237,7 @@ def test_a_broken_manifest_is_told_with_its_line(up, tmp_path):
 
     started = up(COURIER_MANIFEST=str(tmp_path / "courier.yaml"))
 
-    assert started.process.wait(60) == 1
+    assert started.process.wait(120) == 1
     assert 'courier.yaml, line 2: kind cannot be "ecko"; did you mean "echo"?' in started.printed
 
 
@@ -251,12 +251,12 @@ def test_r12_several_servers_let_their_streams_end_after_sigterm(up, redis_serve
     started.process.terminate()
 
     said = [
-        line + stream.communicate(timeout=60)[0]
+        line + stream.communicate(timeout=120)[0]
         for line, stream in zip(first, streams, strict=True)
     ]
 
     assert all(b"data: [DONE]" in one for one in said)
-    assert started.process.wait(60) == 0
+    assert started.process.wait(120) == 0
     assert started.processes() == []
 
 

@@ -132,7 +132,7 @@ class Courier:
         path.write_text(yaml.safe_dump(manifest))
         self.manage("apply", str(path))
 
-    def start(self, within_s=60):
+    def start(self, within_s=120):
         self.begin()
         try:
             self.wait_until_ready(within_s)
@@ -152,7 +152,7 @@ class Courier:
                 start_new_session=True,
             )
 
-    def wait_until_ready(self, within_s=60):
+    def wait_until_ready(self, within_s=120):
         wait_for(self.is_ready, "the server to be ready", within_s)
 
     def is_ready(self):

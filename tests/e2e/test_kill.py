@@ -54,7 +54,7 @@ async def kill_under_load(courier, replies):
     await asyncio.gather(*callers)
 
 
-@pytest.mark.timeout(60 + 20 * KILLS)
+@pytest.mark.timeout(300 + 30 * KILLS)
 async def test_r04_no_answer_that_arrived_whole_is_lost_when_the_server_is_killed(
     launch, shared_upstream, kind_of_database
 ):

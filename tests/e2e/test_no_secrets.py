@@ -30,7 +30,7 @@ from tests.fakes.upstream import (
 from tests.services import free_port
 
 #: All pages of the admin are read.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 CLIENT_KEY = "canary-client-key-5f0c2b7e9a1d4836b8e2"
 WRONG_KEY = "canary-wrong-key-c41e7a90d2b35f6848aa0"

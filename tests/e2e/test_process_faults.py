@@ -62,7 +62,7 @@ def budgeted(launch, shared_upstream):
 
 
 @pytest.mark.fault
-@pytest.mark.timeout(120 + 2 * FROZEN_S)
+@pytest.mark.timeout(300 + 2 * FROZEN_S)
 async def test_f54_a_process_that_was_frozen_settles_everything_once(budgeted, shared_upstream):
     held, gate = Held(budgeted.database.redis_url), Gate()
     while (await try_to_ask(budgeted)).status != 200:

@@ -59,7 +59,6 @@ def is_at_rest(*processes):
     return sum(map(busy_s, processes)) - before < 0.05 * REST_S
 
 
-@pytest.mark.timeout(300)
 async def test_r17_clients_that_do_not_read_cost_no_memory(launch, chaos):
     courier = launch(manifest(chaos.url, models=("endless",)))
     flood = chunked(chunk(" word") * 300)
@@ -138,7 +137,6 @@ def elsewhere():
     run("ip", "netns", "del", machine.name)
 
 
-@pytest.mark.timeout(240)
 def test_r11_a_client_whose_machine_is_gone_is_noticed(launch, shared_upstream, elsewhere):
     courier = launch(manifest(shared_upstream.url), HOST="0.0.0.0")  # noqa: S104
     shared_upstream.default = lambda request: (
@@ -170,7 +168,7 @@ def test_r11_a_client_whose_machine_is_gone_is_noticed(launch, shared_upstream, 
     assert set(courier.records("outcome")) == {"client_disconnected"}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("form", ["chat", "completions", "responses"])
 def test_r11_a_long_silence_is_nobodys_reason_to_hang_up(launch, shared_upstream, form):
     courier = launch(manifest(shared_upstream.url, timeouts={"first_byte": 300, "idle": 300}))

@@ -105,7 +105,7 @@ async def play_all(courier):
     await asyncio.gather(*(one(number) for number in range(REQUESTS)))
 
 
-@pytest.mark.timeout(120 + REQUESTS // 20)
+@pytest.mark.timeout(300 + REQUESTS // 20)
 async def test_r01_r02_the_log_equals_what_the_upstream_sent(
     launch, shared_upstream, kind_of_database, truth
 ):

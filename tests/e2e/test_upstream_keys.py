@@ -112,7 +112,6 @@ def alerts_of(courier):
 
 
 @pytest.mark.fault
-@pytest.mark.timeout(240)
 async def test_an_instance_that_was_killed_gives_its_places_back(couriers, shared_upstream):
     first, second = couriers
     shared_upstream.will_answer(OPENING, HELLO, STALL)
