@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 from weakref import WeakSet
 
@@ -262,6 +262,12 @@ def _engine_limits(connect_s: float, pool_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(connect=pool_s, sock_connect=connect_s)
 
 
+@cache
+def trust() -> ssl.SSLContext:
+    """Whose certificates are believed, read once: that holds up the event loop for 20 ms."""
+    return ssl.create_default_context()
+
+
 def transport() -> Network:
     """A new engine, with connections of its own. It belongs to the running event loop.
 
@@ -272,7 +278,7 @@ def transport() -> Network:
         keepalive_timeout=KEEP_ALIVE_S,
         resolver=GuardedResolver(),
         ttl_dns_cache=10,
-        ssl=ssl.create_default_context(),
+        ssl=trust(),
     )
     session = aiohttp.ClientSession(
         connector=connector,

@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import contextlib
+import gc
 import re
 
 import hypothesis
@@ -10,7 +11,7 @@ from django.db import connection
 from accounts import admission
 from accounts.degraded import Fallback
 from registry import snapshot
-from tests import factories, network, services
+from tests import factories, leftovers, network, services
 from tests.fakes.upstream import ScriptedUpstream
 from tests.faults.proxy import FaultProxy
 from tests.faults.upstream import ChaosUpstream
@@ -27,6 +28,16 @@ hypothesis.settings.load_profile("patient")
 PROMISE = re.compile(r"test_[rfs]\d\d_")
 
 
+def pytest_collection():
+    # Fifteen thousand tests are no garbage. Nobody looks for any among them, now or later.
+    gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if PROMISE.match(item.name):
@@ -36,6 +47,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker):
     """The plugin's, with a test database that nobody uses any more when it is dropped."""
+    with django_db_blocker.unblock():
+        leftovers.be_quick()
     yield
     with django_db_blocker.unblock():
         if connection.vendor == "postgresql":

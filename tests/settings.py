@@ -26,11 +26,21 @@ if os.environ.get("REDIS_URL") and (worker := os.environ.get("PYTEST_XDIST_WORKE
     os.environ["REDIS_URL"] = f"{server}/{worker.removeprefix('gw')}"
 
 from courier_site.settings import *  # noqa: E402, F403
-from courier_site.settings import DATA_DIR, DATABASES, ON_POSTGRESQL  # noqa: E402
+from courier_site.settings import (  # noqa: E402
+    DATA_DIR,
+    DATABASES,
+    MIDDLEWARE,
+    ON_POSTGRESQL,
+)
 
 # A machine that runs tests may stand still for a while.
 COURIER_REDIS_DEADLINE_S = 5.0
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+MIDDLEWARE[MIDDLEWARE.index("servestatic.middleware.ServeStaticMiddleware")] = (
+    "tests.static_files.StaticFiles"
+)
 if not ON_POSTGRESQL:
     # A file: threads that share one in-memory database lock each other out at once.
     DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
+    # Nobody needs it after a power failure.
+    DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"

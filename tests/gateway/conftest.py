@@ -86,6 +86,16 @@ class Server(uvicorn.Server):
         yield
 
 
+class Hasty:
+    """asyncio, for uvicorn: it naps for a tenth of a second before it looks whether it may end."""
+
+    def __getattr__(self, name):
+        return getattr(asyncio, name)
+
+    async def sleep(self, delay):
+        await asyncio.sleep(delay / 20)
+
+
 class Running:
     """Courier behind a real server on a free port, and what a test wants to know of it."""
 
@@ -113,6 +123,8 @@ class Running:
             base_url=f"http://127.0.0.1:{self.port}",
             timeout=30,
             trust_env=False,
+            # To read whom to trust takes longer than most tests, and here is no TLS.
+            verify=False,
             # The server closes what is idle for 5 s, and might while it is used again.
             limits=httpx.Limits(max_connections=100, keepalive_expiry=2),
         )
@@ -292,6 +304,7 @@ async def courier(tiny, upstream, key, monkeypatch, quiet_logs):
     monkeypatch.setattr(health, "_is_stopping", False)
     keys.keys.forget()
     monkeypatch.setattr(ingest, "SHIP_EVERY_S", 0.02)
+    monkeypatch.setattr(uvicorn.server, "asyncio", Hasty())
     if courier_settings.REDIS_URL:
         redis.Redis.from_url(courier_settings.REDIS_URL).flushdb()
     running = Running()

@@ -129,7 +129,9 @@ def authority(tmp_path, monkeypatch):
     """An authority that Courier trusts."""
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
-    return authority
+    network.trust.cache_clear()
+    yield authority
+    network.trust.cache_clear()
 
 
 @pytest.fixture
