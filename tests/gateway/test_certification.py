@@ -1,5 +1,7 @@
 """Certifications against a provider of which one trait is broken, over real sockets."""
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -151,11 +153,11 @@ def test_servers_that_know_the_other_name_of_the_bound_are_asked_by_it(provider,
     like_others = Provider()
 
     def picky(request):
-        if "max_tokens" in request.json:
+        body = request.json
+        if "max_tokens" in body:
             return like_others.refused()
-        if "max_completion_tokens" in request.json:
-            request.json["max_tokens"] = request.json["max_completion_tokens"]
-        return like_others(request)
+        bound = {"max_tokens": body.pop("max_completion_tokens")}
+        return like_others(replace(request, body=json.dumps(body | bound).encode()))
 
     upstream.default = picky
     upstream.will_answer(error_body("Use max_completion_tokens."), status=400)
