@@ -27,6 +27,8 @@ PASSWORD = "a long enough passphrase"
 LOG = "/admin/usage/usagerecord/"
 #: More than there are connections for pages.
 MANY_PAGES = 12
+#: What a page says whose statement takes too long, and one that no connection is left for.
+GIVEN_UP = ("took the database too long", "does not answer")
 
 
 @pytest.fixture
@@ -163,6 +165,7 @@ async def browser(courier):
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(240)
 async def test_f45_a_page_of_the_admin_says_that_the_database_does_not_answer(
     browser, own_postgres
 ):
@@ -201,7 +204,9 @@ async def test_f46_pages_that_wait_for_a_lock_are_given_up_while_requests_go_on(
     records = await records_of(courier, known, "pages that wait", "R39")
     figure("F46", f"{MANY_PAGES} pages given up within {took:.1f} s", "each after 3 s")
     assert {page.status_code for page in pages} == {503}
-    assert all("took the database too long" in page.text for page in pages)
+    told = [sentence for page in pages for sentence in GIVEN_UP if sentence in page.text]
+    assert len(told) == MANY_PAGES
+    assert GIVEN_UP[0] in told
     assert (other.status_code, back.status_code) == (200, 200)
     assert took < 60
     assert known.statuses == {200: len(known.replies)}
