@@ -1,8 +1,11 @@
 import ast
 import importlib
+import json
 import re
+from ipaddress import ip_address, ip_network
 
 import pytest
+import yaml
 
 from lib.errors import CourierError
 from tests.sources import CHECKOUT, modules
@@ -78,3 +81,28 @@ def test_what_the_example_of_an_environment_sets_is_what_holds_without_it():
 
     for name, value in re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE):
         assert f"${{{name}:-{value}}}" in compose, name
+
+
+@pytest.fixture
+def compose():
+    """What Compose reads where nothing is set."""
+    written = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
+    return json.loads(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", json.dumps(written)))
+
+
+def test_compose_trusts_its_own_proxy_alone(compose):
+    trusted = compose["x-courier"]["environment"]["COURIER_TRUSTED_PROXIES"]
+    proxy = compose["services"]["proxy"]["networks"]["default"]["ipv4_address"]
+    (network,) = compose["networks"]["default"]["ipam"]["config"]
+
+    assert [each for each in trusted.split(",") if each] == [f"{proxy}/32"]
+    assert ip_address(proxy) in ip_network(network["subnet"])
+    assert ip_address(proxy) not in ip_network(network["ip_range"])
+    assert proxy != network["gateway"]
+
+
+def test_compose_bounds_the_memory_of_every_courier(compose):
+    ours = [each for each in compose["services"].values() if "courier" in each["image"]]
+
+    assert len(ours) == 6
+    assert {each["mem_limit"] for each in ours} == {"1g"}
