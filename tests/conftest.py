@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from django.db import connection
 
-from accounts import admission
+from accounts import admission, budgets, lookups, redis_line
 from accounts.degraded import Fallback
 from registry import snapshot
 from tests import factories, leftovers, network, services
@@ -72,6 +72,14 @@ def _no_network():
 def _no_snapshot_of_another_test(monkeypatch):
     monkeypatch.setattr(snapshot, "_current", snapshot.EMPTY)
     monkeypatch.setattr(snapshot, "_listeners", list(snapshot._listeners))
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """Machines that run tests may be slower than those that serve, and stand still meanwhile."""
+    monkeypatch.setattr(lookups, "LONGEST_S", 30)
+    monkeypatch.setattr(budgets, "REBUILD_WITHIN_S", 30)
+    monkeypatch.setattr(redis_line, "CONNECT_S", 3.0)
 
 
 @pytest.fixture(autouse=True)

@@ -118,7 +118,7 @@ class Redis:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_for(self._is_ready, "Redis to answer")
+        wait_for(self.is_ready, "Redis to answer")
 
     def halt(self):
         stop_process(self._process, signal.SIGKILL)
@@ -130,7 +130,8 @@ class Redis:
     def url(self, database=0):
         return f"redis://127.0.0.1:{self.port}/{database}"
 
-    def _is_ready(self):
+    def is_ready(self):
+        """Whether it answers."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")

@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from accounts import admission, redis_line
+from accounts import admission
 from accounts.limits import Settlement
 from accounts.local_limits import LocalStore
 from accounts.principals import Principal
@@ -32,11 +32,9 @@ SILENT = {"frozen", "fault"}
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch, settings, request):
-    """Machines that run tests may be slower than those that serve."""
+def _redis_deadline(settings, request):
     if SILENT & set(request.fixturenames):
         settings.COURIER_REDIS_DEADLINE_S = 2.0
-    monkeypatch.setattr(redis_line, "CONNECT_S", 3.0)
 
 
 @pytest.fixture

@@ -49,10 +49,8 @@ def away(shared, redis_server):
             redis_server.start()
 
     yield Switch()
-    with contextlib.suppress(redis.ConnectionError), redis.Redis(port=redis_server.port) as client:
-        client.ping()
-        return
-    redis_server.start()
+    if not redis_server.is_ready():
+        redis_server.start()
 
 
 async def patiently(ask, *arguments):
