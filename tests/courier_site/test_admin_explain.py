@@ -458,6 +458,42 @@ def test_each_cell_names_its_column_for_screens_without_room_for_a_table(admin, 
         assert f'<td data-column="{column}">' in page
 
 
+AGAIN = "What would happen to it now"
+
+
+def test_why_leads_to_the_log_and_to_what_would_happen_now(admin, own):
+    page = why_of(admin, own, make_attempt())
+
+    pk = UsageRecord.objects.get().pk
+    assert "Why this request went as it did" in page
+    assert f"{reverse('admin:usage_usagerecord_change', args=(pk,))}" in page
+    assert f"{SIMULATE}?request={pk}" in page
+    assert AGAIN in page
+
+
+def test_why_a_request_was_refused_leads_to_no_log(admin, own, key):
+    own.recorder.refuse(refusal := make_refusal(key_id=key.pk))
+    own.ship()
+
+    page = admin.get(f"/admin/requests/{refusal.request_id}/why/").content.decode()
+
+    assert AGAIN in page
+    assert f"/admin/usage/usagerecord/{refusal.request_id}" not in page
+
+
+def test_what_would_happen_now_is_offered_only_to_those_who_may_ask(client, alice, own):
+    see(client, alice, "view_usagerecord")
+
+    page = why_of(client, own, make_attempt())
+
+    assert "the client got it" in page
+    assert AGAIN not in page
+
+
+def test_the_page_of_what_would_happen_has_a_title(admin):
+    assert "What would happen" in admin.get(SIMULATE).context["title"]
+
+
 def test_the_log_leads_to_why(admin, own):
     own.record(record := make_record())
     own.ship()

@@ -75,10 +75,10 @@ def test_how_much_of_a_budget_is_used(used, is_met):
 
 def test_of_a_budget_as_much_stays_used_as_was_ever_seen():
     seen = [USUAL]
-    for used in (40.0, 90.0, 60.0):
+    for used in (0.5, 90.0, 60.0):
         seen.append(seen[-1].at_budget(used))
 
-    assert [each.budget_used for each in seen] == [None, 40.0, 90.0, 90.0]
+    assert [each.budget_used for each in seen] == [None, 0.5, 90.0, 90.0]
 
 
 @pytest.mark.parametrize(("whens", "asks"), [([], False), ([{}], False), ([{}, BUDGET], True)])
@@ -109,6 +109,8 @@ def test_policies_ask_for_a_budget_if_one_of_them_does(whens, asks):
         ("22:00-06:00", [], "UTC", NOON.replace(hour=21, minute=59), False),
         ("22:00-06:00", [], "UTC", NOON.replace(hour=22), True),
         ("22:01-06:00", [], "UTC", NOON.replace(hour=22), False),
+        ("13:00-14:00", [], "UTC", NOON, False),
+        ("09:00-17:00", ["wed"], "UTC", NOON, True),
         ("09:00-12:30", [], "UTC", NOON.replace(minute=29), True),
         ("09:00-12:30", [], "UTC", NOON.replace(minute=30), False),
         ("00:00-00:00", ["wed"], "UTC", NOON, True),
