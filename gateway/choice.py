@@ -94,10 +94,14 @@ class Choice:
         """The order in which routes are tried."""
         return routing.plan(self.targets, self.manner, standing)
 
-    def check_plan(self, planned: Plan) -> None:
-        """Raises NoAvailableTarget, or a failure that says more, if nothing may be called now."""
+    def check_routes(self) -> None:
+        """Raises NoAvailableTarget if there is no route at all."""
         if not self.targets:
             raise NoAvailableTarget("No route of this model is available at the moment.")
+
+    def check_plan(self, planned: Plan) -> None:
+        """Raises NoAvailableTarget, or a failure that says more, if nothing may be called now."""
+        self.check_routes()
         if not planned.targets:
             raise self._all_wait(planned)
 

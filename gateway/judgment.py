@@ -100,6 +100,7 @@ class Judgment:
         bill = self.bill.for_model(other)
         choice = self._choice_of(other, bill)
         choice.check()
+        choice.check_routes()
         self.model, self.bill, self.choice = other, bill, choice
 
     async def move_on(self, error: UpstreamError) -> bool:

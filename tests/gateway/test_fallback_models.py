@@ -1,11 +1,13 @@
 """What is too long for a model, or not allowed by its provider, is tried at other models."""
 
+from datetime import UTC, datetime, timedelta
+
 import orjson
 import pytest
 
 from gateway import simulation
 from gateway.simulation import Imagined
-from registry.models import Revision, ServedModel
+from registry.models import Intervention, Revision, Route, ServedModel
 from tests import factories
 from tests.fakes.upstream import STREAM, USAGE, completion, error_body
 from tests.gateway.conftest import HELLO
@@ -240,6 +242,37 @@ async def test_after_others_that_a_policy_refuses_the_routes_that_were_tried_are
     assert (told["model"], told["unable"]) == ("tiny-one", BY_POLICY)
     assert [target[4] for target in told["targets"]] == ["tiny-one"]
     assert not told.keys() & {"left", "dropped", "policies"}
+
+
+async def test_what_is_surely_too_long_goes_past_another_that_has_no_route(
+    chat, models, courier, upstream
+):
+    await models(context_window=10)
+    await courier.make(Route.objects.filter(model__name="large").delete)
+
+    _, told = await why(await chat(model="tiny-one", max_tokens=100))
+
+    assert asked(upstream) == ["larger"]
+    assert told["unable"] == [["large", "no_available_target"]]
+
+
+async def test_after_others_that_may_not_be_called_now_the_routes_that_were_tried_are_told(
+    chat, models, courier, upstream
+):
+    def drained():
+        for route in Route.objects.filter(model__name__in=["large", "larger"]):
+            until = datetime.now(UTC) + timedelta(minutes=10)
+            Intervention.objects.create(kind="drain", route=route, until=until, begun_by="alice")
+
+    await models()
+    await courier.make(drained)
+    upstream.for_model("tiny-one", TOO_LONG, status=400)
+
+    _, told = await why(await chat(model="tiny-one"))
+
+    assert [name for name, _ in told["unable"]] == ["large", "larger"]
+    assert [target[4] for target in told["targets"]] == ["tiny-one"]
+    assert "dropped" not in told
 
 
 async def test_routes_of_the_one_asked_for_are_not_told_as_those_of_another(
