@@ -69,9 +69,15 @@ def test_what_would_be_served_tells_its_targets(admin, key, tiny):
     page = ask(admin, key)
 
     assert "It would be served" in page
-    assert "alpha-tiny" in page
-    assert "main" in page
-    assert reverse("admin:accounts_apikey_change", args=(key.pk,)) in page
+    assert '<td data-column="Upstream model">alpha-tiny</td>' in page
+    assert '<td data-column="Key">main</td>' in page
+    assert (
+        f'{reverse("admin:accounts_apikey_change", args=(key.pk,))}">API key notebook</a>' in page
+    )
+    assert "<caption>Targets in their order</caption>" in page
+    assert '<th scope="col">Upstream model</th>' in page
+    assert "The order of the routes" in page
+    assert explain.view_of() in page
 
 
 def test_what_would_be_refused_tells_the_answer_in_the_clients_format(admin, key, tiny):
@@ -104,6 +110,14 @@ def test_a_body_that_is_pasted_is_read_as_a_clients_is(admin, key, tiny):
 
     assert "refused with status 400" in page
     assert "Invalid &#x27;messages&#x27;" in page.replace("&#39;", "&#x27;")
+
+
+def test_the_model_is_the_one_that_a_body_names(admin, key, tiny):
+    said = [{"role": "user", "content": "Hello."}]
+
+    page = ask(admin, key, model="", body=json.dumps({"model": "tiny", "messages": said}))
+
+    assert "It may use the endpoint chat, and the model tiny." in page
 
 
 def test_a_request_without_a_model_is_complained_of_at_its_field(admin, key, tiny):
@@ -301,13 +315,15 @@ def test_what_is_no_decision_is_none(told):
     assert explain.read(told) is None
 
 
-def test_a_request_without_a_decision_says_so(admin, own):
+def test_a_request_without_a_decision_says_so(admin, own, settings):
+    settings.COURIER_KEEP_DECISIONS_DAYS = 7
     own.record(record := make_record())
     own.ship()
 
     page = admin.get(f"/admin/requests/{record.request_id}/why/").content.decode()
 
-    assert "was not written down" in page
+    assert "was not written down, or is kept no longer than 7 days." in page
+    assert str(record.request_id) in page
 
 
 def test_a_decision_that_cannot_be_read_is_no_error(admin, own):
