@@ -172,7 +172,7 @@ def steps_of(imagined: Imagined, foreseen: Foreseen) -> list[Step]:
     facts = Facts(
         key=Link(key.name, "accounts.apikey", key.pk),
         team=Link(key.team.name, "accounts.team", key.team_id),
-        operation=question.dialect.operation if question else imagined.endpoint,
+        operation=imagined.endpoint,
         model_asked=question.model if question else imagined.model,
         key_names=_key_names(foreseen.told),
     )

@@ -221,7 +221,7 @@ def test_names_lead_only_where_the_user_may_go(client, alice, key, tiny):
     page = ask(client, key)
 
     assert reverse("admin:accounts_apikey_change", args=(key.pk,)) in page
-    assert "alpha" in page
+    assert '<td data-column="Provider">alpha</td>' in page
     assert "/admin/registry/provider/" not in page
 
 
@@ -263,6 +263,24 @@ def test_why_reads_like_a_story(admin, own, key):
         "upstream timeout", "the next target", "the client got it", "revision 7",
     ):  # fmt: skip
         assert words in page, words
+
+
+def test_of_two_requests_each_page_tells_of_its_own(admin, own, key):
+    records = [
+        make_record(key_id=key.pk, decision={"v": 1, "strategy": strategy})
+        for strategy in ("least_cost", "least_busy")
+    ]
+    for record in records:
+        own.record(record)
+    own.ship()
+
+    pages = [
+        admin.get(f"/admin/requests/{record.request_id}/why/").content.decode()
+        for record in records
+    ]
+
+    assert ["least cost" in page for page in pages] == [True, False]
+    assert ["least busy" in page for page in pages] == [False, True]
 
 
 def test_the_list_of_refused_requests_tells_how_many_were_not_written_down(admin, own, key):

@@ -307,6 +307,16 @@ async def test_nothing_is_held_counted_called_or_written_down(courier, upstream,
     assert not await in_thread(Decision.objects.exists)
 
 
+async def test_an_endpoint_has_the_name_of_its_operation():
+    def operation(name):
+        request = simulation._request(Imagined(None, name, model="tiny"))
+        return simulation.ENDPOINTS[name].read(request).dialect.operation
+
+    assert {name: operation(name) for name in simulation.ENDPOINTS} == {
+        name: name for name in simulation.ENDPOINTS
+    }
+
+
 @pytest.mark.parametrize("endpoint", sorted(simulation.ENDPOINTS))
 @pytest.mark.parametrize("tokens", [1, 2000])
 async def test_a_body_of_so_many_tokens_is_estimated_at_about_as_many(
