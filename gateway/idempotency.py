@@ -128,7 +128,6 @@ class Repeats:
     async def close(self) -> None:
         if self._claims is not None:
             await self._claims.close()
-            self._claims = None
 
     async def _remember(self, first: First, *, was_charged: bool) -> None:
         try:

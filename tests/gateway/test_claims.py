@@ -109,6 +109,16 @@ async def test_whoever_renews_is_alive(both, name, monkeypatch):
     assert (await both[1].claim(name, "digest", "yours")).state is State.RUNNING
 
 
+async def test_whoever_renews_once_and_no_more_may_have_died(both, name, monkeypatch):
+    await both[0].claim(name, "digest", "mine")
+    monkeypatch.setattr(claims, "LEASE_S", 0.05)
+    both[0].renew(name, "digest", "mine")
+    await both[0].claim("another", "", "")
+    await asyncio.sleep(0.1)
+
+    assert (await both[1].claim(name, "digest", "yours")).state is State.LOST
+
+
 @pytest.fixture
 def forgetful(redis_server):
     """A Redis that loses all it knows when told to."""
@@ -133,6 +143,63 @@ async def test_f33_what_is_done_is_told_though_redis_had_lost_it(both, name, for
     await both[0].claim("another", "", "")
 
     assert await both[1].claim(name, "digest", "yours") == (State.DONE, "sealed")
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+async def test_f33_what_redis_had_lost_is_theirs_again_and_nobody_else_s(
+    both, name, forgetful, is_done
+):
+    await both[0].claim(name, "digest", "mine")
+    forgetful()
+    if is_done:
+        both[0].keep(name, "digest", "mine", "sealed")
+    else:
+        both[0].renew(name, "digest", "mine")
+    await both[0].claim("another", "", "")
+    both[1].keep(name, "digest", "yours", "theirs")
+    await both[1].claim("another", "", "")
+
+    verdict = await both[1].claim(name, "digest", "yours")
+    assert verdict == ((State.DONE, "sealed") if is_done else (State.RUNNING, ""))
+
+
+@pytest.fixture
+def stored(redis_server, name):
+    """What Redis says of the key at this moment: its state, and for how many seconds."""
+    with contextlib.closing(redis.Redis.from_url(redis_server.url(7))) as connection:
+        own = f"courier:idempotency:{name}"
+        yield lambda: (connection.hget(own, "s"), connection.ttl(own))
+
+
+A_DAY = pytest.approx(24 * 60 * 60, abs=600)
+
+
+async def test_redis_forgets_a_key_after_a_day_whatever_became_of_it(both, name, stored, forgetful):
+    seen = []
+    for tell in (both[0].renew, both[0].keep):
+        await both[0].claim(name, "digest", "mine")
+        seen.append(stored())
+        for _ in range(2):
+            tell(name, "digest", "mine", *(["sealed"] if tell == both[0].keep else []))
+            await both[0].claim("another", "", "")
+            seen.append(stored())
+            forgetful()
+
+    running, done = (b"running", A_DAY), (b"done", A_DAY)
+    assert seen == [running, running, running, running, done, done]
+
+
+async def test_what_is_told_last_is_told_before_the_way_to_redis_is_closed(
+    redis_server, name, stored
+):
+    one = RedisClaims(redis_server.url(7))
+    await warmed(one)
+    await one.claim(name, "digest", "mine")
+    one.keep(name, "digest", "mine", "sealed")
+
+    await one.close()
+
+    assert stored() == (b"done", A_DAY)
 
 
 async def test_nobody_takes_again_what_another_has_by_now(both, name, forgetful):
@@ -249,6 +316,17 @@ async def test_a_claim_is_let_go_once_whose_answer_comes_after_its_client_has_le
     line.asked[0].succeed([b"new", b""])
 
     assert len(line.told) == 1
+
+
+async def test_one_process_knows_what_became_of_a_key():
+    local, told = LocalClaims(), []
+    for digest in ("first", "first", "other"):
+        told.append((await local.claim("name", digest, "mine")).state)
+    local.keep("name", "first", "mine", "")
+    for digest in ("first", "other"):
+        told.append((await local.claim("name", digest, "mine")).state)
+
+    assert told == [State.NEW, State.RUNNING, State.OTHER, State.DONE, State.OTHER]
 
 
 async def test_one_process_remembers_so_many_keys_and_forgets_the_oldest(monkeypatch):

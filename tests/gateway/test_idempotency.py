@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import tracemalloc
 
 import httpx
@@ -216,6 +217,59 @@ async def test_an_answer_that_is_too_large_for_redis_is_not_kept(instances, monk
     assert one.repeats._answers.used == 0
 
 
+@pytest.mark.parametrize(("much", "in_a_thread"), [(0, True), (1024, False)])
+async def test_what_takes_long_to_seal_is_sealed_in_a_thread(
+    instances, monkeypatch, much, in_a_thread
+):
+    threads, sealed = [], idempotency._sealed
+    monkeypatch.setattr(
+        idempotency,
+        "_sealed",
+        lambda tape: threads.append(threading.current_thread()) or sealed(tape),
+    )
+    monkeypatch.setattr(idempotency, "MUCH", tape.PER_HEAD + much)
+    one, other = instances
+
+    await one.answer(await one.repeats.join(asked()), b"mine")
+
+    assert [each is not threading.main_thread() for each in threads] == [in_a_thread]
+    assert (await other.repeats.join(asked()))._pieces == [b"mine"]
+
+
+async def test_an_answer_that_cannot_be_sealed_is_nobody_s(instances, monkeypatch):
+    monkeypatch.setattr(idempotency, "JOIN_S", 0.0)
+    monkeypatch.setattr(idempotency, "_sealed", lambda tape: 1 / 0)
+    one, _ = instances
+    with pytest.raises(ZeroDivisionError):
+        await one.answer(await one.repeats.join(asked()), b"mine")
+
+    with pytest.raises(IdempotencyInProgress):
+        await one.repeats.join(asked())
+
+
+async def test_what_an_instance_tells_last_is_told_before_it_stops(instances, settings):
+    one, _ = instances
+    await one.answer(await one.repeats.join(asked()), b"mine")
+
+    await one.repeats.close()
+
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        assert client.hget(f"courier:idempotency:{asked().name}", "s") == b"done"
+
+
+async def test_only_so_many_may_go_on_whose_client_has_left(monkeypatch, settings):
+    settings.COURIER_IDEMPOTENCY, settings.REDIS_URL = "memory", ""
+    monkeypatch.setattr(idempotency, "MOST_DETACHED", 2)
+    repeats, allowed = Repeats(), []
+    for number in range(3):
+        first = await repeats.join(asked(key=b"%d" % number))
+        await repeats.join(asked(key=b"stays-%d" % number))
+        allowed.append(repeats.may_go_on())
+        first.tape.is_detached = True
+
+    assert allowed == [True, True, False]
+
+
 async def test_where_there_is_no_redis_what_is_shared_is_kept_here(chat, upstream, settings):
     settings.COURIER_IDEMPOTENCY, settings.REDIS_URL = "shared", ""
     await chat(headers=KEY)
@@ -306,6 +360,22 @@ async def test_where_answers_are_not_kept_a_repeat_is_refused(chat, upstream, se
     assert (again.status, again.code) == (409, "idempotency_outcome_not_kept")
     assert again.headers["x-should-retry"] == "false"
     assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(("kept", "status"), [("digest", 200), ("memory", 503)])
+async def test_what_is_not_kept_takes_no_room(chat, courier, upstream, settings, kept, status):
+    settings.COURIER_IDEMPOTENCY, settings.REDIS_URL = kept, ""
+    upstream.always(completion() if status == 200 else OVERLOADED, status=status)
+
+    assert (await chat(headers=KEY)).status == status
+
+    await until(lambda: courier.application._front_door.repeats._answers.used == 0)
+
+
+async def test_what_only_asks_needs_no_key(courier, key):
+    headers = {"idempotency-key": "no key, for it has spaces"}
+
+    assert (await courier.request("GET", "/v1/models", key=key, headers=headers)).status == 200
 
 
 async def test_where_it_is_off_the_header_says_nothing(chat, upstream, settings):
