@@ -167,5 +167,6 @@ async def test_r36_f30_f31_f32_f34_f35_nothing_is_open_and_nobody_waits_long(
     assert set(paying.codes) - open_at_times <= {(503, "limits_unavailable")}
     assert (503, "limits_unavailable") in paying.codes
     assert pairs.first < 5000
-    assert pairs.waited <= PAIRS / 4
+    # Of pairs, so that a busy machine is in both; who waits each time takes a deadline more.
+    assert pairs.later < 1000 * float(DEADLINE) / 2
     assert TOLD.get(name, "") in courier.read_log()[logged:]
