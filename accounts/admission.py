@@ -198,6 +198,11 @@ def is_redis_away() -> bool:
     return isinstance(_store, RedisStore) and _store.is_away
 
 
+def replicas() -> int:
+    """How many replicas there are, as a Redis that had heard of all has told. 0: none has yet."""
+    return _fallback.all_replicas
+
+
 def tell_with(told: Callable[[], str]) -> None:
     """Let every sign of life tell this too."""
     global _told  # noqa: PLW0603  # one ledger per process
@@ -208,7 +213,7 @@ async def announce(counted_by: RedisStore) -> Pulse:
     """Give a sign of life now."""
     pulse = await counted_by.pulse(_replica, _told())
     _see(Mode.NORMAL)
-    _fallback.redis_answered(pulse.replicas)
+    _fallback.redis_answered(pulse.replicas, pulse.age_s)
     return pulse
 
 

@@ -17,6 +17,9 @@ from accounts.rules import BudgetRule, Limit, Need, Rules
 #: Of a soft budget, each replica may spend one part in so many.
 ALLOWANCE = 100
 REFRESH_EVERY_S = 10.0
+#: A Redis that is so old has heard of all replicas, and has forgotten those that are gone; see
+#: pulse.lua.
+HEARD_ALL_S = 10.0
 OWN = "own"
 
 
@@ -27,11 +30,18 @@ class Fallback:
         self.store = LocalStore()
         #: As Redis last counted them. 0: it never did.
         self.replicas = 0
+        #: The same, of a Redis that had heard of all.
+        self.all_replicas = 0
         self._refresh_at = 0.0
 
-    def redis_answered(self, replicas: int) -> None:
-        """Redis is there, and so many replicas are alive: allowances are whole again."""
+    def redis_answered(self, replicas: int, age_s: float) -> None:
+        """Redis is there, and so many replicas are alive: allowances are whole again.
+
+        `age_s` is for how long it knows of replicas at all.
+        """
         self.replicas = replicas
+        if age_s >= HEARD_ALL_S:
+            self.all_replicas = replicas
         if time.monotonic() >= self._refresh_at:
             self._refresh_at = time.monotonic() + REFRESH_EVERY_S
             self.store.forget_budgets()

@@ -46,6 +46,7 @@ KEEPER = "courier:budgets:keeper"
 MOST_SENDS = 3
 #: Budgets that one call builds or corrects at most, so that it holds nobody up.
 AT_A_TIME = 200
+MICROSECONDS = 1_000_000
 
 Clock = Callable[[], int]
 
@@ -68,6 +69,11 @@ class Pulse(NamedTuple):
     born_us: int
     replicas: int
 
+    @property
+    def age_s(self) -> float:
+        """For how long this Redis knows of replicas."""
+        return (self.now_us - self.born_us) / MICROSECONDS
+
 
 class RollCall(NamedTuple):
     """What all replicas that are alive told last, and when."""
@@ -75,6 +81,11 @@ class RollCall(NamedTuple):
     now_us: int
     born_us: int
     told: Sequence[tuple[int, bytes]]
+
+    @property
+    def age_s(self) -> float:
+        """For how long this Redis knows of replicas."""
+        return (self.now_us - self.born_us) / MICROSECONDS
 
 
 class RedisStore:

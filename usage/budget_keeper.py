@@ -18,10 +18,11 @@ import orjson
 from accounts import admission, budgets, upstream_keys
 from accounts.allowances import every_budget
 from accounts.budgets import counters
+from accounts.degraded import HEARD_ALL_S
 from accounts.errors import LimitsUnavailable
 from accounts.limits import Figures, Look, Mend
 from accounts.periods import from_us
-from accounts.redis_limits import RedisStore
+from accounts.redis_limits import RedisStore, RollCall
 from accounts.rules import BudgetRule, Rules
 from lib.database_threads import in_thread
 from registry import snapshot
@@ -233,10 +234,18 @@ async def announced(since_us: int) -> Announced:
         call = await store.roll_call()
         is_patient = call.now_us < since_us + ANNOUNCED_WITHIN_S * MICROSECONDS
         is_whole = all(at >= since_us for at, _ in call.told)
-        is_young = call.now_us < call.born_us + YOUNG_S * MICROSECONDS
-        if (is_whole or not is_patient) and not is_young:
+        if (is_whole or not is_patient) and not _is_young(call):
             return Announced(pending_in([told for _, told in call.told]), is_whole)
         await asyncio.sleep(LOOK_AGAIN_S)
+
+
+def _is_young(call: RollCall) -> bool:
+    """Whether this Redis, which began anew, may not have heard of all replicas.
+
+    One that stood still as Redis came back is waited for as long as it would have counted as alive.
+    """
+    lacks_some = len(call.told) < admission.replicas()
+    return call.age_s < (HEARD_ALL_S if lacks_some else YOUNG_S)
 
 
 def pending_in(told: Iterable[bytes]) -> Pending:

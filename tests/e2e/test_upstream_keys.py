@@ -114,6 +114,9 @@ def alerts_of(courier):
 @pytest.mark.fault
 async def test_an_instance_that_was_killed_gives_its_places_back(couriers, shared_upstream):
     first, second = couriers
+    shared_upstream.always(error_body(), status=429, headers={"retry-after": "600"})
+    await ask(first, "resting")
+    shared_upstream.always(completion())
     shared_upstream.will_answer(OPENING, HELLO, STALL)
     call = Call(second, key=KEY, model="narrow", stream=True)
     async with call:

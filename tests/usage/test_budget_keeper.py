@@ -12,7 +12,7 @@ import redis
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection
 
-from accounts import admission, budgets
+from accounts import admission, budgets, degraded
 from accounts.admission import admit
 from accounts.errors import BudgetExhausted, LimitsUnavailable
 from accounts.limits import Settlement
@@ -452,35 +452,69 @@ async def replicas(own, monkeypatch, redis_server, settings, tmp_path):
     monkeypatch.setattr(budget_keeper, "counters", budgets.counters)
     budget_keeper.start()
     await admission.start()
-    told = Pending()
-    second = OwnSpool(tmp_path / "second")
-
-    async def beat():
-        while True:
-            with contextlib.suppress(LimitsUnavailable):
-                await other.pulse("second", told.told())
-            await asyncio.sleep(admission.PULSE_EVERY_S)
-
-    beating = asyncio.create_task(beat())
-    yield ours, (lambda record: told.add(record, second.spool.append(b"C{}")))
+    second = Second(other, OwnSpool(tmp_path / "second"))
+    beating = asyncio.create_task(second.beat())
+    await until_both_are_known(monkeypatch, ours)
+    yield ours, second
     beating.cancel()
     await admission.stop()
     await other.close()
-    second.end()
+    second.spool.end()
     budgets.rebuild_with(None)
     admission.tell_with(str)
+
+
+class Second:
+    """Another replica, as far as it is heard."""
+
+    def __init__(self, store, spool):
+        self.store = store
+        self.spool = spool
+        self.told = Pending()
+        self._speaks = asyncio.Event()
+        self._speaks.set()
+        self._speaking = asyncio.Lock()
+
+    def pend(self, record):
+        self.told.add(record, self.spool.spool.append(b"C{}"))
+
+    async def beat(self):
+        while True:
+            await self._speaks.wait()
+            async with self._speaking:
+                with contextlib.suppress(LimitsUnavailable):
+                    await self.store.pulse("second", self.told.told())
+            await asyncio.sleep(admission.PULSE_EVERY_S)
+
+    async def stand_still(self):
+        self._speaks.clear()
+        async with self._speaking:
+            pass
+
+    def go_on(self):
+        self._speaks.set()
+
+
+async def until_both_are_known(monkeypatch, store):
+    """As after a while of which tests have none."""
+    with monkeypatch.context() as patch:
+        patch.setattr(degraded, "HEARD_ALL_S", 0)
+        async with asyncio.timeout(30):
+            while admission.replicas() < 2:
+                await asyncio.sleep(0.02)
+                await admission.announce(store)
 
 
 @pytest.mark.promise
 async def test_r37_a_redis_restarted_empty_is_built_from_the_ledger_and_what_is_pending(
     replicas, redis_server, own, spent
 ):
-    store, pend_elsewhere = replicas
+    _, second = replicas
     rules = [a_budget(10**9, "month", number=n, scope=f"key:{n}") for n in range(1, SCOPES + 1)]
     await budget_keeper.keeper.make_known(rules)
     await spent(300, 20, key_id=7, team_id=70)
     pend(own, 4_000, key_id=7, team_id=70)
-    pend_elsewhere(make_record(cost_nano=50_000, key_id=7, team_id=70))
+    second.pend(make_record(cost_nano=50_000, key_id=7, team_id=70))
     held = await admit(a_principal(budgets=(rules[6],)), uuid7(), "echo", costs(9))
 
     await asyncio.to_thread(redis_server.halt)
@@ -507,3 +541,50 @@ async def test_r37_a_redis_restarted_empty_is_built_from_the_ledger_and_what_is_
     assert sums[6] == 54_320
     assert sum(sums) == 54_320
     assert (sum(holds), held.held_nano + again.held_nano) == (10, 10)
+
+
+@pytest.fixture
+def emptied(monkeypatch, redis_server):
+    """A function that takes everything from Redis, of which nobody is then waited for by time."""
+
+    def flush():
+        for patience in ("YOUNG_S", "ANNOUNCED_WITHIN_S"):
+            monkeypatch.setattr(budget_keeper, patience, 0)
+        with redis.Redis.from_url(redis_server.url()) as client:
+            client.flushall()
+
+    return flush
+
+
+async def test_r37_a_replica_that_stands_still_as_redis_comes_back_is_waited_for(replicas, emptied):
+    _, second = replicas
+    budget = a_budget(10**9, "month", scope="key:7")
+    second.pend(make_record(cost_nano=50_000, key_id=7, team_id=70))
+    await second.stand_still()
+    emptied()
+
+    building = asyncio.create_task(budget_keeper.keeper.make_known([budget]))
+    await asyncio.sleep(0.5)
+    was_built = building.done()
+    second.go_on()
+    await building
+
+    [(_, look)] = await budget_keeper._looks([budget])
+    assert (was_built, list(look.spent)) == (False, [50_000])
+
+
+async def test_r37_a_replica_that_is_gone_is_not_waited_for_for_ever(
+    replicas, emptied, monkeypatch
+):
+    _, second = replicas
+    monkeypatch.setattr(budget_keeper, "HEARD_ALL_S", 0.2)
+    monkeypatch.setattr(degraded, "HEARD_ALL_S", float("inf"))
+    budget = a_budget(10**9, "month", scope="key:7")
+    await second.stand_still()
+    emptied()
+
+    async with asyncio.timeout(30):
+        await budget_keeper.keeper.make_known([budget])
+
+    [(_, look)] = await budget_keeper._looks([budget])
+    assert list(look.spent) == [0]
