@@ -344,13 +344,15 @@ def test_a_request_without_a_decision_says_so(admin, own, settings):
     assert str(record.request_id) in page
 
 
-def test_a_decision_that_cannot_be_read_is_no_error(admin, own):
+def test_a_decision_that_cannot_be_read_is_as_good_as_none(admin, own):
     own.record(record := make_record(decision={"v": 1}))
     own.ship()
+    Decision.objects.update(told="{")
 
     page = admin.get(f"/admin/requests/{record.request_id}/why/")
 
     assert page.status_code == 200
+    assert "was not written down" in page.content.decode()
 
 
 def test_an_old_request_fills_the_form(admin, own, key):

@@ -216,6 +216,18 @@ async def test_what_a_policy_for_budgets_lets_in_is_refused_where_a_budget_does_
     assert asked(upstream) == []
 
 
+async def test_what_was_held_for_a_route_that_a_policy_for_budgets_leaves_out_stays_held(
+    chat, pair, upstream, team, courier
+):
+    await pair({"when": {"budget_used_at_least": 0}, "then": {"pin": ["*/cheap"]}})
+    await courier.make(lambda: factories.make_budget(amount="1", team=team))
+
+    reply = await ask(chat, upstream, max_tokens=1000)
+
+    assert asked(upstream) == ["cheap"]
+    assert float(reply.headers["x-courier-hold"]) > 0.1
+
+
 async def test_without_such_a_policy_it_is_refused(chat, pair, upstream, team, courier):
     await pair()
     await courier.make(lambda: factories.make_budget(amount="0.05", team=team))

@@ -63,5 +63,9 @@ def test_every_reason_is_in_the_documentation(code):
     assert f"| `{code}` | {REASONS[code]} |" in page
 
 
+def test_a_reason_is_told_in_its_words():
+    assert words_of("excluded") == REASONS["excluded"]
+
+
 def test_a_reason_of_a_newer_version_is_told_as_it_is():
     assert words_of("moon_is_full") == "Moon is full."
