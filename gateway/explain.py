@@ -314,7 +314,7 @@ def _call(attempt: UsageAttempt, names: dict[int, str]) -> Call:
 def _key_names(told: Told, others: Sequence[int | None] = ()) -> dict[int, str]:
     """The names of all upstream keys that a decision names."""
     named = [each[1] for part in ("targets", "dropped") for each in told.get(part, ())]
-    found = UpstreamKey.objects.filter(pk__in={pk for pk in (*named, *others) if pk})
+    found = UpstreamKey.objects.filter(pk__in={*named, *others})
     return dict(found.values_list("pk", "name"))
 
 

@@ -345,9 +345,8 @@ def test_a_request_without_a_decision_says_so(admin, own, settings):
 
 
 def test_a_decision_that_cannot_be_read_is_as_good_as_none(admin, own):
-    own.record(record := make_record(decision={"v": 1}))
+    own.record(record := make_record(decision=["of a version to come"]))
     own.ship()
-    Decision.objects.update(told="{")
 
     page = admin.get(f"/admin/requests/{record.request_id}/why/")
 
@@ -477,6 +476,10 @@ def test_one_call_that_answered_has_passed(admin, own):
     assert "the client got it" in page
 
 
+def test_a_call_that_was_sent_in_parts_tells_so(admin, own):
+    assert "answered, in 4 calls" in why_of(admin, own, make_attempt(calls=4))
+
+
 def test_an_answer_that_was_cut_off_is_not_said_to_have_passed(admin, own):
     page = why_of(
         admin, own, make_attempt(outcome="stream_interrupted"),
@@ -503,6 +506,7 @@ def test_why_leads_to_the_log_and_to_what_would_happen_now(admin, own):
     pk = UsageRecord.objects.get().pk
     assert "Why this request went as it did" in page
     assert f"{reverse('admin:usage_usagerecord_change', args=(pk,))}" in page
+    assert "The request in the log" in page
     assert f"{SIMULATE}?request={pk}" in page
     assert AGAIN in page
 
@@ -514,7 +518,7 @@ def test_why_a_request_was_refused_leads_to_no_log(admin, own, key):
     page = admin.get(f"/admin/requests/{refusal.request_id}/why/").content.decode()
 
     assert AGAIN in page
-    assert f"/admin/usage/usagerecord/{refusal.request_id}" not in page
+    assert "The request in the log" not in page
 
 
 def test_what_would_happen_now_is_offered_only_to_those_who_may_ask(client, alice, own):
@@ -527,7 +531,10 @@ def test_what_would_happen_now_is_offered_only_to_those_who_may_ask(client, alic
 
 
 def test_the_page_of_what_would_happen_has_a_title(admin):
-    assert "What would happen" in admin.get(SIMULATE).context["title"]
+    context = admin.get(SIMULATE).context
+
+    assert context["title"] == "What would happen"
+    assert context["available_apps"]
 
 
 def test_the_log_leads_to_why(admin, own):

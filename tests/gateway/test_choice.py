@@ -12,7 +12,8 @@ from gateway.throttle import LEAST, throttle
 from registry import snapshot
 from tests import factories
 from tests.fakes.upstream import Gate, completion, error_body
-from tests.gateway.conftest import until
+from tests.gateway.conftest import HELLO, until
+from tests.gateway.test_decision import why
 
 
 @pytest.fixture
@@ -88,6 +89,26 @@ async def test_the_part_that_a_wildcard_stands_for_is_passed_on(chat, courier, a
     assert reply.headers["x-courier-model-served"] == "vendor/*"
 
 
+async def test_routes_that_cannot_serve_a_request_are_told_with_the_reason(
+    chat, courier, alpha, upstream
+):
+    def rows():
+        model = factories.make_model("mixed", priced=False)
+        factories.make_route(model, alpha, upstream_model="unpriced")
+        for name, vision in (("seeing", True), ("blind", False)):
+            route = factories.make_route(model, alpha, upstream_model=name, vision=vision)
+            factories.make_price(model, route=route)
+
+    await courier.make(rows)
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+    _, told = await why(await chat(model="mixed", messages=[{**HELLO, "content": [image]}]))
+
+    reasons = {each[4]: each[5] for each in told["dropped"]}
+    assert reasons == {"unpriced": "not_priced", "blind": "cannot_serve"}
+    assert [each[4] for each in told["targets"]] == ["seeing"]
+
+
 async def test_a_policy_sends_a_team_elsewhere(chat, pair, upstream):
     await pair({"when": {"teams": ["research"]}, "then": {"pin": ["*/cheap"]}})
 
@@ -123,13 +144,13 @@ async def test_a_policy_by_tag_and_size(chat, pair, upstream):
 
 
 async def test_what_is_preferred_comes_first_and_the_other_is_its_fallback(chat, pair, upstream):
-    await pair({"then": {"prefer": ["*/cheap"]}}, strategy="priority")
-    upstream.for_model("cheap", b"{}", status=500)
-    upstream.for_model("dear", completion())
+    await pair({"then": {"prefer": ["*/dear"]}}, strategy="least_cost")
+    upstream.for_model("dear", b"{}", status=500)
+    upstream.for_model("cheap", completion())
 
     reply = await chat(model="pair")
 
-    assert (reply.status, asked(upstream)) == (200, ["cheap", "dear"])
+    assert (reply.status, asked(upstream)) == (200, ["dear", "cheap"])
 
 
 async def test_a_budget_that_is_nearly_used_up_leads_to_the_cheap_route(

@@ -465,7 +465,8 @@ async def test_s10_a_key_learns_nothing_about_models_that_it_may_not_use(chat, c
 
     replies = [await chat(key=key, model=name) for name in ("tiny", "nothing")]
 
-    assert [(reply.status, reply.code) for reply in replies] == [(403, "model_not_allowed")] * 2
+    told = [(reply.status, reply.code, reply.error["param"]) for reply in replies]
+    assert told == [(403, "model_not_allowed", "model")] * 2
 
 
 async def test_a_key_may_be_kept_from_an_endpoint(chat, courier, team):

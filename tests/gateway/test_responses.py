@@ -8,6 +8,7 @@ from tests import factories
 from tests.e2e.client import Call
 from tests.fakes.upstream import CUT, HEARD, STALL, error_body
 from tests.gateway.conftest import until
+from tests.gateway.test_decision import why
 from tests.gateway.test_disconnect import leave_after_the_first_piece
 from tests.gateway.validators import openai_chat as chat_validator
 from tests.gateway.validators import openai_responses as validator
@@ -283,6 +284,8 @@ async def test_only_providers_that_keep_answers_are_asked_to_go_on(
 
     assert reply.status == 200
     assert {request["model"] for request in upstream.requests} == {"kept"}
+    _, told = await why(reply)
+    assert [each[5] for each in told["dropped"]] == ["keeps_no_state"]
 
 
 async def test_a_response_in_the_background_is_refused(respond, upstream):

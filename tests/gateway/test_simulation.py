@@ -19,12 +19,14 @@ from gateway.breaker import Begun, breakers
 from gateway.keys import keys
 from gateway.refusals import Refusals
 from gateway.simulation import Imagined
+from gateway.strategies import session_number
 from lib.ids import uuid7
 from registry import snapshot
 from registry.models import Price, Revision, RoutingPolicy, ServedModel
 from tests import factories, soak
 from tests.fakes.upstream import completion
 from tests.gateway.conftest import in_thread
+from usage import budget_keeper
 from usage.models import Decision, UsageRecord
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -296,12 +298,14 @@ async def test_nothing_is_held_counted_called_or_written_down(courier, upstream,
     principal = await in_thread(principal_of, key)
     await simulation.foresee(imagined)
     before = await states.limit_states(principal), await states.budget_states(principal)
+    keeper = budget_keeper.keeper
 
     await simulation.foresee(imagined)
 
     after = await states.limit_states(principal), await states.budget_states(principal)
     assert after[0] == before[0]
     assert after[1] == before[1]
+    assert budget_keeper.keeper is keeper
     assert upstream.requests == []
     assert not await in_thread(UsageRecord.objects.exists)
     assert not await in_thread(Decision.objects.exists)
@@ -385,7 +389,15 @@ async def test_tags_and_session_are_those_of_the_headers(courier, tiny, key):
     )
 
     assert foreseen.judgment.bill.tags == "a,b"
+    assert foreseen.judgment.choice.manner.session == session_number("one")
     assert foreseen.told["session"] is True
+
+
+async def test_a_session_is_nothing_to_a_model_that_keeps_none_together(courier, tiny, key):
+    foreseen = await simulation.foresee(Imagined(key, "chat", model="tiny", session="one"))
+
+    assert foreseen.judgment.choice.manner.session is None
+    assert "session" not in foreseen.told
 
 
 async def test_tags_that_are_none_are_refused_as_they_are(courier, tiny, key):
