@@ -201,7 +201,7 @@ class Courier:
         """The ids on record once all that began here are, and no more have come for a while."""
         seen, since = len(self.recorded_ids()), time.monotonic()
         give_up_at = since + within_s
-        while time.monotonic() - since < for_s or self._owes_a_record():
+        while time.monotonic() - since < for_s or self.owes_a_record():
             assert time.monotonic() < give_up_at, "Records are still to come."
             time.sleep(0.2)
             now = len(self.recorded_ids())
@@ -209,7 +209,7 @@ class Courier:
                 seen, since = now, time.monotonic()
         return self.recorded_ids()
 
-    def _owes_a_record(self):
+    def owes_a_record(self):
         """Whether its spools hold a request that is open, or ended and not in the database."""
         shipped = self.database.query("SELECT segment, position FROM usage_spoolcursor")
         shipped = {UUID(str(segment)): position for segment, position in shipped}
