@@ -17,6 +17,6 @@ if known[1] ~= ARGV[1] then
   return { 'other', '' }
 end
 if known[2] == 'done' then
-  return { 'done', known[4] or '' }
+  return { 'done', known[4] }
 end
 return { now < tonumber(known[3]) and 'running' or 'lost', '' }

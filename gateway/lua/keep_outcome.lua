@@ -7,9 +7,6 @@ local token = redis.call('HGET', KEYS[1], 't')
 if token and token ~= ARGV[2] then
   return 0
 end
-redis.call('HSET', KEYS[1], 'd', ARGV[1], 't', ARGV[2], 's', 'done')
-if ARGV[3] ~= '' then
-  redis.call('HSET', KEYS[1], 'a', ARGV[3])
-end
+redis.call('HSET', KEYS[1], 'd', ARGV[1], 't', ARGV[2], 's', 'done', 'a', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1

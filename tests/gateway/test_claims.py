@@ -119,6 +119,17 @@ async def test_whoever_renews_once_and_no_more_may_have_died(both, name, monkeyp
     assert (await both[1].claim(name, "digest", "yours")).state is State.LOST
 
 
+async def test_nobody_renews_what_is_another_s(both, name, monkeypatch):
+    monkeypatch.setattr(claims, "LEASE_S", 0.05)
+    await both[0].claim(name, "digest", "mine")
+    monkeypatch.setattr(claims, "LEASE_S", 60)
+    both[1].renew(name, "digest", "yours")
+    await both[1].claim("another", "", "")
+    await asyncio.sleep(0.1)
+
+    assert (await both[1].claim(name, "digest", "yours")).state is State.LOST
+
+
 @pytest.fixture
 def forgetful(redis_server):
     """A Redis that loses all it knows when told to."""
