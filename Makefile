@@ -24,11 +24,11 @@ setup: $(DEVELOPMENT) ## make .venv with all that developing and testing needs
 
 test: check ## all of it: check, the tests on SQLite, and on PostgreSQL and Redis where they are
 	@rm -f .coverage .coverage.*
-	$(PYTEST) -m "not e2e and not browser and not fault" --cov --cov-report=
+	$(PYTEST) -m "not fault" --ignore tests/e2e --cov --cov-report=
 	$(BIN)/coverage report --fail-under=85
 	$(BIN)/coverage report --fail-under=90 --include='$(GATED)'
-	$(BIN)/python -m tests.services -- $(PYTEST) -m "not e2e and not browser and not fault" -p tests.database_only
-	$(PYTEST) -m "(e2e or browser) and not fault" --dist loadscope
+	$(BIN)/python -m tests.services -- $(PYTEST) -m "not fault" --ignore tests/e2e -p tests.database_only
+	$(PYTEST) -m "not fault" --dist loadscope tests/e2e
 
 check: lint types layers migrations ## all that needs no test run: format, lint, types, layers, migrations
 

@@ -16,8 +16,6 @@ import pytest
 
 from tests.services import free_port, wait_for
 
-pytestmark = pytest.mark.e2e
-
 CHECKOUT = Path(__file__).parents[2]
 OURS = ("COURIER_", "DATABASE_URL", "REDIS_URL", "SECRET_KEY", "PORT", "HOST", "DJANGO_")
 VENDORS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")
