@@ -144,7 +144,7 @@ async def test_a_raise_counts_while_it_lasts(store, clock):
     await known(store, budget)
     answers = []
     for _ in range(3):
-        answers.append(await admitted(store, 1500, budget))
+        answers.append(await admitted(store, 1500, budget, lease=""))
         clock.pass_s(10)
     assert answers == [False, True, False]
 
@@ -212,12 +212,13 @@ async def test_a_budget_that_is_given_once_never_comes_again(store, clock):
     assert (verdict.refused, verdict.wait_us) == (0, 0)
 
 
-async def test_many_windows_may_pass_unused(store, at):
-    budget = a_budget(1000, time_zone="Asia/Seoul")
+@pytest.mark.parametrize("rolling", [False, True])
+async def test_many_windows_may_pass_unused(store, at, rolling):
+    budget = a_budget(1000, time_zone="Asia/Seoul", rolling=rolling)
     at(2026, 11, 25, 12)
     await known(store, budget)
     await spend(store, 1000, budget)
-    at(2027, 3, 1, 12)
+    at(2029, 3, 1, 12)
     assert await admitted(store, 1000, budget)
 
 
@@ -236,8 +237,10 @@ async def test_a_clock_that_goes_back_over_midnight_forgets_nothing(store, at):
     budget = a_budget(1000, time_zone="Asia/Seoul")
     at(2026, 11, 26, 0, 0, 30)
     await known(store, budget)
-    await spend(store, 1000, budget)
+    await spend(store, 700, budget)
     at(2026, 11, 25, 23, 59)
+    await spend(store, 300, budget)
+    assert await money(store, budget) == [(1000, 0)]
     assert not await admitted(store, 1, budget)
 
 

@@ -87,15 +87,25 @@ async def test_a_refusal_tells_when_to_come_back(store, clock):
     assert await granted(store, REQUESTS)
 
 
-async def test_a_refusal_waits_until_enough_tokens_have_left(store, clock):
+@pytest.mark.parametrize("needed", [30, 50])
+async def test_a_refusal_waits_until_enough_tokens_have_left(store, clock, needed):
     await granted(store, TOKENS, tokens=30)
     clock.pass_s(10)
     await granted(store, TOKENS, tokens=70)
-    verdict = await store.admit(rules_of(TOKENS), "b", tokens(50))
+    verdict = await store.admit(rules_of(TOKENS), "b", tokens(needed))
     clock.now += verdict.wait_us - 1
-    assert not await granted(store, TOKENS, tokens=50)
+    assert not await granted(store, TOKENS, tokens=needed)
     clock.now += 1
-    assert await granted(store, TOKENS, tokens=50)
+    assert await granted(store, TOKENS, tokens=needed)
+
+
+async def test_a_window_in_steady_use_holds_what_was_used_within_it(store, clock):
+    seen = []
+    for _ in range(10):
+        await granted(store, TOKENS, tokens=10)
+        seen.append(await used(store, TOKENS))
+        clock.pass_s(25)
+    assert seen == [[10], [20], *[[30]] * 8]
 
 
 async def test_scopes_are_counted_apart(store):
@@ -223,7 +233,18 @@ async def test_a_clock_that_goes_back_a_little_forgets_nothing(store, clock):
     for _ in range(3):
         await granted(store, REQUESTS)
     clock.pass_s(-10)
+    verdict = await store.admit(rules_of(REQUESTS), "b", tokens(0))
+    clock.now += verdict.wait_us - 1
     assert not await granted(store, REQUESTS)
+    clock.now += 1
+    assert await granted(store, REQUESTS)
+
+
+async def test_who_wants_more_than_a_limit_ever_has_is_told_to_wait_for_all_of_it(store):
+    await granted(store, TOKENS, tokens=10)
+    verdict = await store.admit(rules_of(TOKENS), "b", tokens(101))
+    assert verdict.refused == 0
+    assert 60_000_000 < verdict.wait_us <= RING * slot_us(TOKENS)
 
 
 async def test_large_amounts_are_counted_exactly(store):

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from accounts.errors import LimitsUnavailable
-from accounts.limits import Figures, Mend
+from accounts.limits import RING, Figures, Mend
 from accounts.redis_limits import RedisStore, SettleCall
 from accounts.redis_line import FAILURES_TO_OPEN, MAX_POSTS
 from tests.accounts.conftest import a_budget, a_limit, by, costs, rules_of, tokens
@@ -80,7 +80,17 @@ async def test_keys_are_named_for_what_they_count(store, redis_client):
 
 async def test_keys_go_away_by_themselves(store, redis_client):
     await store.admit(rules_of(REQUESTS, CONCURRENCY), "a", tokens(0))
-    assert all(0 < redis_client.ttl(key) <= 62 for key in redis_client.scan_iter())
+    assert all(30 < redis_client.ttl(key) <= 62 for key in redis_client.scan_iter())
+
+
+@pytest.mark.parametrize("seconds", [RING, 3600])
+async def test_a_clock_that_went_back_by_a_window_begins_anew(redis_url, clock, seconds):
+    store = RedisStore(redis_url, clock)
+    await store.admit(rules_of(REQUESTS), "a", tokens(0))
+    clock.pass_s(-seconds)
+    look = await store.look(rules_of(REQUESTS))
+    await store.close()
+    assert look.used == [0]
 
 
 async def test_time_is_that_of_redis(store, redis_client):
@@ -473,3 +483,16 @@ async def test_a_budget_that_is_used_is_kept(store, redis_client):
     redis_client.pexpire(f"courier:budget:{budget.place}", 60_000)
     await store.admit(rules_of(budget), "a", costs(1))
     assert redis_client.ttl(f"courier:budget:{budget.place}") > 86_400
+
+
+async def test_a_hold_that_has_ended_leaves_nothing(redis_url, redis_client, clock):
+    store, budget = RedisStore(redis_url, clock), a_budget(1_000)
+    leases = f"courier:budget:{budget.place}:leases"
+    await known(store, budget)
+    await store.admit(rules_of(budget), "a", costs(1))
+    held, kept_s = redis_client.zcard(leases), redis_client.ttl(leases)
+    clock.pass_s(121)
+    await store.look(rules_of(budget))
+    await store.close()
+    assert (held, redis_client.exists(leases)) == (1, 0)
+    assert kept_s > 86_400
