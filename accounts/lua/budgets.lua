@@ -1,8 +1,8 @@
 -- What the scripts share about budgets. Needs windows.lua. Money is in nano-dollars.
 -- A budget is a hash: w, its newest window; spent, in that window or in all slots of a rolling
--- one; p and pspent, the window before; c:<slot>, what each slot spent; reserved, the sum of all
--- holds; h:<lease>, each of them; e:<window>, what was settled while w was not known; b and bt,
--- who is building it and until when. A sorted set beside it says when each lease ends.
+-- one; c:<slot>, what each slot spent; reserved, the sum of all holds; h:<lease>, each of them;
+-- e:<window>, what was settled while w was not known; b and bt, who is building it and until
+-- when. A sorted set beside it says when each lease ends.
 -- A budget without w is unknown, which is not zero.
 
 local HOLD_US = 120000000
@@ -83,7 +83,7 @@ local function rotate(b, newest)
     b.spent = b.spent - drop_slots(b.key, newest - b.kept + 1, last)
     redis.call('HSET', b.key, 'w', b.window, 'spent', b.spent)
   else
-    redis.call('HSET', b.key, 'w', b.window, 'p', newest, 'pspent', b.spent, 'spent', 0)
+    redis.call('HSET', b.key, 'w', b.window, 'spent', 0)
     b.spent = 0
   end
 end
@@ -108,10 +108,10 @@ local function open_budget(b, now)
   return true
 end
 
--- Count what was spent by a request that was admitted in `window`.
+-- Count what was spent by a request that was admitted in `window`. Of one that is over only the
+-- ledger tells.
 local function spend(key, slot_us, kept, window, amount)
-  local state = redis.call('HMGET', key, 'w', 'p')
-  local newest = tonumber(state[1])
+  local newest = tonumber(redis.call('HGET', key, 'w'))
   if not newest then
     redis.call('HINCRBY', key, 'e:' .. string.format('%.0f', window), amount)
     redis.call('PEXPIRE', key, KEPT_MS)
@@ -122,8 +122,6 @@ local function spend(key, slot_us, kept, window, amount)
     end
   elseif window >= newest then
     redis.call('HINCRBY', key, 'spent', amount)
-  elseif window == tonumber(state[2]) then
-    redis.call('HINCRBY', key, 'pspent', amount)
   end
 end
 

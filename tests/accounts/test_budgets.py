@@ -233,6 +233,18 @@ async def test_what_is_settled_after_midnight_counts_in_the_window_of_its_admiss
     assert await money(store, budget) == [(0, 1)]
 
 
+async def test_what_is_settled_after_its_hour_has_left_a_rolling_budget_counts_no_more(
+    store, clock
+):
+    budget = a_budget(1000, rolling=True)
+    await known(store, budget)
+    verdict = await store.admit(rules_of(budget), "a", costs(900))
+    clock.pass_s(DAY_S + 2 * 3600)
+    await admitted(store, 1, budget, lease="b")
+    store.settle(rules_of(budget), "a", ended(verdict, 900))
+    assert await money(store, budget) == [(0, 1)]
+
+
 async def test_a_clock_that_goes_back_over_midnight_forgets_nothing(store, at):
     budget = a_budget(1000, time_zone="Asia/Seoul")
     at(2026, 11, 26, 0, 0, 30)

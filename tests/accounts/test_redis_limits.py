@@ -496,3 +496,19 @@ async def test_a_hold_that_has_ended_leaves_nothing(redis_url, redis_client, clo
     await store.close()
     assert (held, redis_client.exists(leases)) == (1, 0)
     assert kept_s > 86_400
+
+
+@pytest.mark.parametrize("rolling", [False, True])
+async def test_what_was_admitted_in_a_later_window_than_redis_knows_by_now_counts(
+    redis_url, redis_client, clock, rolling
+):
+    store, budget = RedisStore(redis_url, clock), a_budget(1_000, rolling=rolling)
+    await known(store, budget)
+    verdict = await store.admit(rules_of(budget), "a", costs(300))
+    redis_client.flushdb()
+    clock.pass_s(-86_400)
+    await known(store, budget)
+    store.settle(rules_of(budget), "a", by(0, cost=300, held=300, windows=verdict.windows))
+    look = await store.look(rules_of(budget))
+    await store.close()
+    assert look.spent == [500 + 300]
