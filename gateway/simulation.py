@@ -116,7 +116,6 @@ async def foresee(imagined: Imagined) -> Foreseen:
     try:
         if principal is None:
             raise InvalidApiKey
-        request.principal = principal
         question = ENDPOINTS[imagined.endpoint].read(request)
         judgment = Foresight(request.caller, principal, question)
         judgment.choose()
@@ -142,14 +141,11 @@ def _request(imagined: Imagined) -> GatewayRequest:
             (b"x-courier-tags", imagined.tags),
             (b"x-courier-session", imagined.session),
         )
-        if value
     ]
     scope: MutableMapping[str, Any] = {
-        "type": "http",
         "method": "POST",
         # As servers give it: with no escapes.
         "path": endpoint.path.format(model=imagined.model),
-        "query_string": b"",
         "headers": headers,
     }
     request = GatewayRequest(scope, BytesIO())

@@ -267,7 +267,7 @@ def test_why_reads_like_a_story(admin, own, key):
 
 def test_of_two_requests_each_page_tells_of_its_own(admin, own, key):
     records = [
-        make_record(key_id=key.pk, decision={"v": 1, "strategy": strategy})
+        make_record(key_id=key.pk, tries=[make_attempt()], decision={"v": 1, "strategy": strategy})
         for strategy in ("least_cost", "least_busy")
     ]
     for record in records:
@@ -281,6 +281,7 @@ def test_of_two_requests_each_page_tells_of_its_own(admin, own, key):
 
     assert ["least cost" in page for page in pages] == [True, False]
     assert ["least busy" in page for page in pages] == [False, True]
+    assert [page.count("the client got it") for page in pages] == [1, 1]
 
 
 def test_the_list_of_refused_requests_tells_how_many_were_not_written_down(admin, own, key):
@@ -341,14 +342,22 @@ def test_a_request_without_a_decision_says_so(admin, own, settings):
     page = admin.get(f"/admin/requests/{record.request_id}/why/").content.decode()
 
     assert "was not written down, or is kept no longer than 7 days." in page
-    assert str(record.request_id) in page
+    assert f"<code>{record.request_id}</code>" in page
 
 
-def test_a_decision_that_cannot_be_read_is_as_good_as_none(admin, own):
-    own.record(record := make_record(decision=["of a version to come"]))
-    own.ship()
+def test_a_decision_that_tells_nothing_has_a_page(admin, own):
+    assert "It could be read." in why_of(admin, own, make_attempt())
 
-    page = admin.get(f"/admin/requests/{record.request_id}/why/")
+
+@pytest.mark.parametrize("is_in_the_log", [True, False])
+def test_a_decision_that_cannot_be_read_is_as_good_as_none(admin, own, is_in_the_log):
+    request_id = uuid7()
+    if is_in_the_log:
+        own.record(make_record(request_id=request_id))
+        own.ship()
+    Decision.objects.create(request_id=request_id, told="{", refusal="refused", key_name="gone")
+
+    page = admin.get(f"/admin/requests/{request_id}/why/")
 
     assert page.status_code == 200
     assert "was not written down" in page.content.decode()
@@ -474,6 +483,7 @@ def test_one_call_that_answered_has_passed(admin, own):
 
     assert "passed in the end" not in page
     assert "the client got it" in page
+    assert "The answer is complete. It costs $0.00002." in page
 
 
 def test_a_call_that_was_sent_in_parts_tells_so(admin, own):
@@ -488,6 +498,7 @@ def test_an_answer_that_was_cut_off_is_not_said_to_have_passed(admin, own):
 
     assert page.count("story-failed") == 2
     assert "the client got what had come" in page
+    assert "It ended as stream interrupted: upstream broke off." in page
 
 
 def test_each_cell_names_its_column_for_screens_without_room_for_a_table(admin, own):
@@ -509,6 +520,29 @@ def test_why_leads_to_the_log_and_to_what_would_happen_now(admin, own):
     assert "The request in the log" in page
     assert f"{SIMULATE}?request={pk}" in page
     assert AGAIN in page
+
+
+def why_refused(admin, own, **fields):
+    """The page of a request that was not admitted."""
+    own.recorder.refuse(refusal := make_refusal(**fields))
+    own.ship()
+    return admin.get(f"/admin/requests/{refusal.request_id}/why/").content.decode()
+
+
+def test_of_a_refused_request_keys_are_told_by_their_names_too(admin, own, key, alpha):
+    upstream_key = factories.make_upstream_key(alpha, name="red")
+    dropped = [[1, upstream_key.pk, alpha.pk, "alpha", "tiny", "excluded", None, "night"]]
+
+    page = why_refused(admin, own, key_id=key.pk, decision={"v": 1, "dropped": dropped})
+
+    assert '<td data-column="Key">red</td>' in page
+
+
+def test_a_refused_request_leads_to_its_key_and_team(admin, own):
+    page = why_refused(admin, own, key_id=41, team_id=42)
+
+    assert reverse("admin:accounts_apikey_change", args=(41,)) in page
+    assert reverse("admin:accounts_team_change", args=(42,)) in page
 
 
 def test_why_a_request_was_refused_leads_to_no_log(admin, own, key):

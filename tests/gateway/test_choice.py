@@ -129,6 +129,7 @@ async def test_where_policies_leave_no_route_nobody_is_called(chat, pair, upstre
     reply = await ask(chat, upstream)
 
     assert (reply.status, reply.code) == (403, "refused_by_policy")
+    assert reply.error["param"] == "model"
     assert "cheap only" in reply.error["message"]
     assert reply.headers["x-should-retry"] == "false"
     assert asked(upstream) == []
@@ -141,6 +142,17 @@ async def test_a_policy_by_tag_and_size(chat, pair, upstream):
     await ask(chat, upstream, 6, metadata={"tags": "bulk"})
 
     assert set(asked(upstream)) == {"cheap"}
+
+
+async def test_a_policy_by_what_is_needed(chat, pair, upstream):
+    needing = {"when": {"needs": ["tools"]}, "then": {"pin": ["*/cheap"]}}
+    await pair({"then": {"prefer": ["*/dear"]}}, needing)
+    tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+
+    await ask(chat, upstream, tools=[tool])
+    await ask(chat, upstream)
+
+    assert asked(upstream) == ["cheap", "dear"]
 
 
 async def test_what_is_preferred_comes_first_and_the_other_is_its_fallback(chat, pair, upstream):
@@ -247,6 +259,20 @@ async def test_what_was_held_for_a_route_that_a_policy_for_budgets_leaves_out_st
 
     assert asked(upstream) == ["cheap"]
     assert float(reply.headers["x-courier-hold"]) > 0.1
+
+
+async def test_a_policy_for_budgets_that_leaves_no_route_is_told_as_what_refuses(
+    chat, pair, upstream, team, courier, key
+):
+    await pair({"when": {"budget_used_at_least": 0}, "then": {"exclude": ["*"]}})
+    await courier.make(lambda: factories.make_budget(amount="1", team=team))
+
+    reply = await ask(chat, upstream)
+
+    assert (reply.status, reply.code) == (403, "refused_by_policy")
+    assert asked(upstream) == []
+    foreseen = await simulation.foresee(Imagined(key, "chat", model="pair"))
+    assert (foreseen.refusal.status, foreseen.error.code) == (403, "refused_by_policy")
 
 
 async def test_without_such_a_policy_it_is_refused(chat, pair, upstream, team, courier):

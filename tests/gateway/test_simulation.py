@@ -334,6 +334,19 @@ async def test_a_body_of_so_many_tokens_is_estimated_at_about_as_many(
     assert foreseen.told["tokens"][0] == pytest.approx(tokens, abs=2)
 
 
+#: Endpoints whose clients say how much may be answered, and what is said for nothing.
+BOUNDED = {"chat": 0, "messages": 1, "responses": 0, "completions": 0, "generate_content": 0}
+
+
+async def test_so_many_tokens_of_output_are_asked_for_as_are_told(courier, tiny, key):
+    async def bound(endpoint, most):
+        imagined = Imagined(key, endpoint, model="tiny", output_tokens=most)
+        return (await simulation.foresee(imagined)).told["tokens"][1]
+
+    assert {name: await bound(name, 70) for name in BOUNDED} == dict.fromkeys(BOUNDED, 70)
+    assert {name: await bound(name, 0) for name in BOUNDED} == BOUNDED
+
+
 async def test_a_moment_of_its_own_is_that_of_prices_and_policies(courier, tiny, key):
     await courier.make(
         lambda: RoutingPolicy.objects.create(
