@@ -479,11 +479,11 @@ def test_calls_of_which_the_last_answered_are_not_said_to_have_passed_at_once(
 
 
 def test_one_call_that_answered_has_passed(admin, own):
-    page = why_of(admin, own, make_attempt())
+    page = why_of(admin, own, make_attempt(), cost_nano=5_000_000)
 
     assert "passed in the end" not in page
     assert "the client got it" in page
-    assert "The answer is complete. It costs $0.00002." in page
+    assert "The answer is complete. It costs $0.00500." in page
 
 
 def test_a_call_that_was_sent_in_parts_tells_so(admin, own):

@@ -1,13 +1,20 @@
 """Why a request went as it did is written down beside it, and never in its way."""
 
 import asyncio
+from functools import partial
 
 import orjson
 import pytest
 
-from gateway import decision, refusals
+from accounts import admission
+from accounts.admission import Mode
+from gateway import decision, refusals, simulation
+from gateway.breaker import FAILURES_TO_OPEN, breakers
+from gateway.errors import BadRequest, NotReady, UpstreamUnavailable
 from gateway.refusals import MOST_A_DAY, MOST_A_MINUTE, MOST_IN_ALL, Refusals
-from registry.models import Revision, RoutingPolicy, ServedModel
+from gateway.simulation import Imagined
+from registry import snapshot
+from registry.models import Revision, RoutingPolicy, ServedModel, UpstreamKey
 from tests import factories
 from tests.gateway.conftest import in_thread
 from usage.models import Decision, UsageRecord
@@ -61,7 +68,122 @@ async def test_an_answer_tells_its_targets_its_limits_and_what_it_held(
     assert told["hold"] > 0
     assert told["strategy"] == "priority"
     assert told["tokens"][1] == 10
-    assert not told.keys() & {"dropped", "error", "refused_by", "last_resort", "degraded"}
+    assert told["model"] == "tiny"
+    assert not told.keys() & {
+        "policies",
+        "session",
+        "dropped",
+        "error",
+        "refused_by",
+        "last_resort",
+        "degraded",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        ([], {}),
+        (["limits"], {"limits": 1, "budgets": 0}),
+        (["budgets"], {"limits": 0, "budgets": 1}),
+    ],
+)
+async def test_there_are_counters_only_where_there_is_something_to_keep_to(
+    courier, chat, upstream, key, rules, found
+):
+    makers = {"limits": factories.make_limit, "budgets": factories.make_budget}
+    for name in rules:
+        await courier.make(partial(makers[name], key=key))
+    upstream.will_answer(ANSWER)
+
+    _, told = await why(await chat())
+
+    assert {name: len(told[name]) for name in ("limits", "budgets") if name in told} == found
+    assert ("at" in told) is bool(rules)
+    assert "hold" in told
+
+
+async def test_a_budget_that_rolls_has_no_end(courier, chat, upstream, key):
+    await courier.make(lambda: factories.make_budget(key=key, period="week", window="rolling"))
+    upstream.will_answer(ANSWER)
+
+    _, told = await why(await chat())
+
+    (counted,) = told["budgets"]
+    assert (counted[2], counted[3], counted[8]) == ("week", True, 0)
+
+
+async def test_a_key_that_has_no_room_when_it_is_its_turn_is_told(
+    courier, chat, upstream, alpha, tiny
+):
+    def rows():
+        UpstreamKey.objects.filter(provider=alpha).update(requests_per_minute=1)
+        second = factories.make_provider("second", base_url=upstream.url)
+        factories.make_upstream_key(second)
+        factories.make_route(tiny, second, priority=1)
+        Revision.bump()
+
+    await courier.make(rows)
+    upstream.always(ANSWER)
+    await chat()
+
+    _, told = await why(await chat())
+
+    (dropped,) = told["dropped"]
+    assert (dropped[3], dropped[5]) == ("alpha", "upstream_rate_limited")
+    assert dropped[6] > 0
+
+
+async def test_that_only_targets_are_left_that_are_out_is_told(courier, chat, upstream, tiny):
+    (target,) = snapshot.current().model("tiny").targets
+    for _ in range(FAILURES_TO_OPEN):
+        breakers.failed(target, UpstreamUnavailable("It failed."), breakers.begin(target))
+    upstream.will_answer(ANSWER)
+
+    _, told = await why(await chat())
+
+    assert told["last_resort"] is True
+
+
+async def test_the_revision_of_the_configuration_is_told(courier, chat, upstream):
+    def record():
+        Revision.bump()
+        Revision.objects.update(recorded=7)
+
+    await courier.make(record)
+    upstream.will_answer(ANSWER)
+
+    _, told = await why(await chat())
+
+    assert told["revision"] == 7
+
+
+async def test_what_clients_make_up_is_told_at_no_length(courier, tiny, key):
+    judgment = (await simulation.foresee(Imagined(key, "chat", model="tiny"))).judgment
+
+    told = decision.told(judgment, ["n" * 99] * 99)
+    refused = decision.refused(None, BadRequest("m" * 999))
+
+    assert told["parameters"] == ["n" * 64] * 32
+    assert refused["error"]["message"] == "m" * 400
+
+
+async def test_a_refusal_tells_when_to_come_back_to_the_millisecond():
+    error = NotReady("Wait.", retry_after=1.23456)
+
+    assert decision.refused(None, error) == {
+        "v": 1,
+        "error": {
+            "code": "not_ready", "status": 503, "message": "Wait.", "retry_after_s": 1.235,
+        },
+    }  # fmt: skip
+
+
+async def test_that_redis_was_away_is_told(courier, tiny, key, monkeypatch):
+    judgment = (await simulation.foresee(Imagined(key, "chat", model="tiny"))).judgment
+    monkeypatch.setattr(admission, "_mode", Mode.DEGRADED)
+
+    assert decision.told(judgment)["degraded"] is True
 
 
 async def test_no_prompt_and_no_secret_is_in_it(chat, upstream, key):
