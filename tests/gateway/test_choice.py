@@ -135,6 +135,16 @@ async def test_where_policies_leave_no_route_nobody_is_called(chat, pair, upstre
     assert asked(upstream) == []
 
 
+@pytest.mark.parametrize(
+    "when",
+    [{"keys": ["notebook"]}, {"models": ["twin"]}, {"models": ["pair"]}, {"endpoints": ["chat"]}],
+)
+async def test_a_policy_by_who_asks_for_what(chat, pair, when):
+    await pair({"when": when, "then": {"exclude": ["*"]}}, aliases=("twin",))
+
+    assert (await chat(model="twin")).code == "refused_by_policy"
+
+
 async def test_a_policy_by_tag_and_size(chat, pair, upstream):
     when = {"tags": ["bulk"], "input_tokens_at_least": 1}
     await pair({"when": when, "then": {"exclude": ["*/dear"]}})
