@@ -106,15 +106,14 @@ def _limits(weighed: Weighed) -> Iterator[Sequence[Any]]:
 
 
 def _budgets(weighed: Weighed) -> Iterator[Sequence[Any]]:
-    """Of each: id, scope, period, rolling, hard, amount, spent, held, the end of its window."""
+    """Of each: id, scope, period, rolling, hard, amount, spent, held, its end; 0: it rolls."""
     rules, _, verdict = weighed
     counted = zip(
         rules.budgets, rules.bounds(verdict.now_us), verdict.amounts, verdict.spent,
         verdict.reserved, strict=False,
     )  # fmt: skip
     for one, bounds, amount, spent, held in counted:
-        rolls = one.ring.slot_us > 0
-        end = 0 if rolls else bounds.window(verdict.now_us)[1]
+        rolls, end = one.ring.slot_us > 0, bounds.window(verdict.now_us)[1]
         yield one.id, one.scope, one.period, rolls, one.hard, amount, spent, held, end
 
 

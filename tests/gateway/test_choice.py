@@ -12,7 +12,7 @@ from gateway.throttle import LEAST, throttle
 from registry import snapshot
 from tests import factories
 from tests.fakes.upstream import Gate, completion, error_body
-from tests.gateway.conftest import HELLO, until
+from tests.gateway.conftest import HELLO, WITHIN_S, until
 from tests.gateway.test_decision import why
 
 
@@ -300,6 +300,14 @@ async def test_nothing_is_in_flight_when_all_have_answered(chat, pair, upstream)
     await ask(chat, upstream, 4)
 
     assert all(not known.in_flight for known in load_module.load._measured.values())
+
+
+async def test_how_long_an_answer_takes_is_measured(chat, tiny, upstream):
+    (target,) = snapshot.current().model("tiny").targets
+
+    await chat()
+
+    assert 0 < load_module.load.latency_s(target) < WITHIN_S
 
 
 async def test_names_that_a_client_makes_up_take_no_wildcard_out(chat, courier, alpha, upstream):

@@ -266,6 +266,7 @@ async def test_a_target_that_is_left_alone_is_told_with_its_reason(courier, chat
     _, told = await why(later)
     (dropped,) = told["dropped"]
     assert (dropped[3], dropped[5]) == ("alpha", "asked_to_wait")
+    assert 0 < dropped[6] <= 60
     assert [target[3] for target in told["targets"]] == ["second"]
 
 
@@ -377,8 +378,11 @@ async def test_why_all_targets_have_to_wait_is_told(courier, chat, upstream):
     upstream.will_answer(b"{}", status=429, headers={"retry-after": "600"})
     await chat()
 
-    row, told = await why(await chat())
+    reply = await chat()
 
+    assert (reply.status, reply.code) == (429, "upstream_rate_limited")
+    assert "its key is at its rate limit" in reply.error["message"]
+    row, told = await why(reply)
     assert row.refusal == ""
     assert told["targets"] == []
     assert told["dropped"][0][5] == "key_rate_limited"

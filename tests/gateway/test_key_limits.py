@@ -6,6 +6,9 @@ import json
 import pytest
 
 from gateway import key_limits
+from gateway.breaker import FAILURES_TO_OPEN, breakers
+from gateway.errors import UpstreamUnavailable
+from registry import snapshot
 from registry.models import UpstreamKey
 from tests import factories
 from tests.e2e.client import Call
@@ -46,6 +49,23 @@ async def test_a_key_without_room_is_passed_over_at_once(chat, keys, upstream):
     assert [each.status for each in replies] == [200, 200, 200]
     assert used(upstream) == [FIRST, SECOND, SECOND]
     assert {each.headers["x-courier-attempts"] for each in replies} == {"1"}
+
+
+async def test_a_key_without_room_does_not_keep_others_from_trying_its_target_out(
+    chat, keys, upstream
+):
+    await keys({}, requests_per_minute=1)
+    await chat()
+    targets = snapshot.current().model("tiny").targets
+    (first,) = [target for target in targets if target.api_key == FIRST]
+    for _ in range(FAILURES_TO_OPEN):
+        breakers.failed(first, UpstreamUnavailable("It failed."), breakers.begin(first))
+    breakers.try_again(first, since_s=-1)
+
+    await chat()
+
+    assert used(upstream) == [FIRST, SECOND]
+    assert breakers.out(first) is None
 
 
 async def test_if_no_key_has_room_the_client_is_told_when_one_will(chat, keys, upstream):
