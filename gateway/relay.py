@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between looks at the open streams.
 PULSE_S = 0.25
+#: A look that comes so much later than it was due comes after a standstill.
+LATE_S = 0.25
 #: How long one write to a client that does not read may take, in seconds.
 WRITE_STALL_S = 30.0
 #: Streams older than this have their progress noted, this often, in seconds.
@@ -334,11 +336,17 @@ class Pulse:
     async def run(self) -> None:
         """Beat until cancelled."""
         now = asyncio.get_running_loop().time
+        has_waited = False
         while True:
+            due = now() + PULSE_S
             await asyncio.sleep(PULSE_S)
             moment = now()
-            for each in list(self.watched):
-                self._look_at(each, moment)
+            # A process that stood still has yet to read what came meanwhile. One look is left out
+            # for it: whoever is late each time has to look all the same.
+            has_waited = not has_waited and moment > due + LATE_S
+            if not has_waited:
+                for each in list(self.watched):
+                    self._look_at(each, moment)
 
     def _look_at(self, each: Relay | Waiting, moment: float) -> None:
         try:

@@ -58,6 +58,8 @@ def budgeted(launch, shared_upstream):
         {"name": "research", "budgets": [{"amount": "1000", "period": "month", "hard": True}]}
     ]
     settings["keys"] = [key(limits={"concurrency": PLACES})]
+    # Shorter than it is frozen, which is not its provider's silence.
+    settings["providers"][0]["timeouts"] = {"idle": FROZEN_S / 2}
     return launch(settings, database="postgres")
 
 

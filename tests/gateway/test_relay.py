@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -119,6 +120,47 @@ async def test_a_stream_that_goes_silent_is_ended(chat, upstream, courier, hasty
     record = await courier.record(reply.request_id)
     assert (record.outcome, record.end_reason) == ("upstream_stalled", "timeout")
     assert (record.usage_source, record.output_tokens) == ("estimated", 1)
+
+
+class Watched:
+    """Something that the pulse looks at, which notes when."""
+
+    def __init__(self):
+        self.looks = []
+
+    def beat(self, now):
+        self.looks.append(now)
+
+
+@pytest.fixture
+async def watched():
+    """Watched by a pulse of its own."""
+    watched, pulse = Watched(), relay.Pulse()
+    pulse.watched.add(watched)
+    running = asyncio.create_task(pulse.run())
+    yield watched
+    running.cancel()
+
+
+async def test_f54_after_a_standstill_what_came_is_read_before_a_stream_counts_as_silent(
+    watched, monkeypatch
+):
+    """Loops look at their timers first when they were stopped while they waited."""
+    monkeypatch.setattr(relay, "PULSE_S", 0.25)
+    await until(lambda: watched.looks)
+    watched.looks.clear()
+
+    time.sleep(3 * relay.LATE_S)
+    goes_on_at = asyncio.get_running_loop().time()
+    await until(lambda: watched.looks)
+
+    assert watched.looks[0] >= goes_on_at + relay.PULSE_S
+
+
+async def test_f54_who_is_late_each_time_looks_all_the_same(watched, monkeypatch):
+    monkeypatch.setattr(relay, "LATE_S", -1)
+
+    await until(lambda: len(watched.looks) > 2)
 
 
 async def test_a_stream_that_never_ends_is_ended(chat, upstream, courier, hasty):
