@@ -338,6 +338,11 @@ async def test_more_is_held_in_all_budgets_or_in_none(store):
     assert await money(store, *rules) == [(0, 600), (0, 600)]
 
 
+async def test_nothing_more_is_held_in_a_budget_that_is_not_known(store):
+    assert await store.extend(rules_of(a_budget(1000)), "a", 0, 100) == UNKNOWN
+    assert await money(store, a_budget(1000)) == [(-1, 0)]
+
+
 async def test_a_claim_is_for_one_builder(store, clock):
     budget = a_budget(1000)
     first = await store.claim([budget], "first")

@@ -512,3 +512,13 @@ async def test_what_was_admitted_in_a_later_window_than_redis_knows_by_now_count
     look = await store.look(rules_of(budget))
     await store.close()
     assert look.spent == [500 + 300]
+
+
+async def test_what_is_settled_in_a_budget_that_is_not_known_is_not_kept_for_ever(
+    store, redis_client
+):
+    budget = a_budget(1_000)
+    store.settle(rules_of(budget), "a", by(0, cost=300, windows=[0]))
+    await settled(store)
+    kept = [redis_client.ttl(name) for name in redis_client.scan_iter("courier:budget:*")]
+    assert [seconds > 86_400 for seconds in kept] == [True]
