@@ -76,6 +76,11 @@ async def test_the_limit_that_refuses_for_the_longest_is_named(store, clock):
     assert verdict.wait_us > 3_600_000_000 - 60_000_000
 
 
+async def test_of_limits_that_refuse_for_as_long_the_first_is_named(store):
+    full = a_limit("concurrency", 0), a_limit("concurrency", 0, scope="team:1")
+    assert (await store.admit(rules_of(*full), "a", tokens(0))).refused == 0
+
+
 async def test_a_refusal_tells_when_to_come_back(store, clock):
     for _ in range(3):
         await granted(store, REQUESTS)
