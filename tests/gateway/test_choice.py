@@ -7,12 +7,15 @@ import pytest
 from gateway import load as load_module
 from gateway import simulation
 from gateway.breaker import FAILURES_TO_OPEN, breakers
+from gateway.errors import NoAvailableTarget, UpstreamAuthFailed, UpstreamRateLimited
+from gateway.routing import Dropped, Plan
 from gateway.simulation import Imagined
 from gateway.throttle import LEAST, throttle
 from registry import snapshot
 from tests import factories
 from tests.fakes.upstream import Gate, completion, error_body
 from tests.gateway.conftest import HELLO, WITHIN_S, until
+from tests.gateway.targets import make_target
 from tests.gateway.test_decision import why
 
 
@@ -300,6 +303,44 @@ async def test_nothing_is_in_flight_when_all_have_answered(chat, pair, upstream)
     await ask(chat, upstream, 4)
 
     assert all(not known.in_flight for known in load_module.load._measured.values())
+
+
+#: Who is out for which reason and how long, and what the client is told.
+WAITS = [
+    ([(1, "key_refused", None)], UpstreamAuthFailed, None, "refused it."),
+    (
+        [(1, "key_refused", None), (2, "probing", 8.0)],
+        NoAvailableTarget, 8.0, "provider-1 (its key was refused), provider-2 (probing, for 8 s).",
+    ),
+    (
+        [(1, "rate_limited", 9.2), (2, "key_rate_limited", 3.1)],
+        UpstreamRateLimited, 3.1,
+        "provider-1 (at its rate limit, for 10 s), provider-2 (its key is at its rate limit, "
+        "for 4 s).",
+    ),
+    (
+        [(1, "rate_limited", 9.0), (2, "drained", None)],
+        NoAvailableTarget, 9.0,
+        "provider-1 (at its rate limit, for 9 s), provider-2 (drained by staff).",
+    ),
+    ([(1, "drained", None)], NoAvailableTarget, None, "provider-1 (drained by staff)."),
+    (
+        [(1, "rate_limited", 9.0), (1, "rate_limited", 4.0), (1, "rate_limited", 6.0)],
+        UpstreamRateLimited, 4.0, "provider-1 (at its rate limit, for 4 s).",
+    ),
+]  # fmt: skip
+
+
+async def test_who_may_be_asked_nothing_is_told_why_and_for_how_long(courier, tiny, key):
+    judgment = (await simulation.foresee(Imagined(key, "chat", model="tiny"))).judgment
+
+    for outs, kind, retry_after, words in WAITS:
+        dropped = [Dropped(make_target(number), *why) for number, *why in outs]
+        with pytest.raises(kind) as told:
+            judgment.choice.check_plan(Plan([], dropped))
+        assert type(told.value) is kind
+        assert told.value.retry_after == retry_after
+        assert told.value.message.endswith(words)
 
 
 async def test_how_long_an_answer_takes_is_measured(chat, tiny, upstream):

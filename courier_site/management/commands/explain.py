@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,23 +44,28 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="write JSON instead of words")
 
     def handle(self, **options: Any) -> None:
-        imagined = Imagined(
-            key=_key(options["key"], options["team"]),
-            endpoint=options["endpoint"],
-            model=options["model"],
-            body=_body(options["body"]),
-            input_tokens=options["input_tokens"],
-            output_tokens=options["output_tokens"],
-            streams=options["stream"],
-            tags=options["tags"],
-            session=options["session"],
-        )
+        imagined = imagined_of(options)
         foreseen = asyncio.run(_foreseen(imagined))
         steps = explain.steps_of(imagined, foreseen)
         write = _as_json if options["json"] else _in_words
         self.stdout.write(write(steps, foreseen))
         if foreseen.refusal:
             sys.exit(REFUSED)
+
+
+def imagined_of(options: Mapping[str, Any]) -> Imagined:
+    """The request that the command line tells of."""
+    return Imagined(
+        key=_key(options["key"], options["team"]),
+        endpoint=options["endpoint"],
+        model=options["model"],
+        body=_body(options["body"]),
+        input_tokens=options["input_tokens"],
+        output_tokens=options["output_tokens"],
+        streams=options["stream"],
+        tags=options["tags"],
+        session=options["session"],
+    )
 
 
 async def _foreseen(imagined: Imagined) -> Foreseen:
