@@ -320,6 +320,17 @@ async def test_what_is_settled_after_its_hold_has_ended_is_counted_and_told(stor
     assert store.late == 1
 
 
+async def test_what_cost_nothing_is_never_told_late(store, clock):
+    budget = a_budget(1000)
+    await known(store, budget)
+    verdict = await store.admit(rules_of(budget), "a", costs(600))
+    clock.pass_s(121)
+    await money(store, budget)
+    store.settle(rules_of(budget), "a", ended(verdict, 0))
+    assert await money(store, budget) == [(0, 0)]
+    assert store.late == 0
+
+
 async def test_more_can_be_held_as_long_as_there_is_room(store):
     budget = a_budget(1000)
     await known(store, budget)
