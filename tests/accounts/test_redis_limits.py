@@ -524,3 +524,14 @@ async def test_what_is_settled_in_a_budget_that_is_not_known_is_not_kept_for_eve
     await settled(store)
     kept = [redis_client.ttl(name) for name in redis_client.scan_iter("courier:budget:*")]
     assert [seconds > 86_400 for seconds in kept] == [True]
+
+
+async def test_whoever_is_days_behind_redis_is_told_to_wait_and_not_that_it_is_in_vain(
+    redis_url, clock
+):
+    store = RedisStore(redis_url, clock, own_clock=lambda: clock() - 5 * 86_400_000_000)
+    budget = a_budget(500)
+    await known(store, budget)
+    verdict = await store.admit(rules_of(budget), "a", costs(1))
+    await store.close()
+    assert (verdict.refused, verdict.wait_us) == (0, 1)
