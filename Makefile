@@ -28,7 +28,7 @@ test: check ## all of it: check, the tests on SQLite, and on PostgreSQL and Redi
 	$(BIN)/coverage report --fail-under=85
 	$(BIN)/coverage report --fail-under=90 --include='$(GATED)'
 	$(BIN)/python -m tests.services -- $(PYTEST) -m "not fault" --ignore tests/e2e -p tests.database_only
-	$(PYTEST) -m "not fault" --dist loadscope tests/e2e
+	$(PYTEST) -m "not fault" --numprocesses 4 --dist loadscope --no-loadscope-reorder tests/e2e
 
 check: lint types layers migrations ## all that needs no test run: format, lint, types, layers, migrations
 

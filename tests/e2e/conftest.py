@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import services
 from tests.e2e.courier import Courier, PostgresAndRedis, SQLite
@@ -14,11 +15,46 @@ from tests.fakes.upstream import ScriptedUpstream
 
 _numbers = itertools.count(1)
 
+#: What takes longest, to begin with: begun last, it would keep one worker when the others rest.
+FIRST = (
+    "test_two_instances.py",
+    "test_browser.py",
+    "test_no_secrets.py",
+    "test_kill.py",
+    "test_truth.py",
+    "test_budgets.py",
+    "test_database_away.py",
+)
+#: Where each test has a Courier of its own, or several.
+ALONE = {"test_database_away.py", "test_process_faults.py", "test_stop.py", "test_up.py"}
+KINDS = ("sqlite", "postgres")
+
+
+class Sharing(LoadScopeScheduling):
+    """Sends tests that share a Courier to one worker, and all others to where there is room."""
+
+    def _split_scope(self, nodeid):
+        module, _, name = nodeid.partition("::")
+        if Path(module).name in ALONE:
+            return nodeid
+        parameters = name.partition("[")[2]
+        return f"{module} on {[kind for kind in KINDS if kind in parameters]}"
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Sharing(config, log) if config.getvalue("dist") == "loadscope" else None
+
 
 def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.e2e)
+    ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.e2e)
+    if len(ours) == len(items):
+        items.sort(key=_turn_of)
+
+
+def _turn_of(item):
+    return FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST)
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +142,7 @@ def own_courier(own_postgres, own_redis, shared_upstream, tmp_path, request):
     courier.stop()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=KINDS)
 def kind_of_database(request):
     return request.param
 
