@@ -87,7 +87,6 @@ class Call:
         return await self._key_hold.extend(self._bill.step_of_key_nano(self.target))
 
     def settle_key(self) -> None:
-        """What the attempt has used of its key is known."""
+        """What the attempt has used of its key is known. Only the first call counts."""
         if self._key_hold is not None:
             key_limits.settle(self._key_hold, self._bill.tries[-1])
-            self._key_hold = None

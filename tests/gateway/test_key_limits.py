@@ -142,6 +142,16 @@ async def test_a_place_is_free_again_whatever_became_of_the_attempt(chat, keys, 
             await asyncio.sleep(0.05)
 
 
+async def test_a_place_is_free_again_when_another_key_has_answered(chat, keys, upstream):
+    await keys({}, concurrency=1)
+    upstream.will_answer(b"nonsense")
+
+    for _ in range(2):
+        await chat()
+
+    assert used(upstream) == [FIRST, SECOND, FIRST]
+
+
 async def test_tokens_that_were_not_used_are_given_back(chat, keys):
     await keys(tokens_per_minute=150)
 
