@@ -372,6 +372,29 @@ async def test_a_stale_builder_writes_nothing(store, clock):
     assert await money(store, budget) == [(7, 0)]
 
 
+async def test_whoever_has_built_writes_no_more(store):
+    budget = a_budget(1000)
+    await known(store, budget)
+    await spend(store, 300, budget)
+    now_us, _ = await store.claim([budget], "another")
+    window = budget.window_at(now_us)
+    assert list(await store.build([Figures(budget, window, {window: 0})], "test")) == [False]
+    assert await money(store, budget) == [(300, 0)]
+
+
+async def test_what_was_settled_for_a_builder_who_died_is_the_ledger_s(store, clock):
+    budget = a_budget(1000)
+    now_us, _ = await store.claim([budget], "died")
+    window = budget.window_at(now_us)
+    end = Settlement(costs(300), costs(0), [], [window])
+    store.settle(rules_of(budget), "a", end)
+    await money(store, budget)
+    clock.pass_s(6)
+    await store.claim([budget], "test")
+    assert all(await store.build([Figures(budget, window, {window: 300})], "test"))
+    assert await money(store, budget) == [(300, 0)]
+
+
 async def test_scopes_and_budgets_are_counted_apart(store):
     one, other = a_budget(10), a_budget(10, number=2, scope="key:2")
     await known(store, one, other)
