@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from accounts.limits import BUSY_US, RESERVED, UNKNOWN, Figures, Settlement
+from accounts.limits import BUSY_US, RESERVED, UNKNOWN, Figures, Mend, Settlement
 from accounts.periods import from_us, to_us
 from accounts.purses import HOLD_US
 from accounts.rules import Raise, place_of
@@ -393,6 +393,30 @@ async def test_what_was_settled_for_a_builder_who_died_is_the_ledger_s(store, cl
     await store.claim([budget], "test")
     assert all(await store.build([Figures(budget, window, {window: 300})], "test"))
     assert await money(store, budget) == [(300, 0)]
+
+
+@pytest.mark.parametrize("rolling", [False, True])
+async def test_no_more_is_taken_back_than_was_spent(store, rolling):
+    budget = a_budget(1000, rolling=rolling)
+    await known(store, budget, spent=500)
+    window = (await store.look(rules_of(budget))).windows[0]
+    await store.lock("test", 5)
+    assert list(await store.mend([Mend(budget, window, cut=700)], "test")) == [-500]
+    assert await money(store, budget) == [(0, 0)]
+
+
+async def test_what_is_taken_back_of_a_rolling_budget_is_of_its_newest_hours(store, clock):
+    budget = a_budget(1000, rolling=True)
+    await known(store, budget)
+    await spend(store, 300, budget)
+    clock.pass_s(3 * 3600)
+    await spend(store, 200, budget, lease="b")
+    window = (await store.look(rules_of(budget))).windows[0]
+    await store.lock("test", 5)
+    await store.mend([Mend(budget, window, cut=400)], "test")
+    before = await money(store, budget)
+    clock.pass_s(DAY_S - 2 * 3600)
+    assert (before, await money(store, budget)) == ([(100, 0)], [(0, 0)])
 
 
 async def test_scopes_and_budgets_are_counted_apart(store):
