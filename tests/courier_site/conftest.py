@@ -2,8 +2,15 @@
 
 import pytest
 
+from accounts import presence
 from tests.courier_site import impacts
 from tests.factories import make_admin
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """Machines that run tests may stand still for a while, and Redis with them."""
+    monkeypatch.setattr(presence, "WITHIN_S", 10)
 
 
 @pytest.fixture

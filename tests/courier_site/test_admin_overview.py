@@ -312,7 +312,7 @@ class TestSpool:
         assert "ship_spool" in item.text
 
     def test_those_that_are_on_their_way_are_not(self, segment):
-        self.fill(segment, 5)
+        self.fill(segment, 0)
 
         assert seen().attention == []
 
