@@ -291,6 +291,35 @@ async def test_f34_a_redis_that_evicts_is_not_used(shared, evicting, settings, a
 
 
 @pytest.fixture
+def policy_of(redis_client):
+    """Set what Redis may take of memory, and what it does when that is full."""
+
+    def set_policy(most, policy):
+        redis_client.config_set("maxmemory", most)
+        redis_client.config_set("maxmemory-policy", policy)
+
+    yield set_policy
+    set_policy("0", "noeviction")
+
+
+@pytest.mark.parametrize(
+    ("most", "policy", "told"),
+    [
+        ("0", "allkeys-lru", ""),
+        ("100mb", "noeviction", ""),
+        ("100mb", "volatile-ttl", "volatile-ttl"),
+    ],
+)
+async def test_f34_a_redis_evicts_that_has_a_limit_and_a_policy_to(
+    redis_url, policy_of, most, policy, told
+):
+    policy_of(most, policy)
+    store = RedisStore(redis_url)
+    assert await store.evicts() == told
+    await store.close()
+
+
+@pytest.fixture
 async def reticent(redis_client, redis_server, monkeypatch):
     """Admission over a Redis that does not tell its policy."""
     rights = {"categories": ["+@all"], "commands": ["-info"], "keys": ["*"], "channels": ["*"]}

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from accounts.errors import LimitsUnavailable
 from accounts.limits import RING, Figures, Mend
-from accounts.redis_limits import RedisStore, SettleCall
+from accounts.redis_limits import KEEPER, RedisStore, SettleCall
 from accounts.redis_line import FAILURES_TO_OPEN, MAX_POSTS
 from tests.accounts.conftest import a_budget, a_limit, by, costs, rules_of, tokens
 from tests.services import free_port
@@ -431,8 +431,9 @@ async def test_a_budget_that_is_looked_at_is_kept(store, redis_client):
     assert redis_client.ttl(f"courier:budget:{budget.place}") > 86_400
 
 
-async def test_only_one_compares_at_a_time(store):
+async def test_only_one_compares_at_a_time(store, redis_client):
     assert [await store.lock(token, 5) for token in ("a", "b", "a")] == [True, False, True]
+    assert 0 < redis_client.pttl(KEEPER) <= 5_000
 
 
 async def test_whoever_has_lost_the_lock_corrects_nothing(store, redis_client):
