@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -12,7 +13,11 @@ import time
 from pathlib import Path
 
 REQUIRED = os.environ.get("COURIER_REQUIRE_SERVICES") == "1"
-START_WITHIN_S = 30
+START_WITHIN_S = 60
+#: Ports below those of outgoing connections, on Linux and elsewhere.
+OURS = 10_000, 32_000
+#: Processes that begin at the same time choose differently, whatever seeds `random`.
+ANY = random.SystemRandom()
 
 
 class Unavailable(Exception):
@@ -141,9 +146,16 @@ class Redis:
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port that nobody has.
+
+    None of those that the kernel hands out to whoever connects: until it is listened on, which may
+    take a while, somebody would have it.
+    """
+    while True:
+        port = ANY.randrange(*OURS)
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(condition, what, within_s=START_WITHIN_S, every_s=0.02):
