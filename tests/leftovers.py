@@ -6,6 +6,7 @@ of a processor, after two thousand tests.
 
 from functools import cache
 
+from django.core.management import call_command
 from django.core.management.color import no_style
 from django.db import connection
 from django.test import TransactionTestCase
@@ -15,7 +16,6 @@ from usage import append_only, partitions
 #: What Django makes out of the models. It stays.
 MADE = ("auth_permission", "django_content_type")
 
-_as_django_does = TransactionTestCase._fixture_teardown
 _made = None
 
 
@@ -23,19 +23,25 @@ def be_quick():
     """Take away so from now on. The database is as it was made."""
     global _made
     _made = _look(_said_of_made())
-    TransactionTestCase._fixture_teardown = _take_away
+    TransactionTestCase._fixture_teardown = lambda _: take_away()
 
 
-def _take_away(case):
+def take_away():
+    """Leave the database as it was made."""
     global _made
     if _look(_said_of_made()) != _made:
-        # The test has changed it.
-        _as_django_does(case)
+        # The test has changed it: as Django would do it, then.
+        call_command("flush", verbosity=0, interactive=False, reset_sequences=False)
         _made = _look(_said_of_made())
-    elif filled := [name for (name,) in _look(_who_is_filled())]:
-        _empty(filled)
+    elif tables := filled():
+        _empty(tables)
     append_only.guard()
     partitions.look_after()
+
+
+def filled():
+    """The tables that have rows, but for those of Django's making."""
+    return [name for (name,) in _look(_who_is_filled())]
 
 
 def _look(query):
