@@ -7,6 +7,7 @@ import pytest
 from gateway import load as load_module
 from gateway import simulation
 from gateway.breaker import FAILURES_TO_OPEN, breakers
+from gateway.choice import LIMITS
 from gateway.errors import NoAvailableTarget, UpstreamAuthFailed, UpstreamRateLimited
 from gateway.routing import Dropped, Plan
 from gateway.simulation import Imagined
@@ -324,6 +325,7 @@ WAITS = [
         "provider-1 (at its rate limit, for 9 s), provider-2 (drained by staff).",
     ),
     ([(1, "drained", None)], NoAvailableTarget, None, "provider-1 (drained by staff)."),
+    ([(1, limit, 2.0) for limit in sorted(LIMITS)], UpstreamRateLimited, 2.0, "for 2 s)."),
     (
         [(1, "rate_limited", 9.0), (1, "rate_limited", 4.0), (1, "rate_limited", 6.0)],
         UpstreamRateLimited, 4.0, "provider-1 (at its rate limit, for 4 s).",
