@@ -1,10 +1,14 @@
 """What a test that commits leaves in the database is gone before the next."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
+from django.db import connection
 
 from tests import factories, leftovers
+from usage import partitions
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -17,6 +21,17 @@ def test_no_table_keeps_a_row():
     leftovers.take_away()
 
     assert leftovers.filled() == []
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no partitions")
+def test_no_day_of_the_past_is_left():
+    table = partitions.TABLES[0]
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    partitions.make(partitions.Partition(table, yesterday))
+
+    leftovers.take_away()
+
+    assert yesterday not in [partition.day for partition in partitions.existing(table)]
 
 
 def test_permissions_stay():
