@@ -155,7 +155,10 @@ def test_who_is_in_haste_waits_for_nothing(supervise):
     assert time.monotonic() - since < 30
 
 
-def test_who_comes_to_be_in_haste_is_heeded_by_those_that_can_hurry(supervise, tmp_path):
+def test_who_comes_to_be_in_haste_is_heeded_by_those_that_can_hurry(
+    supervise, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(supervisor, "GRACE_S", 60)
     started = supervise(HURRIES.format(ready=tmp_path / "ready"))
     child = started.children[0]
     child.hurries, child.grace_s = True, 600

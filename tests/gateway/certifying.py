@@ -81,7 +81,8 @@ class Provider:
         return Answer((json.dumps(answer).encode(),), headers={"content-type": JSON})
 
     def streamed(self, body):
-        parts = [chunk("Hello"), Pause(0.02), chunk(" there.")]
+        # Time enough to cancel what is long.
+        parts = [chunk("Hello"), Pause(body["max_tokens"] / 2000), chunk(" there.")]
         if "tools" in body:
             parts = [chunk("")] + [self.delta(each) for each in self.pieces()]
         elif body["max_tokens"] == 512 and not self.has("cancel"):
