@@ -15,10 +15,7 @@ ON_STAGE = (
 
 
 def pytest_ignore_collect(collection_path):
-    is_test = collection_path.name.startswith("test_")
-    if is_test and collection_path.parent == SCENERY and collection_path.name not in ON_STAGE:
-        return True
-    return None
+    return True if is_scenery(collection_path) else None
 
 
 def pytest_collection_modifyitems(config, items):
@@ -26,5 +23,13 @@ def pytest_collection_modifyitems(config, items):
     items[:] = filter(is_decided, items)
 
 
+def is_scenery(path):
+    is_test = path.name.startswith("test_")
+    return is_test and path.parent == SCENERY and path.name not in ON_STAGE
+
+
 def is_decided(item):
+    # A file that is named to pytest is read in any case.
+    if is_scenery(item.path):
+        return False
     return item.get_closest_marker("django_db") or DATABASE & set(item.fixturenames)
