@@ -17,6 +17,7 @@ if known[1] ~= ARGV[1] then
   return { 'other', '' }
 end
 if known[2] == 'done' then
-  return { 'done', known[4] }
+  -- Versions before this one kept no answer where there was none.
+  return { 'done', known[4] or '' }
 end
 return { now < tonumber(known[3]) and 'running' or 'lost', '' }

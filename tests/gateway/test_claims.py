@@ -182,6 +182,14 @@ def stored(redis_server, name):
         yield lambda: (connection.hget(own, "s"), connection.ttl(own))
 
 
+async def test_what_was_kept_without_an_answer_before_an_upgrade_is_done(both, name, redis_server):
+    with contextlib.closing(redis.Redis.from_url(redis_server.url(7))) as connection:
+        kept = {"d": "digest", "t": "mine", "s": "done"}
+        connection.hset(f"courier:idempotency:{name}", mapping=kept)
+
+    assert await both[0].claim(name, "digest", "yours") == (State.DONE, "")
+
+
 A_DAY = pytest.approx(24 * 60 * 60, abs=600)
 
 
